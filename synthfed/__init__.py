@@ -1,0 +1,1 @@
+"""synthfed: share synthetic patients instead of patients."""

@@ -1,0 +1,1 @@
+"""Cohorts: simulated patients from published facts, and named sites with their hold-outs."""

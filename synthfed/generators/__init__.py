@@ -1,0 +1,1 @@
+"""Generators of tabular rows, trained under differential privacy."""

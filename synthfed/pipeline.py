@@ -1,0 +1,216 @@
+"""A pipeline: one TOML file that says everything public about one run.
+
+Which columns, which sites, which generator, which privacy budget, how many rounds, what is released and how it is
+scored. Every number here is public by declaration, enters the signed run manifest and may be printed; nothing here
+may be taken from patient rows. `Pipeline.load` accepts a path or the name of a shipped pipeline (`aml`, `scd`).
+"""
+
+import hashlib
+import json
+import math
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from synthfed.errors import PipelineError
+from synthfed.resources import pipeline_path
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True)
+
+
+class CohortSettings(_Section):
+    """Which patients: the columns used, and the simulated cohort that stands in when no data are given."""
+
+    columns: tuple[str, ...] = Field(min_length=2)
+    min_rows: int = Field(50, ge=1, description="fewest training patients at a site")
+    holdout_fraction: float = Field(0.2, gt=0.0, lt=0.9)
+    simulated_patients: int = Field(2000, ge=60)
+    simulated_sites: tuple[str, ...] = ("lyon", "milano", "barcelona", "berlin")
+    simulated_shares: tuple[float, ...] = (0.4, 0.3, 0.2, 0.1)
+
+    @model_validator(mode="after")
+    def _shares_match_sites(self) -> "CohortSettings":
+        if len(self.simulated_shares) != len(self.simulated_sites):
+            raise ValueError("simulated_shares needs one share per entry of simulated_sites")
+        if abs(sum(self.simulated_shares) - 1.0) > 1e-6:
+            raise ValueError("simulated_shares must add up to 1")
+        return self
+
+
+class TvaeSettings(_Section):
+    """A variational autoencoder: encoder and decoder under one DP-SGD, only the decoder ships."""
+
+    kind: Literal["tvae"]
+    hidden: int = Field(96, ge=8, le=1024)
+    latent: int = Field(12, ge=2, le=256)
+    beta: float = Field(0.2, gt=0)
+    site_rate: float = Field(0.5, gt=0, description="SGD step size inside the site")
+    server_rate: float = Field(0.03, gt=0, description="Adam step size on the aggregate")
+    server_ema: float = Field(0.98, ge=0, lt=1)
+
+
+class CtganSettings(_Section):
+    """A WGAN whose critic sees real rows under DP-SGD; the generator is trained after the sums."""
+
+    kind: Literal["ctgan"]
+    noise_width: int = Field(16, ge=2, le=512)
+    hidden: int = Field(96, ge=8, le=1024)
+    critic_hidden: int = Field(64, ge=8, le=1024)
+    temperature: float = Field(0.4, gt=0)
+    fakes: int = Field(256, ge=16)
+    penalty: float = Field(10.0, ge=0)
+    site_rate: float = Field(0.5, gt=0)
+    critic_rate: float = Field(0.001, gt=0)
+    generator_rate: float = Field(0.001, gt=0)
+    generator_steps: int = Field(1, ge=1, description="generator steps at the coordinator per round")
+    server_ema: float = Field(0.98, ge=0, lt=1)
+
+
+GeneratorSettings = Annotated[TvaeSettings | CtganSettings, Field(discriminator="kind")]
+
+
+class PrivacySettings(_Section):
+    """The budget of one patient and how the noise is drawn."""
+
+    epsilon: float = Field(gt=0, description="budget of the whole run at each site; inf switches DP off, and says so")
+    delta: float = Field(1e-5, gt=0, lt=0.01)
+    clip_norm: float = Field(1.0, gt=0)
+    expected_patients: int = Field(ge=1, description="public, rounded guess of all training patients")
+    max_noise_multiplier: float = Field(200.0, gt=0, description="above this a step is noise only: refuse")
+    randomness: Literal["auto", "secure", "seeded"] = Field(
+        "auto", description="auto: secure for patients, seeded for simulated cohorts; seeded voids the guarantee"
+    )
+
+    @property
+    def enabled(self) -> bool:
+        return math.isfinite(self.epsilon)
+
+
+class FederationSettings(_Section):
+    """Rounds, and how the sites' contributions are added."""
+
+    rounds: int = Field(100, ge=1, le=100_000)
+    local_steps: int = Field(3, ge=1, le=10_000)
+    sample_rate: float = Field(1.0, gt=0, le=1, description="1 = full batch, else Poisson sampling")
+    noise: Literal["local"] = "local"
+    shares: Literal["compressed"] = "compressed"
+    min_sites: int = Field(3, ge=3, le=50)
+    delta_bound: float = Field(1.0, gt=0, description="public bound on one coordinate of a site's weight change")
+    deadline_s: float = Field(600.0, gt=0)
+
+
+class ReleaseSettings(_Section):
+    """The synthetic table."""
+
+    rows: int = Field(2000, ge=1)
+    seed: int = 1
+
+
+class EvaluationSettings(_Section):
+    """What is predicted and which groups are compared."""
+
+    targets: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    quasi_identifiers: tuple[str, ...] = ()
+
+
+class Pipeline(_Section):
+    """One disease's run, from cohort to dossier."""
+
+    title: str
+    disease: str
+    seed: int = 7
+    cohort: CohortSettings
+    generator: GeneratorSettings
+    privacy: PrivacySettings
+    federation: FederationSettings = FederationSettings()
+    release: ReleaseSettings = ReleaseSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> "Pipeline":
+        """Read a pipeline by shipped name or by path.
+
+        Raises:
+            PipelineError: The file is missing, is not TOML, or a key is unknown or out of range.
+        """
+        path = pipeline_path(name_or_path)
+        try:
+            raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise PipelineError(f"pipeline {path} is not valid TOML: {error}") from error
+        return cls.parse(raw, origin=str(path))
+
+    @classmethod
+    def parse(cls, raw: dict[str, Any], *, origin: str) -> "Pipeline":
+        """Check plain values; `origin` names them in errors."""
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as error:
+            raise PipelineError(_explain(error, origin)) from error
+
+    def replace(self, **changes: Any) -> "Pipeline":
+        """Copy with `section__key=value` changes, checked again.
+
+        Example: `pipeline.replace(privacy__epsilon=2.0, federation__rounds=30)`.
+        """
+        raw = self.model_dump(mode="python")
+        for dotted, value in changes.items():
+            _assign(raw, dotted.replace("__", ".").split("."), value, dotted)
+        return type(self).parse(raw, origin=f"pipeline {self.title!r} with {sorted(changes)}")
+
+    def with_settings(self, assignments: list[str]) -> "Pipeline":
+        """Copy with `section.key=value` texts from the command line; values are read as TOML, else as text."""
+        changes: dict[str, Any] = {}
+        for assignment in assignments:
+            key, equals, text = assignment.partition("=")
+            if not equals:
+                raise PipelineError(f"--set {assignment!r} has no '='; write --set privacy.epsilon=2")
+            changes[key.strip().replace(".", "__")] = _toml_value(text.strip())
+        return self.replace(**changes)
+
+    def canonical(self) -> bytes:
+        """The same bytes for the same settings, whatever the order or comments of the file."""
+        raw = self.model_dump(mode="json")
+        if not self.privacy.enabled:
+            raw["privacy"]["epsilon"] = "inf"  # JSON has no infinity
+        return json.dumps(raw, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+    def digest(self) -> str:
+        """SHA-256 of `canonical()`, hex. Sites allow pipelines by this value."""
+        return hashlib.sha256(self.canonical()).hexdigest()
+
+    @property
+    def total_steps(self) -> int:
+        return self.federation.rounds * self.federation.local_steps
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _assign(raw: dict[str, Any], keys: list[str], value: Any, dotted: str) -> None:
+    place = raw
+    for key in keys[:-1]:
+        if not isinstance(place.get(key), dict):
+            raise PipelineError(f"{dotted.replace('__', '.')!r} names no section {key!r}; sections: {sorted(raw)}")
+        place = place[key]
+    place[keys[-1]] = value
+
+
+def _explain(error: ValidationError, origin: str) -> str:
+    lines = [f"{origin}:"]
+    for issue in error.errors():
+        where = ".".join(str(part) for part in issue["loc"]) or "(top level)"
+        found = issue.get("input")
+        shown = "" if isinstance(found, dict) else f", found {found!r}"
+        hint = {"extra_forbidden": "unknown key; remove it or check its spelling"}.get(issue["type"], issue["msg"])
+        lines.append(f"  {where}: {hint}{shown}")
+    return "\n".join(lines)
