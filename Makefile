@@ -1,0 +1,58 @@
+# synthfed from a fresh clone: Python 3.11, git and make are enough.
+#
+#   make aml     set up, run the AML pipeline on simulated hospitals, end with a dossier
+#   make scd     the same for sickle cell disease
+#   make test    set up, pass all tests
+#   make help    everything else
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.synthfed-setup
+OUT := reports/runs
+# One thread per process: sums of floats come out the same on every machine, and small matrices are fastest so.
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup aml scd test test-slow check format bench clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort | expand -t 14
+
+setup: $(STAMP) ## make the environment in .venv (skipped when it is up to date)
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "synthfed needs $(PYTHON); install Python 3.11 or set PYTHON=/path/to/python3.11"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "setting up .venv (a few minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt hatchling
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+aml: setup ## run the AML pipeline on the simulated cohort, up to its report
+	@$(BIN)/synthfed run aml --out $(OUT)/aml --replace
+
+scd: setup ## run the SCD pipeline on the simulated cohort, up to its report
+	@$(BIN)/synthfed run scd --out $(OUT)/scd --replace
+
+test: setup ## all tests that a commit must pass
+	@$(BIN)/python -m pytest
+
+test-slow: setup ## the long tests
+	@$(BIN)/python -m pytest -m 'slow or deploy'
+
+check: setup ## format, lint, types, layers
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: setup ## format and fix what can be fixed
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: setup ## speed, memory and comparisons, each with ratios taken in one run
+	@$(BIN)/python -m pytest -m benchmarks -s -q
+
+clean: ## remove caches and run output, keep .venv
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist $(OUT)
