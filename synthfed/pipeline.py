@@ -51,6 +51,8 @@ class TvaeSettings(_Section):
     site_rate: float = Field(0.5, gt=0, description="SGD step size inside the site")
     server_rate: float = Field(0.03, gt=0, description="Adam step size on the aggregate")
     server_ema: float = Field(0.98, ge=0, lt=1)
+    open_rate: float = Field(0.003, gt=0, description="Adam step size when epsilon is inf")
+    open_batch: int = Field(100, ge=1, description="minibatch when epsilon is inf")
 
 
 class CtganSettings(_Section):
@@ -68,6 +70,8 @@ class CtganSettings(_Section):
     generator_rate: float = Field(0.001, gt=0)
     generator_steps: int = Field(1, ge=1, description="generator steps at the coordinator per round")
     server_ema: float = Field(0.98, ge=0, lt=1)
+    open_rate: float = Field(0.001, gt=0, description="Adam step size of both networks when epsilon is inf")
+    open_batch: int = Field(100, ge=2, description="minibatch when epsilon is inf")
 
 
 GeneratorSettings = Annotated[TvaeSettings | CtganSettings, Field(discriminator="kind")]
@@ -159,6 +163,9 @@ class Pipeline(_Section):
         Example: `pipeline.replace(privacy__epsilon=2.0, federation__rounds=30)`.
         """
         raw = self.model_dump(mode="python")
+        kind = changes.get("generator__kind", self.generator.kind)
+        if kind != self.generator.kind:
+            raw["generator"] = {}  # the other kind has other settings; start from its defaults
         for dotted, value in changes.items():
             _assign(raw, dotted.replace("__", ".").split("."), value, dotted)
         return type(self).parse(raw, origin=f"pipeline {self.title!r} with {sorted(changes)}")

@@ -4,6 +4,7 @@ Three homes, tried in this order: a checkout (folders beside the package), an in
 a Flower bundle (the bundle's root is on `sys.path` and looks like a checkout).
 """
 
+import os
 from pathlib import Path
 
 from synthfed.errors import ConfigError, DictionaryError, PipelineError
@@ -41,3 +42,12 @@ def pipeline_path(name_or_path: str | Path) -> Path:
 def dictionary_path(name_or_path: str | Path) -> Path:
     """The file of a data dictionary, by disease or path; `rules.toml` and `prior.toml` lie beside it."""
     return _find(name_or_path, "datasets", "{name}/dictionary.toml", DictionaryError, "dictionary")
+
+
+def state_home() -> Path:
+    """Where keys and ledgers live that must outlast a run: `$SYNTHFED_HOME`, else the user's state folder."""
+    chosen = os.environ.get("SYNTHFED_HOME")
+    if chosen:
+        return Path(chosen)
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "synthfed"

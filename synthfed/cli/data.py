@@ -1,0 +1,91 @@
+"""Verbs about tables: `check` what a site has, write a simulated `cohort` to try things on."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from synthfed.cli.options import (
+    DataOption,
+    JsonOption,
+    PipelineArgument,
+    SetOption,
+    SiteColumnOption,
+    SplitRuleOption,
+    SplitSitesOption,
+    load_patients,
+    load_pipeline,
+)
+
+
+def check(
+    pipeline: PipelineArgument,
+    data: DataOption = None,
+    site_column: SiteColumnOption = None,
+    split_sites: SplitSitesOption = None,
+    split_rule: SplitRuleOption = "random",
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read the tables, say what was found, and train nothing.
+
+    What is printed was counted on patients' rows and is for the site itself.
+
+    Example: synthfed check aml --data aml.csv --site-column hospital
+    """
+    from synthfed.run.training import check_before_training
+
+    chosen = load_pipeline(pipeline, settings)
+    cohort = load_patients(chosen, data, site_column, split_sites, split_rule)
+    if as_json:
+        findings = {
+            site: [{"kind": f.kind, "column": f.column, "count": f.count, "note": f.note} for f in report.findings]
+            for site, report in cohort.reports.items()
+        }
+        sizes = {
+            site: {"train": len(rows), "holdout": len(cohort.holdouts[site])} for site, rows in cohort.sites.items()
+        }
+        print(json.dumps({"origin": cohort.origin, "sites": sizes, "findings": findings}, indent=1))
+    else:
+        _show(cohort)
+    check_before_training(chosen, cohort)
+    if not as_json:
+        typer.echo(f"ready: synthfed run {pipeline}" + (f" --data {data}" if data else ""))
+
+
+def _show(cohort: object) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(soft_wrap=True)
+    console.print(f"{cohort.origin}. The counts below come from the rows and stay at the site.", highlight=False)  # type: ignore[attr-defined]
+    sizes = Table("site", "train", "hold-out", box=None, pad_edge=False)
+    for site, rows in cohort.sites.items():  # type: ignore[attr-defined]
+        sizes.add_row(site, str(len(rows)), str(len(cohort.holdouts[site])))  # type: ignore[attr-defined]
+    console.print(sizes)
+    for site, report in cohort.reports.items():  # type: ignore[attr-defined]
+        for finding in report.findings:
+            console.print(f"{site}: {finding.column}: {finding.note} ({finding.count})", highlight=False)
+
+
+def cohort(
+    pipeline: PipelineArgument,
+    out: Annotated[Path, typer.Option(help="Folder for one CSV per simulated hospital.")],
+    settings: SetOption = None,
+) -> None:
+    """Write the pipeline's simulated hospitals as CSV files, to try the other verbs on.
+
+    Example: synthfed cohort aml --out simulated && synthfed run aml --data simulated
+    """
+    import pandas as pd
+
+    from synthfed.tables.writing import to_csv_bytes
+
+    chosen = load_pipeline(pipeline, settings)
+    simulated = load_patients(chosen, None, None, None, "random")
+    out.mkdir(parents=True, exist_ok=True)
+    for site, rows in simulated.sites.items():
+        whole = pd.concat([rows, simulated.holdouts[site]], ignore_index=True)
+        (out / f"{site}.csv").write_bytes(to_csv_bytes(whole, simulated.schema))
+        typer.echo(f"{out / f'{site}.csv'}: {len(whole)} simulated patients")

@@ -1,0 +1,74 @@
+"""Options that several verbs share, said once."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+PipelineArgument = Annotated[str, typer.Argument(help="A shipped pipeline (aml, scd) or the path of a pipeline .toml.")]
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", help="A table (CSV, XLSX, Parquet) or a folder with one table per site."),
+]
+SiteColumnOption = Annotated[
+    str | None, typer.Option("--site-column", help="Column of the table that names each patient's site.")
+]
+SplitSitesOption = Annotated[
+    int | None, typer.Option("--split-sites", min=3, max=50, help="Split one table into this many artificial sites.")
+]
+SplitRuleOption = Annotated[
+    str, typer.Option("--split-rule", help="How to split: random (equal), size (unequal), age (by age, unequal).")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Change one setting, e.g. --set privacy.epsilon=3. May be repeated.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON for machines.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+
+
+def load_pipeline(name: str, settings: list[str] | None) -> Any:
+    """The pipeline with its `--set` changes."""
+    from synthfed.pipeline import Pipeline
+
+    pipeline = Pipeline.load(name)
+    return pipeline.with_settings(settings) if settings else pipeline
+
+
+def load_patients(
+    pipeline: Any,
+    data: Path | None,
+    site_column: str | None,
+    split_sites: int | None,
+    split_rule: str,
+) -> Any:
+    """The cohort a verb works on: the given tables, or the pipeline's simulated patients."""
+    from synthfed.cohorts.sites import load_cohort, read_cohort
+    from synthfed.errors import ConfigError
+    from synthfed.run.patients import split_key_of
+
+    settings = pipeline.cohort
+    if data is None:
+        if site_column or split_sites:
+            raise ConfigError("--site-column and --split-sites need --data; without it the simulated cohort is used")
+        return load_cohort(
+            pipeline.disease,
+            sites=settings.simulated_sites,
+            patients=settings.simulated_patients,
+            shares=settings.simulated_shares,
+            seed=pipeline.seed,
+            columns=settings.columns,
+            holdout_fraction=settings.holdout_fraction,
+        )
+    if split_rule not in ("random", "size", "age"):
+        raise ConfigError(f"--split-rule {split_rule!r} is unknown; choose random, size or age")
+    return read_cohort(
+        data,
+        dictionary=pipeline.disease,
+        columns=settings.columns,
+        site_column=site_column,
+        split_sites=split_sites,
+        split_rule=split_rule,
+        seed=pipeline.seed,
+        holdout_fraction=settings.holdout_fraction,
+        split_key=split_key_of(data),
+    )

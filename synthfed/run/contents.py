@@ -1,0 +1,143 @@
+"""What lies in a dossier, and in which edition.
+
+A cohort of simulated patients has nothing to hide: one report, marked simulated. For real patients the dossier's own
+report holds no number computed from rows outside the accounted budget; everything measured against real rows goes to
+`internal/`, which stays with the data holder and is not covered by the release's signature.
+"""
+
+import hashlib
+import json
+import platform
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+import tomli_w
+
+from synthfed.pipeline import Pipeline
+from synthfed.resources import state_home
+from synthfed.run.drawing import score_table
+from synthfed.run.training import Trained
+
+if TYPE_CHECKING:
+    from synthfed.cohorts.sites import Cohort
+    from synthfed.evaluation.scorecard import Scorecard
+
+Edition = Literal["simulated", "release", "internal"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What the report says about the run itself."""
+
+    cohort: "Cohort"
+    dictionary_file: Path
+    seconds: float
+
+
+def write_release(
+    trained: Trained,
+    table: pd.DataFrame,
+    card: "Scorecard",
+    facts: RunFacts,
+    *,
+    out: Path,
+    replace: bool,
+) -> Path:
+    """Assemble, sign and write the dossier; for real patients also `internal/`.
+
+    Raises:
+        DossierError: `out` exists and `replace` is false.
+    """
+    from synthfed.dossier import coordinator_key, write_dossier
+
+    files = _public_files(trained, table, facts)
+    key = coordinator_key(state_home())
+    if facts.cohort.simulated:
+        files |= _report_files(trained, card, facts, files, edition="simulated")
+        return write_dossier(out, files, key=key, replace=replace)
+    outward = score_table(trained, table, facts.cohort.rules, train=None, holdout=None)
+    inward = _report_files(trained, card, facts, files, edition="internal")
+    files |= _report_files(trained, outward, facts, files, edition="release")
+    internal = {f"internal/{name}": content for name, content in inward.items()}
+    internal["internal/README.txt"] = _STAYS.encode()
+    return write_dossier(out, files, key=key, replace=replace, unsigned=internal)
+
+
+_STAYS = """Stays at the site.
+
+The report in this folder was measured on patients' rows outside the privacy budget. It is for the data holder.
+Send the dossier without this folder; its signature and checksums do not cover it.
+"""
+
+
+def _public_files(trained: Trained, table: pd.DataFrame, facts: RunFacts) -> dict[str, bytes]:
+    from synthfed.generators.model_file import SavedModel, dump_model
+    from synthfed.tables.writing import to_csv_bytes, to_parquet_bytes
+
+    model = SavedModel(
+        pipeline=trained.pipeline,
+        schema=trained.schema,
+        transformer=trained.transformer,
+        released=trained.released,
+        ledger=trained.ledger,
+    )
+    return {
+        "synthetic.csv": to_csv_bytes(table, trained.schema),
+        "synthetic.parquet": to_parquet_bytes(table, trained.schema),
+        "model.synthfed": dump_model(model),
+        "ledger.json": json.dumps(trained.ledger, indent=1, sort_keys=True, ensure_ascii=False).encode(),
+        "audit.jsonl": "".join(line.rstrip("\n") + "\n" for line in trained.audit).encode(),
+        "pipeline.toml": pipeline_toml(trained.pipeline).encode(),
+        "dictionary.toml": facts.dictionary_file.read_bytes(),
+        "rules.toml": facts.dictionary_file.with_name("rules.toml").read_bytes(),
+    }
+
+
+def _report_files(
+    trained: Trained, card: "Scorecard", facts: RunFacts, files: dict[str, bytes], *, edition: Edition
+) -> dict[str, bytes]:
+    from synthfed.report import build_report, render_html, validate_report
+
+    report = build_report(
+        pipeline=trained.pipeline,
+        schema=trained.schema,
+        scorecard=card,
+        ledger=trained.ledger,
+        run=_run_block(trained, facts, files),
+        edition=edition,
+    )
+    validate_report(report)
+    return {
+        "report.json": json.dumps(report, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False).encode(),
+        "report.html": render_html(report).encode(),
+    }
+
+
+def _run_block(trained: Trained, facts: RunFacts, files: dict[str, bytes]) -> dict[str, Any]:
+    return {
+        "created": datetime.now(UTC).replace(microsecond=0).isoformat(),
+        "synthfed": version("synthfed"),
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in ("torch", "opacus", "flwr", "pandas", "sdmetrics")},
+        "sites": list(facts.cohort.sites),
+        "simulated": facts.cohort.simulated,
+        "origin": facts.cohort.origin,
+        "seconds": round(facts.seconds, 1),
+        "bytes_up": trained.bytes_up,
+        "bytes_down": trained.bytes_down,
+        "rounds": trained.rounds,
+        "words": list(trained.words),
+        "rows": trained.pipeline.release.rows,
+        "table_sha256": hashlib.sha256(files["synthetic.csv"]).hexdigest(),
+        "model_sha256": hashlib.sha256(files["model.synthfed"]).hexdigest(),
+    }
+
+
+def pipeline_toml(pipeline: Pipeline) -> str:
+    """The effective settings, `--set` included, as a pipeline file that runs again."""
+    note = "# The settings of this run, complete. Run them again with: synthfed run pipeline.toml\n\n"
+    return note + tomli_w.dumps(pipeline.model_dump(mode="python"))

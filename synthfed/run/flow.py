@@ -1,0 +1,94 @@
+"""A pipeline from cohort to dossier, readable top to bottom.
+
+site tables --encode--> codes          stays at the site
+ROUNDS    stint under DP-SGD -> shares -> exact sum -> new weights      charged to each site's ledger
+RELEASE   model -> sample -> decode -> rules hold -> synthetic table    post-processing
+SCORE     against real rows, inside this trusted machine only           those numbers stay here
+DOSSIER   table, model, dictionary, report, ledger, audit chain, signature
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from synthfed.pipeline import Pipeline
+from synthfed.run.contents import RunFacts, write_release
+from synthfed.run.drawing import draw_table, score_table
+from synthfed.run.progress import Progress, Silent
+from synthfed.run.training import check_before_training, train
+from synthfed.run.work import close_work, open_work
+
+if TYPE_CHECKING:
+    from synthfed.cohorts.sites import Cohort
+    from synthfed.evaluation.scorecard import Scorecard
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """A finished run.
+
+    Attributes:
+        dossier: The release folder; for real patients `internal/` inside it stays with the data holder.
+        card: Scores against real rows, as this trusted machine saw them.
+        epsilon: What one training patient spent in this run; `None` when there is no formal guarantee.
+    """
+
+    dossier: Path
+    table: pd.DataFrame
+    card: "Scorecard"
+    epsilon: float | None
+    delta: float
+    seconds: float
+
+
+def run_pipeline(
+    pipeline: Pipeline,
+    cohort: "Cohort",
+    *,
+    out: Path,
+    dictionary_file: Path,
+    resume: bool = False,
+    replace: bool = False,
+    progress: Progress | None = None,
+) -> RunResult:
+    """Train, release, score and write the dossier at `out`.
+
+    Args:
+        dictionary_file: The `dictionary.toml` that described the columns; a copy goes into the dossier.
+        resume: Go on with the unfinished run in `<out>.work`.
+        replace: Put the new dossier in the place of an old one once it is complete.
+
+    Raises:
+        DossierError: `out` is taken, or there is nothing to resume.
+        TooFewSites, EmptySite, BudgetTooSmall, BudgetRefused: Before any training.
+    """
+    say = progress or Silent()
+    started = time.monotonic()
+    say.stage("cohort", f"{len(cohort.sites)} sites: {cohort.origin}")
+    check_before_training(pipeline, cohort)
+    work = open_work(pipeline, cohort, out, resume=resume, replace=replace)
+
+    say.stage("rounds", f"{pipeline.federation.rounds} rounds of {pipeline.generator.kind}")
+    trained = train(pipeline, cohort, work=work, resume=resume, progress=say)
+
+    say.stage("release", f"{pipeline.release.rows} synthetic rows")
+    table = draw_table(trained, cohort.rules, rows=pipeline.release.rows, seed=pipeline.release.seed)
+
+    say.stage("score", "with ceilings and floors")
+    card = score_table(trained, table, cohort.rules, train=cohort.train, holdout=cohort.holdout)
+
+    say.stage("dossier", str(out))
+    facts = RunFacts(cohort=cohort, dictionary_file=dictionary_file, seconds=time.monotonic() - started)
+    dossier = write_release(trained, table, card, facts, out=out, replace=replace)
+    close_work(work)
+    return RunResult(
+        dossier=dossier,
+        table=table,
+        card=card,
+        epsilon=trained.ledger["populations"]["train"]["epsilon"],
+        delta=pipeline.privacy.delta,
+        seconds=time.monotonic() - started,
+    )

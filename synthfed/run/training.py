@@ -1,0 +1,155 @@
+"""Training: encode at each site, then the federated rounds; what comes back holds no patient."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from synthfed.errors import EmptySite, TooFewSites
+from synthfed.pipeline import Pipeline
+from synthfed.run.progress import Progress, Silent
+
+if TYPE_CHECKING:  # heavy at run time; each function imports what it uses
+    from synthfed.cohorts.sites import Cohort
+    from synthfed.generators.base import Weights
+    from synthfed.tables.schema import Schema
+    from synthfed.tables.transform import Transformer
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What training leaves: enough to sample, to account and to write a dossier.
+
+    Attributes:
+        released: The tensors that ship.
+        ledger: The release ledger (`ledger.json`).
+        audit: The relay's and sites' audit chain, JSON lines.
+        words: The sentences about the secure sum that a report must show.
+    """
+
+    pipeline: Pipeline
+    schema: "Schema"
+    transformer: "Transformer"
+    released: "Weights"
+    ledger: Mapping[str, Any]
+    audit: tuple[str, ...] = ()
+    rounds: int = 0
+    bytes_up: int = 0
+    bytes_down: int = 0
+    words: tuple[str, ...] = ()
+
+
+def check_before_training(pipeline: Pipeline, cohort: "Cohort") -> None:
+    """Refuse what cannot end well before training touches a row.
+
+    Raises:
+        TooFewSites: Fewer sites than `federation.min_sites`.
+        EmptySite: A site with fewer training patients than `cohort.min_rows`.
+        BudgetTooSmall: The budget buys less than one useful step.
+    """
+    from synthfed.generators.plan import make_plan
+
+    need = pipeline.federation.min_sites
+    if len(cohort.sites) < need:
+        raise TooFewSites(
+            f"found {len(cohort.sites)} site(s) ({', '.join(cohort.sites)}); a secure sum needs at least {need} "
+            "(federation.min_sites): give a folder with one file per site, another --site-column, or --split-sites 4"
+        )
+    least = pipeline.cohort.min_rows
+    for site, rows in cohort.sites.items():
+        if len(rows) < least:
+            raise EmptySite(
+                f"site {site!r} has fewer than {least} training patients (cohort.min_rows); leave the site out, "
+                "merge it with another, or lower cohort.min_rows if its policy allows"
+            )
+    make_plan(pipeline, sites=len(cohort.sites))
+
+
+def train(
+    pipeline: Pipeline,
+    cohort: "Cohort",
+    *,
+    work: Path,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Trained:
+    """Run the federated rounds in this process; the apps are the deployed ones.
+
+    Args:
+        work: Folder for keys, ledgers, protocol state and checkpoints of this run.
+        resume: Go on after the last finished round found in `work`.
+
+    Raises:
+        TooFewSites, EmptySite, BudgetTooSmall, BudgetRefused: Before any training.
+    """
+    from synthfed.federation.in_process import run_in_process
+    from synthfed.privacy.statement import release_ledger
+    from synthfed.tables.transform import public_transformer
+
+    say = progress or Silent()
+    check_before_training(pipeline, cohort)
+    transformer = public_transformer(cohort.schema)
+    codes = {site: transformer.encode(rows) for site, rows in cohort.sites.items()}
+    result = run_in_process(
+        pipeline=pipeline,
+        transformer=transformer,
+        sites=codes,
+        work=work,
+        simulated=cohort.simulated,
+        resume=resume,
+        progress=say.round_done,
+    )
+    seeded = noise_is_seeded(pipeline, simulated=cohort.simulated)
+    return Trained(
+        pipeline=pipeline,
+        schema=cohort.schema,
+        transformer=transformer,
+        released=result.released,
+        ledger=release_ledger(result.ledgers, pipeline, simulated=cohort.simulated, seeded=seeded),
+        audit=result.audit,
+        rounds=result.rounds,
+        bytes_up=result.bytes_up,
+        bytes_down=result.bytes_down,
+        words=result.words,
+    )
+
+
+def train_one_site(pipeline: Pipeline, cohort: "Cohort", *, progress: Progress | None = None) -> Trained:
+    """Train on one table, with the same noise and no aggregation: for a hospital alone, or for comparison.
+
+    Raises:
+        EmptySite: Fewer training patients than `cohort.min_rows`.
+        BudgetTooSmall: The budget buys less than one useful step.
+    """
+    import os
+
+    from synthfed.generators import central
+    from synthfed.generators.base import Layout
+    from synthfed.generators.plan import make_plan
+    from synthfed.generators.registry import make_generator
+    from synthfed.privacy.mechanisms import seeded_key
+    from synthfed.privacy.statement import central_ledger
+    from synthfed.tables.transform import public_transformer
+
+    ((site, rows),) = cohort.sites.items()
+    if len(rows) < pipeline.cohort.min_rows:
+        raise EmptySite(
+            f"the table has fewer than {pipeline.cohort.min_rows} training patients (cohort.min_rows); "
+            "give more rows, or lower cohort.min_rows"
+        )
+    transformer = public_transformer(cohort.schema)
+    layout = Layout(transformer.names, transformer.widths)
+    plan = make_plan(pipeline, sites=1)
+    seeded = noise_is_seeded(pipeline, simulated=cohort.simulated)
+    key = seeded_key(pipeline.seed, site) if seeded else os.urandom(32)
+    released, events = central.train(
+        make_generator(pipeline.generator), layout, transformer.encode(rows), plan, seed=pipeline.seed, noise_key=key
+    )
+    ledger = central_ledger(events, pipeline, site=site, simulated=cohort.simulated, seeded=seeded)
+    return Trained(pipeline, cohort.schema, transformer, released, ledger, rounds=plan.rounds)
+
+
+def noise_is_seeded(pipeline: Pipeline, *, simulated: bool) -> bool:
+    """Whether the DP noise follows from the public seed, which voids the guarantee and makes runs repeatable."""
+    chosen = pipeline.privacy.randomness
+    return chosen == "seeded" or (chosen == "auto" and simulated)
