@@ -1,0 +1,221 @@
+"""A Wasserstein GAN for coded rows in which privacy noise falls on the one term that needs it.
+
+The critic is the only network that touches rows, and only in the term -D(real): that term's per-record gradients are
+clipped, summed and noised. D(fake) and the gradient penalty, taken at fakes, depend on released weights alone; they are
+added after the noise and cost nothing. pac is 1 (one gradient, one patient). The generator never meets a row: the
+coordinator trains it against the released critic, which is post-processing. Only the generator ships.
+
+With epsilon = inf a site trains both networks on ordinary minibatches, with the penalty on real-fake interpolates.
+At small budgets a critic trained this way hardly sees more than single columns: see the benchmark.
+"""
+
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from synthfed.errors import TrainingError
+from synthfed.generators import aggregate, open_training
+from synthfed.generators.base import Codes, Layout, Plan, ServerState, Stint, Weights, flatten, unflatten
+from synthfed.generators.clipping import FlatNetwork
+from synthfed.generators.dpsgd import Clipping, Noise, private_steps
+from synthfed.generators.networks import Gan, draw_codes, first_weights, forward, load_weights, one_hot, one_thread
+from synthfed.generators.plan import round_events
+from synthfed.pipeline import CtganSettings
+
+_BETAS = (0.5, 0.9)  # Adam for WGAN-GP, arXiv 1704.00028
+_CRITIC, _GENERATOR = "critic.", "generator."
+
+
+def penalty_gradient(critic: nn.Module, points: Tensor, weight: float) -> Tensor:
+    """Gradient over the critic's parameters, flat, of weight * mean relu(|dD/dx| - 1)^2 at `points`."""
+    parameters = [p.detach().requires_grad_() for p in critic.parameters()]
+    named = dict(zip((name for name, _ in critic.named_parameters()), parameters, strict=True))
+    x = points.detach().requires_grad_()
+    scores = torch.func.functional_call(critic, named, (x,))
+    (slope,) = torch.autograd.grad(scores.sum(), x, create_graph=True)
+    penalty = weight * torch.relu(slope.norm(dim=1) - 1.0).square().mean()
+    gradients = torch.autograd.grad(penalty, parameters, allow_unused=True)
+    return torch.cat(
+        [(torch.zeros_like(p) if g is None else g).reshape(-1) for p, g in zip(parameters, gradients, strict=True)]
+    )
+
+
+class Ctgan:
+    """The `ctgan` generator; see `base.Generator` for the methods' contracts."""
+
+    kind = "ctgan"
+    released_prefix = _GENERATOR
+
+    def __init__(self, settings: CtganSettings, *, clipping: Clipping = "book-keeping") -> None:
+        self.settings = settings
+        self.clipping = clipping
+
+    def _network(self, layout: Layout) -> Gan:
+        s = self.settings
+        return Gan(layout, noise_width=s.noise_width, hidden=s.hidden, critic_hidden=s.critic_hidden)
+
+    def init(self, layout: Layout, *, seed: int) -> Weights:
+        return first_weights(self._network(layout), seed=seed)
+
+    def stint(
+        self, weights: Weights, layout: Layout, codes: Codes, plan: Plan, *, round_index: int, noise_key: bytes
+    ) -> Stint:
+        """One site's round: the critic's steps; the generator's change is zero unless noise is off.
+
+        An adversary who sees `change` learns at most what `events` cost; see `dpsgd`.
+
+        Raises:
+            TrainingError: Codes or weights do not fit the layout, or training became NaN.
+            BudgetRefused: Opacus' accountant disagrees with the plan.
+        """
+        from synthfed.privacy.mechanisms import NoiseStream
+
+        noise = NoiseStream(noise_key)
+        with one_thread():
+            rows = one_hot(codes, layout)
+            gan = self._network(layout)
+            load_weights(gan, weights)
+            if plan.noise_multiplier == 0.0:
+                return self._open_stint(gan, weights, rows, plan, round_index, noise)
+            return self._private_stint(gan, weights, rows, plan, round_index, noise)
+
+    def _private_stint(
+        self, gan: Gan, weights: Weights, rows: Tensor, plan: Plan, round_index: int, noise: Noise
+    ) -> Stint:
+        s = self.settings
+        draws = open_training.torch_generator(noise)
+        critic = FlatNetwork(gan.critic)
+        shadow = FlatNetwork(copy.deepcopy(gan.critic))  # public terms run here, away from Opacus' hooks
+
+        def real_term(module: nn.Module, batch: Tensor) -> Tensor:
+            scores: Tensor = module(batch)
+            return -scores.squeeze(1)
+
+        def public_terms() -> Tensor:
+            shadow.flat.data.copy_(critic.flat.data)
+            with torch.no_grad():
+                fakes = gan.fakes(s.fakes, s.temperature, draws)
+            shadow.begin()
+            scores = shadow.module(fakes).squeeze(1)
+            pull = shadow.clipped_sum(scores, plan.clip_norm) / s.fakes  # clipped alike, so both terms weigh the same
+            return pull + penalty_gradient(shadow.module, fakes, s.penalty)
+
+        done = private_steps(
+            critic,
+            rows,
+            real_term,
+            plan,
+            rate=s.site_rate,
+            round_index=round_index,
+            noise=noise,
+            public=public_terms,
+            clipping=self.clipping,
+        )
+        change = {name: np.zeros_like(tensor) for name, tensor in weights.items()}
+        change.update(unflatten(done.change, {n: t for n, t in weights.items() if n.startswith(_CRITIC)}))
+        return Stint(change, done.events, done.local_loss)
+
+    def _open_stint(
+        self, gan: Gan, weights: Weights, rows: Tensor, plan: Plan, round_index: int, noise: Noise
+    ) -> Stint:
+        s = self.settings
+        draws = open_training.torch_generator(noise)
+        critic_adam = torch.optim.Adam(gan.critic.parameters(), betas=_BETAS)
+        generator_adam = torch.optim.Adam(gan.generator.parameters(), betas=_BETAS)
+
+        def step(batch: Tensor) -> float:
+            with torch.no_grad():
+                fakes = gan.fakes(len(batch), s.temperature, draws)
+            between = torch.rand(len(batch), 1, generator=draws)
+            points = (between * batch + (1 - between) * fakes).requires_grad_()
+            (slope,) = torch.autograd.grad(gan.critic(points).sum(), points, create_graph=True)
+            penalty = s.penalty * (slope.norm(dim=1) - 1.0).square().mean()
+            loss = gan.critic(fakes).mean() - gan.critic(batch).mean() + penalty
+            critic_adam.zero_grad()
+            loss.backward()
+            critic_adam.step()
+            generator_loss = -gan.critic(gan.fakes(len(batch), s.temperature, draws)).mean()
+            generator_adam.zero_grad()
+            generator_loss.backward()
+            generator_adam.step()
+            return float(loss.detach())
+
+        loss = open_training.train(
+            {critic_adam: s.open_rate, generator_adam: s.open_rate},
+            step,
+            rows,
+            plan,
+            batch=s.open_batch,
+            round_index=round_index,
+            noise=noise,
+        )
+        change = {name: p.detach().numpy() - weights[name] for name, p in gan.named_parameters()}
+        if not np.isfinite(flatten(change)).all():
+            raise TrainingError(f"round {round_index}: weights became NaN or infinite; lower generator.open_rate")
+        return Stint(change, round_events(plan, round_index), loss)
+
+    def start(self, weights: Weights) -> ServerState:
+        return aggregate.start(weights)
+
+    def apply(
+        self,
+        weights: Weights,
+        state: ServerState,
+        mean_change: Weights,
+        layout: Layout,
+        plan: Plan,
+        *,
+        round_index: int,
+        seed: int,
+    ) -> tuple[Weights, ServerState]:
+        """Adam on the critic along the aggregate, then generator steps against it, then the running mean.
+
+        The generator's steps are matrix products: run `apply` in one place and send its result, do not repeat it.
+        """
+        s = self.settings
+        if plan.noise_multiplier == 0.0:
+            moved = aggregate.add(weights, mean_change)
+            return moved, aggregate.average(moved, state, decay=0.0, round_index=round_index)
+        critic_names = [name for name in weights if name.startswith(_CRITIC)]
+        moved, state = aggregate.adam(
+            weights, state, mean_change, names=critic_names, rate=s.critic_rate, betas=_BETAS, count=round_index + 1
+        )
+        with one_thread():
+            gan = self._network(layout)
+            load_weights(gan, moved)
+            gan.critic.requires_grad_(False)
+            draws = torch.Generator()
+            draws.manual_seed((seed * 1_000_003 + round_index) % 2**63)
+            for index in range(s.generator_steps):
+                load_weights(gan.generator, moved, prefix=_GENERATOR)
+                gan.generator.zero_grad()
+                gan.critic(gan.fakes(s.fakes, s.temperature, draws)).mean().backward()
+                uphill = {_GENERATOR + n: _gradient(p) for n, p in gan.generator.named_parameters()}
+                moved, state = aggregate.adam(
+                    moved,
+                    state,
+                    uphill,
+                    names=uphill,
+                    rate=s.generator_rate,
+                    betas=_BETAS,
+                    count=round_index * s.generator_steps + index + 1,
+                )
+        return moved, aggregate.average(moved, state, decay=s.server_ema, round_index=round_index)
+
+    def release(self, weights: Weights, state: ServerState) -> Weights:
+        """The running mean of the generator; the critic stays behind."""
+        names = [name for name in weights if name.startswith(self.released_prefix)]
+        return aggregate.running_mean(weights, state, names=names)
+
+    def sample(self, released: Weights, layout: Layout, *, rows: int, seed: int) -> Codes:
+        rng = np.random.default_rng([seed, 0x6A2])
+        latent = rng.standard_normal((rows, self.settings.noise_width)).astype(np.float32)
+        return draw_codes(forward(released, "generator", latent), layout, rng)
+
+
+def _gradient(parameter: nn.Parameter) -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
+    if parameter.grad is None:
+        raise TrainingError("a generator tensor got no gradient; this is a fault of the network")
+    return parameter.grad.numpy()

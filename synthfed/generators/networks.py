@@ -1,0 +1,207 @@
+"""The networks of both generators: linear layers, leaky ReLU, one softmax per block, and nothing else.
+
+No normalisation, dropout or free parameter: per-record gradients of linear layers are known in closed form
+(`clipping`), and every tensor can be averaged over sites. Shapes follow from the public `Layout` alone.
+Training needs torch; drawing rows from released tensors needs numpy only (`forward`, `draw_codes`).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from synthfed.errors import TrainingError
+from synthfed.generators.base import Codes, Layout, Weights
+
+SLOPE = 0.2  # of leaky ReLU below zero
+LOGIT_BOUND = 30.0  # exp(30) = 1e13: sums stay inside float32 without subtracting a maximum per block
+LOG_VARIANCE = (-6.0, 3.0)
+
+
+class Mlp(nn.Module):
+    """Linear layers with leaky ReLU between them; `sizes` lists every width, input first."""
+
+    def __init__(self, sizes: tuple[int, ...]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.Linear(wide, narrow, device="meta").to_empty(device="cpu") for wide, narrow in pairwise(sizes)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:  # (rows, sizes[0]) -> (rows, sizes[-1])
+        *hidden, last = self.layers
+        for layer in hidden:
+            x = functional.leaky_relu(layer(x), SLOPE)
+        out: Tensor = last(x)
+        return out
+
+
+class Blocks:
+    """Cross-entropy and sampling per block on rows whose blocks lie side by side, one-hot."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.members = torch.zeros(layout.total_width, len(layout.widths))  # (one-hot width, blocks): 1 where inside
+        offset = 0
+        for block, width in enumerate(layout.widths):
+            self.members[offset : offset + width, block] = 1.0
+            offset += width
+
+    def cross_entropy(self, logits: Tensor, onehot: Tensor) -> Tensor:
+        """Sum over blocks of -log softmax at the true level, per row: (rows, width) -> (rows,)."""
+        bounded = logits.clamp(-LOGIT_BOUND, LOGIT_BOUND)
+        totals = bounded.exp() @ self.members  # (rows, blocks)
+        return totals.log().sum(1) - (bounded * onehot).sum(1)
+
+    def softmax(self, logits: Tensor) -> Tensor:
+        """Softmax inside every block: (rows, width) -> (rows, width)."""
+        powers = logits.clamp(-LOGIT_BOUND, LOGIT_BOUND).exp()
+        return powers / ((powers @ self.members) @ self.members.T)
+
+    def draw(self, logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+        """One-hot draws per block whose gradient is that of a Gumbel softmax (straight-through, arXiv 1611.01144).
+
+        Drawn rows are one-hot like real ones, so a critic cannot tell them apart by softness.
+        """
+        uniform = torch.rand(logits.shape, generator=generator).clamp_(1e-10, 1 - 1e-7)
+        noise = -torch.log(-torch.log(uniform))
+        scores = (logits.clamp(-LOGIT_BOUND, LOGIT_BOUND) + noise) / temperature
+        soft = self.softmax(scores)
+        best = torch.zeros_like(soft)
+        offset = 0
+        for width in self.layout.widths:
+            winner = scores[:, offset : offset + width].argmax(1, keepdim=True)
+            best[:, offset : offset + width].scatter_(1, winner, 1.0)
+            offset += width
+        straight: Tensor = best + soft - soft.detach()
+        return straight
+
+
+class Vae(nn.Module):
+    """Encoder and decoder in one module, since both touch rows while training; only the decoder ships."""
+
+    def __init__(self, layout: Layout, *, hidden: int, latent: int, beta: float) -> None:
+        super().__init__()
+        width = layout.total_width
+        self.encoder = Mlp((width, hidden, 2 * latent))
+        self.decoder = Mlp((latent, hidden, width))
+        self.latent = latent
+        self.beta = beta
+        self.blocks = Blocks(layout)
+
+    def forward(self, rows: Tensor, noise: Tensor) -> Tensor:
+        """Loss per record: cross-entropies + beta * KL. `rows` (n, width) one-hot, `noise` (n, latent) -> (n,)."""
+        mean, log_variance = self.encoder(rows).chunk(2, dim=1)
+        log_variance = log_variance.clamp(*LOG_VARIANCE)
+        variance = log_variance.exp()
+        logits = self.decoder(mean + variance.sqrt() * noise)
+        divergence = 0.5 * (variance + mean.square() - 1.0 - log_variance).sum(1)
+        return self.blocks.cross_entropy(logits, rows) + self.beta * divergence
+
+
+class Gan(nn.Module):
+    """Generator and critic side by side; the critic alone touches rows under privacy, the generator alone ships."""
+
+    def __init__(self, layout: Layout, *, noise_width: int, hidden: int, critic_hidden: int) -> None:
+        super().__init__()
+        width = layout.total_width
+        self.generator = Mlp((noise_width, hidden, hidden, width))
+        self.critic = Mlp((width, critic_hidden, critic_hidden, 1))
+        self.noise_width = noise_width
+        self.blocks = Blocks(layout)
+
+    def fakes(self, rows: int, temperature: float, draws: torch.Generator) -> Tensor:
+        """Rows drawn by the generator, one-hot forward, soft backward: (rows, width)."""
+        latent = torch.randn(rows, self.noise_width, generator=draws)
+        return self.blocks.draw(self.generator(latent), temperature, draws)
+
+
+def first_weights(module: nn.Module, *, seed: int) -> Weights:
+    """Uniform in +-1/sqrt(inputs) as torch does, from numpy so that bytes do not depend on torch's generator.
+
+    Biases start at zero, so the first decoder is nearly uniform over every block's levels: public, from no row.
+    """
+    rng = np.random.default_rng([seed, 0x5EED])
+    weights: Weights = {}
+    for name, parameter in module.named_parameters():
+        shape = tuple(parameter.shape)
+        if len(shape) == 2:
+            bound = 1.0 / np.sqrt(shape[1])
+            weights[name] = rng.uniform(-bound, bound, size=shape).astype(np.float32)
+        else:
+            weights[name] = np.zeros(shape, dtype=np.float32)
+    return weights
+
+
+def load_weights(module: nn.Module, weights: Weights, *, prefix: str = "") -> None:
+    """Copy named arrays into `module`.
+
+    Raises:
+        TrainingError: A tensor is missing, has another shape, or holds a NaN or infinity.
+    """
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            tensor = weights.get(prefix + name)
+            if tensor is None or tensor.shape != tuple(parameter.shape):
+                found = "nothing" if tensor is None else f"shape {tensor.shape}"
+                raise TrainingError(
+                    f"weights {prefix + name!r}: found {found}, the network needs {tuple(parameter.shape)}; "
+                    "were pipeline and layout changed since these weights were made?"
+                )
+            if not np.isfinite(tensor).all():
+                raise TrainingError(f"weights {prefix + name!r} hold a NaN or infinity; lower the step sizes")
+            parameter.copy_(torch.from_numpy(np.ascontiguousarray(tensor, dtype=np.float32)))
+
+
+def one_hot(codes: Codes, layout: Layout) -> Tensor:
+    """Rows of codes -> float32 (rows, total width).
+
+    Raises:
+        TrainingError: The codes do not fit the layout; the message holds no row.
+    """
+    if codes.ndim != 2 or codes.shape[1] != len(layout.widths):
+        raise TrainingError(f"codes have shape {codes.shape}; the layout has {len(layout.widths)} blocks per row")
+    outside = (codes < 0) | (codes >= np.asarray(layout.widths))
+    if outside.any():
+        names = [layout.names[block] for block in np.flatnonzero(outside.any(axis=0))]
+        raise TrainingError(f"codes outside their block's width in {names}; encode with the run's own transformer")
+    starts = np.cumsum((0, *layout.widths[:-1]))
+    rows = torch.zeros(len(codes), layout.total_width)
+    rows[torch.arange(len(codes))[:, None], torch.from_numpy(codes.astype(np.int64) + starts)] = 1.0
+    return rows
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run torch on one thread, so that the same seed gives the same bytes; restores the setting after."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def forward(weights: Weights, prefix: str, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """`Mlp.forward` in numpy, from tensors named `{prefix}.layers.{i}.weight` and `.bias`."""
+    depth = sum(name.startswith(f"{prefix}.layers.") and name.endswith(".weight") for name in weights)
+    for index in range(depth):
+        x = x @ weights[f"{prefix}.layers.{index}.weight"].T + weights[f"{prefix}.layers.{index}.bias"]
+        if index < depth - 1:
+            x = np.where(x > 0, x, np.float32(SLOPE) * x)
+    return x
+
+
+def draw_codes(logits: npt.NDArray[np.float32], layout: Layout, rng: np.random.Generator) -> Codes:
+    """One categorical draw per row and block (Gumbel maximum): (rows, width) -> codes (rows, blocks)."""
+    scores = np.clip(logits, -LOGIT_BOUND, LOGIT_BOUND) + rng.gumbel(size=logits.shape)
+    codes = np.empty((len(logits), len(layout.widths)), dtype=np.int32)
+    offset = 0
+    for block, width in enumerate(layout.widths):
+        codes[:, block] = scores[:, offset : offset + width].argmax(axis=1)
+        offset += width
+    return codes

@@ -1,0 +1,67 @@
+"""From a pipeline to the public plan of everything that will touch rows, and to the events the ledger reserves.
+
+`round_events` is the one place that words a round's cost: the plan is reserved with it before any contact, and a stint
+may leave a site only if Opacus' own record of the steps taken equals it.
+"""
+
+from synthfed.errors import BudgetTooSmall
+from synthfed.generators.base import Plan
+from synthfed.pipeline import Pipeline
+from synthfed.privacy.events import PrivacyEvent
+
+
+def make_plan(pipeline: Pipeline, sites: int) -> Plan:
+    """Calibrate the noise so that the whole run costs each patient at most the pipeline's epsilon.
+
+    Patients of different sites are disjoint, and with local noise every site adds all the noise its own patients need,
+    so the number of sites changes the divisor but not the noise.
+
+    Raises:
+        BudgetTooSmall: The calibrated noise exceeds `privacy.max_noise_multiplier`.
+    """
+    privacy, federation = pipeline.privacy, pipeline.federation
+    noise_multiplier = 0.0
+    if privacy.enabled:
+        from synthfed.privacy.accounting import calibrate_noise
+
+        noise_multiplier = calibrate_noise(
+            epsilon=privacy.epsilon,
+            delta=privacy.delta,
+            sample_rate=federation.sample_rate,
+            steps=pipeline.total_steps,
+        )
+        if noise_multiplier > privacy.max_noise_multiplier:
+            raise BudgetTooSmall(
+                f"privacy.epsilon = {privacy.epsilon:g} over {pipeline.total_steps} steps needs a noise multiplier of "
+                f"{noise_multiplier:.1f}; privacy.max_noise_multiplier is {privacy.max_noise_multiplier:g}: such steps "
+                "are noise only; raise epsilon, or lower federation.rounds or federation.sample_rate"
+            )
+    return Plan(
+        rounds=federation.rounds,
+        local_steps=federation.local_steps,
+        sample_rate=federation.sample_rate,
+        clip_norm=privacy.clip_norm,
+        noise_multiplier=noise_multiplier,
+        expected_batch=federation.sample_rate * privacy.expected_patients / sites,
+        sites=sites,
+    )
+
+
+def round_events(plan: Plan, round_index: int) -> tuple[PrivacyEvent, ...]:
+    """What one round costs one patient of one site."""
+    return (
+        PrivacyEvent(
+            purpose=f"round {round_index}",
+            mechanism="gaussian",
+            population="train",
+            l2_sensitivity=plan.clip_norm,
+            noise_multiplier=plan.noise_multiplier,
+            sample_rate=plan.sample_rate,
+            steps=plan.local_steps,
+        ),
+    )
+
+
+def all_events(plan: Plan) -> tuple[PrivacyEvent, ...]:
+    """What the whole run costs one patient of one site: what is reserved before contact."""
+    return tuple(event for index in range(plan.rounds) for event in round_events(plan, index))
