@@ -1,0 +1,243 @@
+"""`report.json`: everything a release says about itself, in one canonical dictionary.
+
+`build_report` joins the scorecard, the ledger statement and the run facts, adds lights in words, the verdict and the
+limits, and enforces the edition: a release edition that holds a number computed from patients' rows is refused.
+"""
+
+import json
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NotRequired, TypedDict
+
+from synthfed.errors import PrivacyError
+from synthfed.evaluation.scorecard import QUESTIONS, WORDS, Metric, Scorecard
+from synthfed.pipeline import Pipeline
+from synthfed.report.guarantee import guarantee
+from synthfed.report.verdict import QUESTION_TEXT, because, verdict
+from synthfed.tables.schema import Schema
+
+Edition = Literal["internal", "release", "simulated"]
+SCHEMA_ID = "synthfed.report/1"
+
+
+class RunFacts(TypedDict):
+    """What a run says about itself; public, or (row counts of sites) shown only where the edition allows.
+
+    Attributes:
+        created: UTC time, ISO 8601. Fixed by the caller, so that a report can be built twice to the same bytes.
+        synthfed: The package's version.
+        sites: Site names, or site name -> training rows where they may be shown.
+        origin: Where the patients came from, for people.
+        rows: Rows of the synthetic table.
+        words: Sentences on secure aggregation, from the federation.
+        history: One mapping per round: `round`, `epsilon`, `bytes`, `update_norm`, `seconds`.
+        command: What repeats the run, as typed.
+    """
+
+    created: str
+    synthfed: str
+    sites: Sequence[str] | Mapping[str, int | None]
+    simulated: bool
+    origin: str
+    rows: int
+    table_sha256: NotRequired[str]
+    model_sha256: NotRequired[str]
+    seconds: NotRequired[float]
+    bytes: NotRequired[int]
+    rounds: NotRequired[int]
+    words: NotRequired[Sequence[str]]
+    history: NotRequired[Sequence[Mapping[str, float]]]
+    command: NotRequired[str]
+    versions: NotRequired[Mapping[str, str]]
+
+
+def build_report(
+    *,
+    pipeline: Pipeline,
+    schema: Schema,
+    scorecard: Scorecard,
+    ledger: Mapping[str, Any],
+    run: RunFacts,
+    edition: Edition,
+) -> dict[str, Any]:
+    """Join what is known about a release into the dictionary that becomes `report.json`.
+
+    Args:
+        schema: The columns of the pipeline, for labels, units and groups.
+        ledger: The release's ledger statement (`privacy.statement.release_ledger`).
+        edition: `internal` compares with patients and stays at the site; `release` holds no number computed from
+            patients' rows; `simulated` shows everything, because no patient exists.
+
+    Raises:
+        PrivacyError: A release edition would hold a number from patients' rows, or a run on patients is called
+            simulated. Nothing is written.
+    """
+    simulated = bool(run["simulated"])
+    if edition == "simulated" and not simulated:
+        raise PrivacyError(
+            "edition 'simulated' was asked for a run on patients; use 'internal' (stays at the site) or 'release'"
+        )
+    metrics = [metric_entry(metric) for metric in scorecard.metrics]
+    figures = _figures(scorecard.figures, schema)
+    if edition == "release":
+        _refuse_real_rows(metrics, figures)
+    lights = _lights(scorecard, metrics)
+    holdout = scorecard.rows.get("holdout")
+    report = {
+        "schema": SCHEMA_ID,
+        "edition": edition,
+        "simulated": simulated,
+        "disease": pipeline.disease,
+        "title": pipeline.title,
+        "created": run["created"],
+        "origin": run["origin"],
+        "rows": run["rows"],
+        "columns": len(schema.columns),
+        "table_sha256": run.get("table_sha256"),
+        "model_sha256": run.get("model_sha256"),
+        "pipeline": {
+            "name": pipeline.disease,
+            "sha256": pipeline.digest(),
+            "generator": pipeline.generator.kind,
+            "settings": json.loads(pipeline.canonical()),
+        },
+        "software": {"synthfed": run["synthfed"], "python": platform.python_version(), **run.get("versions", {})},
+        "seeds": {"pipeline": pipeline.seed, "sampling": pipeline.release.seed},
+        "sites": _sites(run["sites"], edition),
+        "run": {
+            "seconds": run.get("seconds"),
+            "bytes": run.get("bytes"),
+            "rounds": run.get("rounds"),
+            "words": list(run.get("words", ())),
+            "history": [dict(row) for row in run.get("history", ())],
+            "command": run.get("command") or f"synthfed run {pipeline.disease}",
+        },
+        "verdict": verdict(lights, metrics, edition=edition, holdout=holdout),
+        "lights": lights,
+        "metrics": metrics,
+        "figures": figures,
+        "privacy": {"statement": dict(ledger), **guarantee(ledger, pipeline, simulated=simulated)},
+    }
+    report["limits"] = _limits(report)
+    return dict(canonical(report))
+
+
+def metric_entry(metric: Metric) -> dict[str, Any]:
+    """One metric as `report.json` holds it; a missing value always has a reason."""
+    measured = metric.value is not None
+    return {
+        "id": metric.id,
+        "question": metric.question,
+        "role": metric.role,
+        "label": metric.label,
+        "value": metric.value,
+        "interval": {"low": metric.value_low, "high": metric.value_high},
+        "direction": metric.direction,
+        "anchored": metric.anchored,
+        "ceiling": {"value": metric.ceiling, "low": metric.low, "high": metric.high},
+        "floor": {"value": metric.floor},
+        "thresholds": {"green": metric.green, "amber": metric.amber, "origin": metric.threshold_origin},
+        "light": metric.light,
+        "word": WORDS[metric.light],
+        "status": "measured" if measured else "not_measurable",
+        "reason": metric.reason or ("" if measured else "not measured"),
+        "n": dict(metric.n or {}),
+        "rows_used": metric.rows_used,
+        "releasable": "yes" if metric.rows_used == "none" else "no",
+    }
+
+
+def report_bytes(report: Mapping[str, Any]) -> bytes:
+    """The bytes of `report.json`: sorted keys, two spaces, one newline at the end; the same report, the same bytes."""
+    text = json.dumps(canonical(report), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode()
+
+
+def canonical(value: Any) -> Any:
+    """Plain JSON values: numbers with 6 significant digits, NaN as null, infinity as the text "inf"."""
+    if isinstance(value, Mapping):
+        return {str(key): canonical(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [canonical(entry) for entry in value]
+    if isinstance(value, bool) or value is None or isinstance(value, (str, int)):
+        return value
+    number = float(value)  # also numpy's scalars
+    if math.isnan(number):
+        return None
+    if math.isinf(number):
+        return "inf" if number > 0 else "-inf"
+    rounded = float(f"{number:.6g}")
+    return int(rounded) if not isinstance(value, float) and rounded.is_integer() else rounded
+
+
+def _sites(sites: Sequence[str] | Mapping[str, int | None], edition: Edition) -> list[dict[str, Any]]:
+    counts = sites if isinstance(sites, Mapping) else dict.fromkeys(sites)
+    shown = edition != "release"
+    return [{"id": name, "role": "training site", "rows": rows if shown else None} for name, rows in counts.items()]
+
+
+def _lights(scorecard: Scorecard, metrics: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    lights = {}
+    for question in QUESTIONS:
+        answer = scorecard.answer(question)
+        lead = next((m for m in metrics if answer.leading is not None and m["id"] == answer.leading.id), None)
+        lights[question] = {
+            "question": QUESTION_TEXT[question],
+            "light": answer.light,
+            "word": answer.word,
+            "leading_metric": lead["id"] if lead else None,
+            "leading_label": lead["label"] if lead else None,
+            "because": because(lead),
+        }
+    return lights
+
+
+def _figures(figures: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
+    """The scorecard's figures, with the dictionary's group of every column of the association matrix."""
+    out = {key: figures.get(key) for key in ("marginals", "associations", "survival", "membership", "risks", "anchors")}
+    if out["associations"]:
+        names = out["associations"]["columns"]
+        groups = [schema[name].group if name in schema else "" for name in names]
+        out["associations"] = {**out["associations"], "groups": groups}
+    return out
+
+
+def _refuse_real_rows(metrics: Sequence[Mapping[str, Any]], figures: Mapping[str, Any]) -> None:
+    found = [m["id"] for m in metrics if m["rows_used"] != "none" and _numbers(m)]
+    found += [f"figures.marginals.{p['column']}" for p in figures["marginals"] or () if p["real"] is not None]
+    found += [f"figures.survival.{p['name']}.{p['group']}" for p in figures["survival"] or () if p["real"] is not None]
+    if figures["associations"] and figures["associations"]["real"] is not None:
+        found.append("figures.associations")
+    if figures["membership"] is not None:
+        found.append("figures.membership")
+    paid_for = {m["id"] for m in metrics if m["rows_used"] == "none"}
+    for key in ("risks", "anchors"):
+        found += [f"figures.{key}.{r['id']}" for r in figures[key] or () if r["id"] not in paid_for and _numbers(r)]
+    if found:
+        raise PrivacyError(
+            f"a release edition may not hold numbers computed from patients' rows, found {', '.join(found[:8])}"
+            f"{' and more' if len(found) > 8 else ''}; score the release with train=None and holdout=None"
+        )
+
+
+def _numbers(entry: Mapping[str, Any]) -> bool:
+    flat = [entry.get(key) for key in ("value", "interval", "anchored", "low", "high", "ceiling", "floor")]
+    flat += [part for value in flat if isinstance(value, Mapping) for part in value.values()]
+    return any(isinstance(value, (int, float)) for value in flat)
+
+
+def _limits(report: Mapping[str, Any]) -> list[str]:
+    limits = [
+        f"Not measurable: {m['label']} ({m['reason']})"
+        for m in report["metrics"]
+        if m["status"] == "not_measurable" and m["role"] != "info"
+    ]
+    if report["simulated"]:
+        limits.append("The patients are simulated from published facts. Scores on real patients will differ.")
+    limits += [
+        "An attack that found nothing is not a proof; only the differential privacy statement bounds attacks not run.",
+        "Rare groups suffer first: DP noise hides what few patients have, on purpose.",
+        "Confidence intervals computed from the synthetic table alone are too narrow.",
+    ]
+    return limits

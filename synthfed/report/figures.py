@@ -1,0 +1,395 @@
+"""Which figures a report shows: the finding as the title, n and method as the caption, the data as a table below.
+
+A figure without data is not drawn, and the page says why; nothing is invented to fill a panel.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from synthfed.report import charts
+from synthfed.report.drawing import Panel
+from synthfed.report.verdict import number
+
+Shape = Literal["single", "pair", "small"]
+FAR_APART = 0.2  # difference of two associations that a reader would notice
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One idea: a title that is the finding, panels, a caption, and the numbers behind it.
+
+    Attributes:
+        legend: Kinds of marks to explain: `real`, `synthetic`, `band`.
+        more: Panels behind a fold; the first ones carry the message.
+    """
+
+    key: str
+    title: str
+    caption: str
+    panels: tuple[Panel, ...]
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    shape: Shape = "single"
+    legend: tuple[str, ...] = ()
+    more: tuple[Panel, ...] = ()
+
+
+def draw_figures(report: Mapping[str, Any]) -> dict[str, Figure]:
+    """All figures the report has data for, by key."""
+    data = report["figures"]
+    drawn = [
+        anchors_figure(data["anchors"]),
+        marginals_figure(data["marginals"], report),
+        associations_figure(data["associations"]),
+        survival_figure(data["survival"], report),
+        membership_figure(data["membership"], report),
+        risks_figure(data["risks"]),
+        budget_figure(report["privacy"], report["pipeline"]["settings"]["privacy"]),
+        rounds_figure(report["run"]),
+    ]
+    return {figure.key: figure for figure in drawn if figure is not None}
+
+
+def anchors_figure(rows: Sequence[Mapping[str, Any]] | None) -> Figure | None:
+    """Floor, ceiling and value of every score that has both anchors apart."""
+    usable = [row for row in rows or () if _has_anchors(row)]
+    if not usable:
+        return None
+    reached = [row for row in usable if row["light"] == "green"]
+    lead = next((row for row in usable if "association" in row["id"]), usable[0])
+    share = charts.anchored(lead, lead["value"])
+    title = (
+        f"{lead['label']} comes {100 * max(0.0, min(1.0, share)):.0f} % of the way from shuffled columns to fresh patients"
+    )
+    return Figure(
+        key="anchors",
+        title=title,
+        caption=f"{len(reached)} of {len(usable)} scores meet their threshold. Every score runs from shuffled columns "
+        "(left) to patients the generator never saw (right), at the same number of rows; a mark beyond the end of a "
+        "line is drawn at its end. Circle: shown; diamond: partly shown; cross: not met; square: not measurable.",
+        panels=(charts.anchors(usable, "anchors"),),
+        head=("score", "shuffled", "value", "fresh patients", "95 % band"),
+        rows=tuple(
+            (r["label"], number(r["floor"]), number(r["value"]), number(r["ceiling"]), _interval(r["low"], r["high"]))
+            for r in usable
+        ),
+        legend=("synthetic", "band"),
+    )
+
+
+def _has_anchors(row: Mapping[str, Any]) -> bool:
+    needed = (row["value"], row["floor"], row["ceiling"])
+    return all(v is not None for v in needed) and abs(row["ceiling"] - row["floor"]) > 1e-9
+
+
+def marginals_figure(panels: Sequence[Mapping[str, Any]] | None, report: Mapping[str, Any], first: int = 12) -> Figure | None:
+    """Small multiples of all columns, worst first."""
+    if not panels:
+        return None
+    drawn = tuple(charts.marginal(panel, f"marginal-{index}") for index, panel in enumerate(panels))
+    worst = panels[0]
+    with_real = worst["real"] is not None
+    if with_real and worst["score"] is not None:
+        title = f"Worst column: {worst['label']}, similarity {number(worst['score'])}"
+        if worst["ceiling"] is not None:
+            title += f" where fresh patients reach {number(worst['ceiling'])}"
+    else:
+        title = f"{len(panels)} columns of the synthetic table"
+    caption = (
+        "Each small picture is one column, worst first: share of rows per cell between public edges (drawn equally "
+        f"wide), missing values last (“none”). {report['rows']} synthetic rows."
+    )
+    rows = []
+    for panel in panels:
+        names, synthetic, real = charts.cell_names(panel), panel["synthetic"], panel["real"]
+        if real is None:
+            at = max(range(len(synthetic)), key=lambda i, s=synthetic: s[i] or 0.0)
+            rows.append((panel["label"], "–", "–", names[at], "–", _share(synthetic[at])))
+            continue
+        at = max(range(len(synthetic)), key=lambda i, s=synthetic, r=real: abs((s[i] or 0.0) - (r[i] or 0.0)))
+        rows.append(
+            (
+                panel["label"],
+                number(panel["score"]),
+                number(panel["ceiling"]),
+                names[at],
+                _share(real[at]),
+                _share(synthetic[at]),
+            )
+        )
+    return Figure(
+        key="marginals",
+        title=title,
+        caption=caption if with_real else caption + " Patients' distributions are not shown in this edition.",
+        panels=drawn[:first],
+        more=drawn[first:],
+        head=("column", "similarity", "fresh patients", "largest difference at", "patients", "synthetic"),
+        rows=tuple(rows),
+        shape="small",
+        legend=("real", "synthetic") if with_real else ("synthetic",),
+    )
+
+
+def associations_figure(data: Mapping[str, Any] | None) -> Figure | None:
+    """Pair associations of patients, of synthetic rows, and their difference."""
+    if not data:
+        return None
+    names, synthetic, real, groups = data["columns"], data["synthetic"], data["real"], data["groups"]
+    order = sorted(range(len(names)), key=lambda i: (groups.index(groups[i]), i))
+    names, groups = [names[i] for i in order], [groups[i] for i in order]
+    synthetic = [[synthetic[i][j] for j in order] for i in order]
+    where = _group_words(groups)
+    if real is None:
+        return Figure(
+            key="associations",
+            title=f"Associations between {len(names)} columns of the synthetic table",
+            caption=f"Opacity is strength, blue positive, orange negative. {where} The patients' matrix is not shown "
+            "in this edition.",
+            panels=(
+                charts.matrix(synthetic, groups, "association-synthetic", title="synthetic", words="Synthetic rows."),
+            ),
+            head=("column", "column", "synthetic"),
+            rows=tuple((a, b, number(s)) for a, b, _, s in _strongest(names, synthetic, synthetic)),
+        )
+    real = [[real[i][j] for j in order] for i in order]
+    gap = [
+        [None if s is None or r is None else s - r for s, r in zip(one, two, strict=True)]
+        for one, two in zip(synthetic, real, strict=True)
+    ]
+    pairs = [gap[i][j] for i in range(len(names)) for j in range(i) if gap[i][j] is not None]
+    far = sum(abs(value) > FAR_APART for value in pairs)
+    words = f"{far} of {len(pairs)} pairs differ by more than {FAR_APART}."
+    return Figure(
+        key="associations",
+        title=f"{far} of {len(pairs)} pairs of columns differ by more than {FAR_APART}",
+        caption=f"Rank or Cramér association of every pair; opacity is strength, blue positive, orange negative; in the "
+        f"difference, blue means the synthetic table overstates. {where}",
+        panels=(
+            charts.matrix(real, groups, "association-real", title="patients", words="Associations among patients."),
+            charts.matrix(synthetic, groups, "association-synthetic", title="synthetic", words="Among synthetic rows."),
+            charts.matrix(gap, groups, "association-gap", title="difference", words=words),
+        ),
+        head=("column", "column", "patients", "synthetic"),
+        rows=tuple((a, b, number(r), number(s)) for a, b, r, s in _furthest(names, real, synthetic)),
+        shape="pair",
+    )
+
+
+def _group_words(groups: Sequence[str]) -> str:
+    edges = charts.group_edges(groups)
+    if len(edges) < 3:
+        return ""
+    parts = [f"{groups[start]} ({end - start})" for start, end in zip(edges[:-1], edges[1:], strict=True)]
+    return f"Thin lines part the dictionary's groups, from the top left: {', '.join(parts)}."
+
+
+_Pair = tuple[str, str, float | None, float | None]
+
+
+def _furthest(names: Sequence[str], real: Any, synthetic: Any, count: int = 15) -> list[_Pair]:
+    pairs = [
+        (names[i], names[j], real[i][j], synthetic[i][j])
+        for i in range(len(names))
+        for j in range(i)
+        if real[i][j] is not None and synthetic[i][j] is not None
+    ]
+    return sorted(pairs, key=lambda pair: -abs(pair[2] - pair[3]))[:count]
+
+
+def _strongest(names: Sequence[str], real: Any, synthetic: Any, count: int = 15) -> list[_Pair]:
+    pairs = [
+        (names[i], names[j], real[i][j], synthetic[i][j])
+        for i in range(len(names))
+        for j in range(i)
+        if synthetic[i][j] is not None
+    ]
+    return sorted(pairs, key=lambda pair: -abs(pair[3]))[:count]
+
+
+def survival_figure(entries: Sequence[Mapping[str, Any]] | None, report: Mapping[str, Any]) -> Figure | None:
+    """Kaplan-Meier curves, all patients first, then groups worst first."""
+    if not entries:
+        return None
+    overall = [entry for entry in entries if entry["group"] == "all"]
+    groups = sorted((e for e in entries if e["group"] != "all"), key=lambda e: -(e["km_area"] or 0.0))
+    ordered = [*overall, *groups]
+    with_real = any(entry["real"] for entry in entries)
+    lead = ordered[0]
+    years = lead["tau_days"] / 365.25
+    if with_real and lead["km_area"] is not None:
+        title = f"Survival to {years:.0f} years differs by {100 * lead['km_area']:.1f} points on average"
+        measured = [g for g in groups if g["km_area"] is not None]
+        if measured:
+            title += f", by {100 * measured[0]['km_area']:.1f} in the worst group ({charts.group_label(measured[0])})"
+    else:
+        title = f"{lead['label']} of the synthetic patients"
+    rows = []
+    for entry in ordered:
+        for name in ("real", "synthetic"):
+            if entry[name]:
+                said = [_at(entry[name], entry["tau_days"] * part) for part in (0.25, 0.5, 1.0)]
+                start = entry[name]["at_risk"][0][1] if entry[name]["at_risk"] else "–"
+                rows.append((charts.group_label(entry), "patients" if name == "real" else name, str(start), *said))
+    return Figure(
+        key="survival",
+        title=title,
+        caption=f"{lead['label']}: Kaplan-Meier with 95 % band (patients hatched, synthetic shaded); figures under the "
+        "axis are numbers at risk. The band of the synthetic curve counts rows, not patients, and is too narrow.",
+        panels=tuple(charts.survival(entry, f"survival-{index}") for index, entry in enumerate(ordered)),
+        head=("group", "who", "at risk at start", *(f"at {years * part:.2g} y" for part in (0.25, 0.5, 1.0))),
+        rows=tuple(rows),
+        shape="pair",
+        legend=("real", "synthetic", "band") if with_real else ("synthetic",),
+    )
+
+
+def _at(curve: Mapping[str, Any], day: float) -> str:
+    value = 1.0
+    for when, share in zip(curve["days"], curve["survival"], strict=True):
+        if when <= day and share is not None:
+            value = share
+    return _share(value)
+
+
+def membership_figure(data: Mapping[str, Any] | None, report: Mapping[str, Any]) -> Figure | None:
+    """The membership attack's ROC beside what guessing gives."""
+    if not data or not data.get("fpr"):
+        return None
+    point = data.get("point") or {}
+    title = "How often an attacker recognises a training patient"
+    if point.get("tpr") is not None:
+        title = (
+            f"An attacker finds {1000 * point['tpr']:.0f} in 1,000 training patients where guessing finds "
+            f"{1000 * point['fpr']:.0f}"
+        )
+    chosen = [int(i * (len(data["fpr"]) - 1) / 11) for i in range(12)]
+    return Figure(
+        key="membership",
+        title=title,
+        caption="The dotted line is guessing; the hatched band holds 95 % of the curves when member labels are "
+        "permuted. Above the band the table gives its patients away; below or inside, this attack learns nothing.",
+        panels=(charts.membership(data, "membership"),),
+        head=("outsiders accused", "patients found", "band of guessing"),
+        rows=tuple(
+            (_share(data["fpr"][i]), _share(data["tpr"][i]), _interval(data["band_low"][i], data["band_high"][i]))
+            for i in sorted(set(chosen))
+        ),
+        legend=("synthetic", "band"),
+    )
+
+
+def risks_figure(rows: Sequence[Mapping[str, Any]] | None) -> Figure | None:
+    """What each attack gains over the same attack on outsiders."""
+    measured = [row for row in rows or () if row["value"] is not None]
+    if not measured:
+        return None
+    worst = max(measured, key=lambda row: row["value"])
+    below = worst["value"] <= charts.RISK_LINE
+    title = f"{'Every attack stays below' if below else 'The largest risk is above'} {charts.RISK_LINE:g}: "
+    title += f"{worst['label']} {number(worst['value'])}"
+    return Figure(
+        key="risks",
+        title=title,
+        caption="Dot: what the attack gains; thick line: 95 % interval; grey tick: the same attack on fresh patients. "
+        "Dashed at 0.09: the re-identification probability of EMA Policy 0070 and Health Canada, used by analogy.",
+        panels=(charts.risks(rows or (), "risks"),),
+        head=("attack", "gain", "95 % interval", "fresh patients"),
+        rows=tuple(
+            (r["label"], number(r["value"]), _interval(r["low"], r["high"]), number(r.get("ceiling"))) for r in rows or ()
+        ),
+        legend=("real", "synthetic"),
+    )
+
+
+def budget_figure(privacy: Mapping[str, Any], settings: Mapping[str, Any]) -> Figure | None:
+    """Epsilon spent at each site beside the budget."""
+    spent = [(s["site"], s["epsilon"]) for s in privacy["sites"] if isinstance(s["epsilon"], (int, float))]
+    limit = settings["epsilon"]
+    if not spent or not isinstance(limit, (int, float)):
+        return None
+    name, most = max(spent, key=lambda pair: pair[1])
+    return Figure(
+        key="budget",
+        title=f"The most spent at a site is epsilon {number(most)} of {number(limit)} ({name})",
+        caption=f"Epsilon per site at delta {privacy['delta']:.0e}; one patient is at one site, so the release costs the "
+        "largest, not the sum. The table lists every event that touched patients' rows.",
+        panels=(
+            charts.bars(
+                spent, "budget", title="Epsilon per site", limit=float(limit), limit_label=f"budget {number(limit)}"
+            ),
+        ),
+        head=("event", "mechanism", "noise multiplier", "sampling rate", "steps"),
+        rows=tuple(
+            (
+                f"{e['purpose']} (×{e['events']})" if e["events"] > 1 else e["purpose"],
+                e["mechanism"],
+                number(e["noise_multiplier"]),
+                number(e["sample_rate"]),
+                str(e["steps"]),
+            )
+            for e in privacy["events"]
+        ),
+    )
+
+
+def rounds_figure(run: Mapping[str, Any]) -> Figure | None:
+    """What happened in the rounds: budget spent and size of the released sum."""
+    history = run["history"]
+    if len(history) < 2:
+        return None
+    rounds = [row["round"] for row in history]
+    kinds = [
+        ("epsilon", "epsilon spent so far", ""),
+        ("update_norm", "size of the sites' summed update", "Euclidean norm of the released sum"),
+    ]
+    panels = []
+    for key, heading, unit in kinds:
+        pairs = [(r, row[key]) for r, row in zip(rounds, history, strict=True) if isinstance(row.get(key), (int, float))]
+        if len(pairs) > 1:
+            words = f"{heading}: from {number(pairs[0][1])} to {number(pairs[-1][1])}."
+            panels.append(
+                charts.line(
+                    [p[0] for p in pairs], [p[1] for p in pairs], f"rounds-{key}", heading=heading, unit=unit, words=words
+                )
+            )
+    if not panels:
+        return None
+    title = f"{len(rounds)} rounds"
+    if run["bytes"]:
+        title += f" moved {size(run['bytes'])} of masked sums and no patient row"
+    chosen = sorted({int(i * (len(history) - 1) / 9) for i in range(10)})
+    return Figure(
+        key="rounds",
+        title=title,
+        caption="Both are post-processing of what was released in each round; no loss on patients' rows leaves a site.",
+        panels=tuple(panels),
+        head=("round", "epsilon so far", "norm of the sum", "bytes"),
+        rows=tuple(
+            (
+                str(history[i]["round"]),
+                number(history[i].get("epsilon")),
+                number(history[i].get("update_norm")),
+                size(history[i]["bytes"]) if history[i].get("bytes") else "–",
+            )
+            for i in chosen
+        ),
+        shape="pair",
+    )
+
+
+def size(count: float) -> str:
+    """Bytes for people."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if count >= 10 or unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "–" if low is None or high is None else f"{number(low)} to {number(high)}"

@@ -1,0 +1,105 @@
+"""The report as one HTML file that needs nothing else: no script, no network, no font, and it prints.
+
+The file repeats byte for byte for the same report. Everything written into it is escaped; the only markup that is
+not the template's own is the SVG that `drawing.to_svg` made.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from synthfed.evaluation.scorecard import QUESTIONS
+from synthfed.report.drawing import Panel
+from synthfed.report.figures import draw_figures, size
+from synthfed.report.glossary import GLOSSARY
+from synthfed.report.verdict import number
+from synthfed.resources import shipped
+
+_BANNERS: Mapping[str, str] = {
+    "internal": "Stays at the site",
+    "release": "Release edition: no number computed from patients' rows",
+    "simulated": "Simulated patients: no person behind any number on this page",
+}
+_FIGURES_OF: Mapping[str, tuple[str, ...]] = {
+    "valid": (),
+    "faithful": ("anchors", "marginals", "associations"),
+    "useful": ("survival",),
+    "private": ("risks",),
+    "guaranteed": ("budget", "rounds"),
+}
+
+
+def render_html(report: Mapping[str, Any]) -> str:
+    """Draw `report.json` as a self-contained page.
+
+    Args:
+        report: What `build_report` returned, or `report.json` read back.
+
+    Returns:
+        UTF-8 HTML of at most about 1 MB.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(shipped("reports/templates")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=number, size=size, duration=_duration, date=_date)
+    environment.globals["svg"] = _Inline(Markup)
+    page = environment.get_template("report.html.j2").render(
+        report=report,
+        figures=draw_figures(report),
+        figures_of=_FIGURES_OF,
+        questions=QUESTIONS,
+        banner=_BANNERS[report["edition"]],
+        glossary=GLOSSARY,
+        worst=_badly_represented(report),
+        style=Markup((shipped("reports/templates") / "report.css").read_text(encoding="utf-8")),  # noqa: S704
+    )
+    return str(page)
+
+
+class _Inline:
+    """Lets the template place a panel's SVG unescaped, and nothing else."""
+
+    def __init__(self, markup: type[Any]) -> None:
+        self._markup = markup
+
+    def __call__(self, panel: Panel) -> Any:
+        return self._markup(panel.svg)
+
+
+def _badly_represented(report: Mapping[str, Any]) -> list[str]:
+    """Columns and groups that the table tells worst, from the figures' own data."""
+    figures = report["figures"]
+    said = []
+    for panel in figures["marginals"] or ():
+        if panel["real"] is None or panel["score"] is None or panel["ceiling"] is None:
+            continue
+        if panel["ceiling"] - panel["score"] > 0.05:
+            said.append(
+                f"{panel['label']}: similarity {number(panel['score'])}, fresh patients {number(panel['ceiling'])}"
+            )
+    said = said[:5]
+    curves = [c for c in figures["survival"] or () if c["group"] != "all" and c["km_area"] is not None]
+    for curve in sorted(curves, key=lambda c: -c["km_area"])[:2]:
+        if curve["km_area"] > 0.05:
+            group = curve["group"].replace("=", " ").replace("_", " ")
+            said.append(f"Survival of {group}: off by {100 * curve['km_area']:.1f} points on average")
+    return said
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "not stated"
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
+def _date(moment: str) -> str:
+    day, _, clock = moment.partition("T")
+    return f"{day} {clock[:5]} UTC" if clock else day

@@ -1,0 +1,125 @@
+"""The first screen in words: one verdict sentence from a closed list, and what may and may not be done.
+
+The sentence follows from the lights and nothing else, so that two readers of one `report.json` get the same verdict.
+It never gives a legal conclusion: whether a table still holds personal data depends on who receives it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+QUESTION_TEXT: Mapping[str, str] = {
+    "valid": "Is every record possible?",
+    "faithful": "Does the table look like the patients?",
+    "useful": "Do analyses give the same answers?",
+    "private": "Did it withstand the attacks that were run?",
+    "guaranteed": "What does differential privacy promise?",
+}
+_USES: Mapping[str, str] = {
+    "valid": "any analysis that trusts single records",
+    "faithful": "describing the patients",
+    "useful": "prediction or survival analysis",
+}
+
+
+def number(value: float | None) -> str:
+    """A number for people: at most three significant digits, no scientific notation where it can be avoided."""
+    if value is None:
+        return "–"
+    size = abs(value)
+    if value == 0:
+        return "0"
+    if size >= 100:
+        return f"{value:,.0f}"
+    if size >= 10:
+        return f"{value:.1f}"
+    if size >= 0.01:
+        return f"{value:.3g}"
+    return f"{value:.1e}" if size < 0.0005 else f"{value:.4f}"
+
+
+def because(metric: Mapping[str, Any] | None) -> str:
+    """Why a light has its colour, in one clause."""
+    if metric is None:
+        return "no metric of this question was run"
+    if metric["value"] is None:
+        return f"{metric['label']}: {metric['reason'] or 'not measured'}"
+    text = f"{metric['label']} {number(metric['value'])}"
+    wanted = metric["thresholds"]["green"]
+    if wanted is not None and metric["light"] != "green":
+        text += f", wanted {'at least' if metric['direction'] == 'higher' else 'at most'} {number(wanted)}"
+    elif metric["light"] != "green" and metric["reason"]:
+        text += f" ({metric['reason']})"
+    return text
+
+
+def verdict(
+    lights: Mapping[str, Mapping[str, Any]], metrics: Sequence[Mapping[str, Any]], *, edition: str, holdout: int | None
+) -> dict[str, Any]:
+    """The verdict of a release: `code`, `sentence`, `qualifier`, `may`, `may_not`."""
+    red = [question for question, light in lights.items() if light["light"] == "red"]
+    grey = [question for question, light in lights.items() if light["light"] == "grey"]
+    blocking = next((q for q in ("private", "guaranteed") if q in red), None)
+    if blocking:
+        code, sentence = "not_for_release", f"Not for release: {lights[blocking]['because']}."
+    elif red:
+        code, sentence = "not_fit", f"Not fit for {_USES[red[0]]}: {lights[red[0]]['because']}."
+    elif grey:
+        code, sentence = "not_shown", _not_shown(grey, lights, edition, holdout)
+    else:
+        code, sentence = "may_be_considered", "May be considered for controlled release."
+    may, may_not = _uses(lights, edition, code)
+    return {
+        "code": code,
+        "sentence": sentence,
+        "qualifier": _qualifier(edition),
+        "may": may,
+        "may_not": may_not,
+    }
+
+
+def _not_shown(grey: Sequence[str], lights: Mapping[str, Mapping[str, Any]], edition: str, holdout: int | None) -> str:
+    names = ", ".join(grey)
+    if edition == "release":
+        return f"Not shown in this edition: {names}. These scores need patients' rows, which stay at the sites."
+    if holdout is not None:
+        what = lights[grey[0]]["leading_label"] or grey[0]
+        return f"Not shown: {what} cannot be measured with {holdout} hold-out patients."
+    return f"Not shown: {names} could not be measured."
+
+
+def _qualifier(edition: str) -> str:
+    return {
+        "simulated": "All patients are simulated: no person stands behind this table or its scores. "
+        "The page shows how the method behaves, not what a hospital may release.",
+        "internal": "This page compares with patients of this site. It stays at the site.",
+        "release": "This page holds no number computed from patients' rows outside the privacy guarantee.",
+    }[edition]
+
+
+def _uses(lights: Mapping[str, Mapping[str, Any]], edition: str, code: str) -> tuple[list[str], list[str]]:
+    def shown(question: str) -> bool:
+        return lights[question]["light"] in ("green", "amber")
+
+    may = []
+    if shown("valid"):
+        may.append("Test software, data pipelines and forms with records that obey the clinical rules.")
+    if shown("faithful"):
+        may.append("Explore distributions and pairs of columns, and write analysis plans before applying for real data.")
+    if shown("useful"):
+        may.append("Prototype prediction and survival models, then confirm every result on real patients.")
+    if edition == "simulated":
+        may.append("Share freely for teaching and demonstration: the patients behind it are simulated.")
+    elif code == "may_be_considered":
+        may.append("Go to the data holder's release decision as evidence for an anonymisation assessment.")
+    if not may:
+        may.append("Nothing yet: see the lights above.")
+    may_not = [
+        "Be used for decisions about a patient, a treatment or a device without confirmation on real data.",
+        "Be used to look for a person, or be linked with other data about persons.",
+        "Be analysed as if every row were a patient: standard errors come out too small.",
+    ]
+    if not shown("useful"):
+        may_not.append("Stand in for patients in prediction or survival analysis: usefulness is not shown.")
+    if edition == "internal":
+        may_not.append("Leave the site in this edition.")
+    return may, may_not
