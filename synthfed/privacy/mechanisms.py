@@ -1,9 +1,9 @@
 """Where the noise that protects patients comes from: a stream of normals under one secret key.
 
 `NoiseStream` is AES-256 in counter mode (NIST SP 800-38A) read as 64-bit words, turned into uniforms and, by the
-inverse normal distribution function, into normals. Whoever lacks the key cannot tell the noise from a fresh draw unless they
-break AES; whoever has it can subtract the noise and undo the guarantee. A real key comes from `os.urandom(32)`, serves
-one stint and is never sent. A key derived from a seed makes runs repeatable and the guarantee void.
+inverse normal distribution function, into normals. Whoever lacks the key cannot tell the noise from a fresh draw unless
+they break AES; whoever has it can subtract the noise and undo the guarantee. A real key comes from `os.urandom(32)`,
+serves one stint and is never sent. A key derived from a seed makes runs repeatable and the guarantee void.
 
 Outside every proof: the normals are doubles. Their set of values is finite (2**52, at most 8.3 standard deviations from
 zero) and sums of doubles have gaps that depend on the summands (Mironov, doi:10.1145/2382196.2382264), so the guarantee
