@@ -7,14 +7,14 @@ the numbers come from the scorecard, the ledger statement and the run facts, and
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from synthfed.report.build import RunFacts, build_report, report_bytes
+    from synthfed.report.build import RunBlock, build_report, report_bytes
     from synthfed.report.html import render_html
     from synthfed.report.validate import validate_report
 
-__all__ = ["RunFacts", "build_report", "render_html", "report_bytes", "validate_report"]
+__all__ = ["RunBlock", "build_report", "render_html", "report_bytes", "validate_report"]
 
 _HOMES = {
-    "RunFacts": "build",
+    "RunBlock": "build",
     "build_report": "build",
     "render_html": "html",
     "report_bytes": "build",

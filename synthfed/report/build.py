@@ -21,7 +21,7 @@ Edition = Literal["internal", "release", "simulated"]
 SCHEMA_ID = "synthfed.report/1"
 
 
-class RunFacts(TypedDict):
+class RunBlock(TypedDict):
     """What a run says about itself; public, or (row counts of sites) shown only where the edition allows.
 
     Attributes:
@@ -33,6 +33,7 @@ class RunFacts(TypedDict):
         words: Sentences on secure aggregation, from the federation.
         history: One mapping per round: `round`, `epsilon`, `bytes`, `update_norm`, `seconds`.
         command: What repeats the run, as typed.
+        libraries: Versions of what the run depends on.
     """
 
     created: str
@@ -44,12 +45,14 @@ class RunFacts(TypedDict):
     table_sha256: NotRequired[str]
     model_sha256: NotRequired[str]
     seconds: NotRequired[float]
-    bytes: NotRequired[int]
+    bytes_up: NotRequired[int]
+    bytes_down: NotRequired[int]
     rounds: NotRequired[int]
     words: NotRequired[Sequence[str]]
     history: NotRequired[Sequence[Mapping[str, float]]]
     command: NotRequired[str]
-    versions: NotRequired[Mapping[str, str]]
+    python: NotRequired[str]
+    libraries: NotRequired[Mapping[str, str]]
 
 
 def build_report(
@@ -58,7 +61,7 @@ def build_report(
     schema: Schema,
     scorecard: Scorecard,
     ledger: Mapping[str, Any],
-    run: RunFacts,
+    run: RunBlock | Mapping[str, Any],
     edition: Edition,
 ) -> dict[str, Any]:
     """Join what is known about a release into the dictionary that becomes `report.json`.
@@ -102,12 +105,12 @@ def build_report(
             "generator": pipeline.generator.kind,
             "settings": json.loads(pipeline.canonical()),
         },
-        "software": {"synthfed": run["synthfed"], "python": platform.python_version(), **run.get("versions", {})},
+        "software": {"synthfed": run["synthfed"], **_versions(run)},
         "seeds": {"pipeline": pipeline.seed, "sampling": pipeline.release.seed},
         "sites": _sites(run["sites"], edition),
         "run": {
             "seconds": run.get("seconds"),
-            "bytes": run.get("bytes"),
+            "bytes": _traffic(run),
             "rounds": run.get("rounds"),
             "words": list(run.get("words", ())),
             "history": [dict(row) for row in run.get("history", ())],
@@ -169,6 +172,15 @@ def canonical(value: Any) -> Any:
         return "inf" if number > 0 else "-inf"
     rounded = float(f"{number:.6g}")
     return int(rounded) if not isinstance(value, float) and rounded.is_integer() else rounded
+
+
+def _versions(run: Mapping[str, Any]) -> dict[str, str]:
+    return {"python": run.get("python") or platform.python_version(), **run.get("libraries", {})}
+
+
+def _traffic(run: Mapping[str, Any]) -> int | None:
+    ways = [run[key] for key in ("bytes_up", "bytes_down") if run.get(key) is not None]
+    return sum(ways) if ways else None
 
 
 def _sites(sites: Sequence[str] | Mapping[str, int | None], edition: Edition) -> list[dict[str, Any]]:

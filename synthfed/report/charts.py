@@ -33,14 +33,14 @@ def anchors(rows: Sequence[Mapping[str, Any]], key: str) -> Panel:
         place(axes, left=0, right=0, top=0, bottom=0)
         axes.set(xlim=(0, width), ylim=(height, 0))
         axes.axis("off")
-        left, right = 60.0, 280.0
+        left, right = 86.0, 290.0
         span = right - left
         axes.text(left, 12, "shuffled", ha="center", color=SOFT, fontsize=TEXT - 1)
         axes.text(right, 12, "fresh patients", ha="center", color=SOFT, fontsize=TEXT - 1)
         for index, row in enumerate(rows):
             y = top + step * index + 30
             axes.text(0, y - 14, row["label"], ha="left", color=INK)
-            axes.plot([left - 34, right + 34], [y, y], color=LINE, linewidth=1)
+            axes.plot([left - 31, right + 31], [y, y], color=LINE, linewidth=1)
             axes.plot([left, left], [y - 6, y + 6], color=SOFT, linewidth=1)
             low, high = sorted(_clip(anchored(row, row[end])) for end in ("low", "high"))
             if low < high:
@@ -79,22 +79,22 @@ def marginal(panel: Mapping[str, Any], key: str) -> Panel:
     """One column: shares of real patients in grey, of synthetic rows in the accent colour, missing last."""
     with style(key):
         drawing = _levels(panel) if panel["kind"] == "levels" else _histogram(panel)
-        score = f"similarity {number(panel['score'])}" if panel["score"] is not None else "synthetic rows only"
+        score = f"similarity {number(panel['score'])}" if panel["score"] is not None else "synthetic rows"
         svg = to_svg(drawing, key, title=f"Distribution of {panel['label']}", description=_marginal_words(panel, score))
-    note = score
-    if panel.get("ceiling") is not None:
+    note = "" if panel["score"] is None else number(panel["score"])
+    if note and panel.get("ceiling") is not None:
         note += f" · fresh {number(panel['ceiling'])}"
     heading = panel["label"] + (f" ({panel['unit']})" if panel["unit"] else "")
-    return Panel(svg, key, heading=heading, note=note, width=176)
+    return Panel(svg, key, heading=heading, note=note, width=160)
 
 
 def _histogram(panel: Mapping[str, Any]) -> Any:
-    width, height = 176, 96
+    width, height = 160, 104
     drawing, axes = canvas(width, height)
     place(axes, left=4, right=4, top=6, bottom=18)
     synthetic, real = _shares(panel["synthetic"]), _shares(panel["real"])
     cells = len(synthetic) - 1
-    gap = max(1.0, cells * 0.06)
+    gap = cells * 0.08
     if real is not None:
         axes.bar(range(cells), real[:-1], width=1.0, align="edge", color=REAL, alpha=0.55, linewidth=0)
         axes.bar([cells + gap], [real[-1]], width=gap * 1.4, align="edge", color=REAL, alpha=0.55, linewidth=0)
@@ -108,20 +108,20 @@ def _histogram(panel: Mapping[str, Any]) -> Any:
     labels = [number(edges[0]), number(edges[middle]), number(edges[-1])]
     for x, text, side in zip((0, middle, cells), labels, ("left", "center", "right"), strict=True):
         axes.text(x, -0.05 * top, text, ha=side, va="top", color=SOFT, fontsize=TEXT - 1.5)
-    axes.text(cells + gap * 2.6, -0.05 * top, "none", ha="right", va="top", color=SOFT, fontsize=TEXT - 1.5)
+    axes.text(cells + gap * 2.6, -0.05 * top, "miss.", ha="right", va="top", color=SOFT, fontsize=TEXT - 1.5)
     _bare(axes)
     return drawing
 
 
 def _levels(panel: Mapping[str, Any]) -> Any:
-    width, height = 176, 96
+    width, height = 160, 104
     drawing, axes = canvas(width, height)
-    names = [*level_names(panel["levels"]), "none"]
+    names = [*level_names(panel["levels"]), "missing"]
     synthetic, real = _shares(panel["synthetic"]), _shares(panel["real"])
     if synthetic[-1] == 0 and (real is None or real[-1] == 0):
         names, synthetic, real = names[:-1], synthetic[:-1], real[:-1] if real is not None else None
     size = min(TEXT - 1, (height - 8) / len(names) * 0.95)
-    place(axes, left=66, right=6, top=4, bottom=4)
+    place(axes, left=64, right=4, top=2, bottom=2)
     thick = 0.38
     for index, name in enumerate(names):
         if real is not None:
@@ -214,12 +214,12 @@ def group_edges(groups: Sequence[str]) -> list[int]:
 
 def survival(entry: Mapping[str, Any], key: str) -> Panel:
     """Kaplan-Meier curves with 95 % bands and numbers at risk below."""
-    width, height = 344, 250
+    width, height = 344, 246
     curves = [(name, entry[name]) for name in ("real", "synthetic") if entry.get(name)]
     years = entry["tau_days"] / 365.25
     with style(key):
         drawing, axes = canvas(width, height)
-        below = 40 + 15 * len(curves)
+        below = 42 + 14 * len(curves)
         place(axes, left=40, right=10, top=8, bottom=below)
         for name, curve in curves:
             colour = REAL if name == "real" else ACCENT
@@ -240,7 +240,9 @@ def survival(entry: Mapping[str, Any], key: str) -> Panel:
         axes.tick_params(length=3)
         axes.grid(axis="y", color=LINE, linewidth=0.6)
         axes.set_axisbelow(True)
-        axes.text(years, -0.13, "years", ha="right", va="top", color=SOFT, transform=axes.transData, fontsize=TEXT - 1)
+        row = -22.0 / (height - 8 - below) * 1.02
+        axes.text(years, row, "years", ha="right", va="top", color=SOFT, fontsize=TEXT - 1)
+        axes.text(0, row, "at risk", ha="left", va="top", color=SOFT, fontsize=TEXT - 1)
         _numbers_at_risk(axes, curves, years, height - 8 - below)
         said = "; ".join(f"{name}: {_last(curve):.0%} at the end" for name, curve in curves)
         svg = to_svg(drawing, key, title=f"Survival, {group_label(entry)}", description=f"Kaplan-Meier curves, {said}.")
@@ -250,7 +252,7 @@ def survival(entry: Mapping[str, Any], key: str) -> Panel:
 
 def _numbers_at_risk(axes: "Axes", curves: Sequence[tuple[str, Mapping[str, Any]]], years: float, tall: float) -> None:
     for line, (name, curve) in enumerate(curves):
-        y = -(34.0 + 14.0 * line) / tall
+        y = -(37.0 + 14.0 * line) / tall
         colour = SOFT if name == "real" else ACCENT
         for day, count in curve["at_risk"]:
             x = day / 365.25
@@ -260,7 +262,7 @@ def _numbers_at_risk(axes: "Axes", curves: Sequence[tuple[str, Mapping[str, Any]
 
 def _year_ticks(years: float) -> list[float]:
     step = next(s for s in (0.25, 0.5, 1, 2, 5, 10, 20) if years / s <= 7)
-    return [step * i for i in range(int(years / step + 1e-6) + 1)]
+    return [step * i for i in range(int(years / step + 0.01) + 1)]
 
 
 def _last(curve: Mapping[str, Any]) -> float:

@@ -11,7 +11,9 @@ from synthfed.report import charts
 from synthfed.report.drawing import Panel
 from synthfed.report.verdict import number
 
-Shape = Literal["single", "pair", "small"]
+Shape = Literal["single", "pair", "triple", "small"]
+_PATIENTS = ("real", "patients")
+_SYNTHETIC = ("synthetic", "synthetic")
 FAR_APART = 0.2  # difference of two associations that a reader would notice
 
 
@@ -20,7 +22,7 @@ class Figure:
     """One idea: a title that is the finding, panels, a caption, and the numbers behind it.
 
     Attributes:
-        legend: Kinds of marks to explain: `real`, `synthetic`, `band`.
+        legend: Kinds of marks (`real`, `synthetic`, `band`) and what each means here.
         more: Panels behind a fold; the first ones carry the message.
     """
 
@@ -31,7 +33,7 @@ class Figure:
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     shape: Shape = "single"
-    legend: tuple[str, ...] = ()
+    legend: tuple[tuple[str, str], ...] = ()
     more: tuple[Panel, ...] = ()
 
 
@@ -53,7 +55,8 @@ def draw_figures(report: Mapping[str, Any]) -> dict[str, Figure]:
 
 def anchors_figure(rows: Sequence[Mapping[str, Any]] | None) -> Figure | None:
     """Floor, ceiling and value of every score that has both anchors apart."""
-    usable = [row for row in rows or () if _has_anchors(row)]
+    scored = [row for row in rows or () if _has_anchors(row)]
+    usable = [row for row in scored if _apart(row)]
     if not usable:
         return None
     reached = [row for row in usable if row["light"] == "green"]
@@ -67,14 +70,15 @@ def anchors_figure(rows: Sequence[Mapping[str, Any]] | None) -> Figure | None:
         title=title,
         caption=f"{len(reached)} of {len(usable)} scores meet their threshold. Every score runs from shuffled columns "
         "(left) to patients the generator never saw (right), at the same number of rows; a mark beyond the end of a "
-        "line is drawn at its end. Circle: shown; diamond: partly shown; cross: not met; square: not measurable.",
+        "line is drawn at its end. Circle: shown; diamond: partly shown; cross: not met; square: no light of its own."
+        + (f" Left out: {len(scored) - len(usable)} whose two ends lie too close together." if scored != usable else ""),
         panels=(charts.anchors(usable, "anchors"),),
         head=("score", "shuffled", "value", "fresh patients", "95 % band"),
         rows=tuple(
             (r["label"], number(r["floor"]), number(r["value"]), number(r["ceiling"]), _interval(r["low"], r["high"]))
             for r in usable
         ),
-        legend=("synthetic", "band"),
+        legend=(("band", "95 % of the scores that fresh patients get"),),
     )
 
 
@@ -83,7 +87,14 @@ def _has_anchors(row: Mapping[str, Any]) -> bool:
     return all(v is not None for v in needed) and abs(row["ceiling"] - row["floor"]) > 1e-9
 
 
-def marginals_figure(panels: Sequence[Mapping[str, Any]] | None, report: Mapping[str, Any], first: int = 12) -> Figure | None:
+def _apart(row: Mapping[str, Any]) -> bool:
+    """Floor and ceiling further apart than three half-widths of the band, else a place between them means nothing."""
+    if row["low"] is None or row["high"] is None:
+        return True
+    return bool(abs(row["ceiling"] - row["floor"]) > 1.5 * abs(row["high"] - row["low"]))
+
+
+def marginals_figure(panels: Sequence[Mapping[str, Any]] | None, report: Mapping[str, Any], first: int = 10) -> Figure | None:
     """Small multiples of all columns, worst first."""
     if not panels:
         return None
@@ -98,7 +109,7 @@ def marginals_figure(panels: Sequence[Mapping[str, Any]] | None, report: Mapping
         title = f"{len(panels)} columns of the synthetic table"
     caption = (
         "Each small picture is one column, worst first: share of rows per cell between public edges (drawn equally "
-        f"wide), missing values last (“none”). {report['rows']} synthetic rows."
+        f"wide), missing values last. {report['rows']:,} synthetic rows."
     )
     rows = []
     for panel in panels:
@@ -121,13 +132,15 @@ def marginals_figure(panels: Sequence[Mapping[str, Any]] | None, report: Mapping
     return Figure(
         key="marginals",
         title=title,
-        caption=caption if with_real else caption + " Patients' distributions are not shown in this edition.",
+        caption=caption + " The numbers are the similarity (1 is equal) and what fresh patients reach."
+        if with_real
+        else caption + " Patients' distributions are not shown in this edition.",
         panels=drawn[:first],
         more=drawn[first:],
         head=("column", "similarity", "fresh patients", "largest difference at", "patients", "synthetic"),
         rows=tuple(rows),
         shape="small",
-        legend=("real", "synthetic") if with_real else ("synthetic",),
+        legend=(_PATIENTS, _SYNTHETIC) if with_real else (_SYNTHETIC,),
     )
 
 
@@ -172,7 +185,7 @@ def associations_figure(data: Mapping[str, Any] | None) -> Figure | None:
         ),
         head=("column", "column", "patients", "synthetic"),
         rows=tuple((a, b, number(r), number(s)) for a, b, r, s in _furthest(names, real, synthetic)),
-        shape="pair",
+        shape="triple",
     )
 
 
@@ -240,7 +253,7 @@ def survival_figure(entries: Sequence[Mapping[str, Any]] | None, report: Mapping
         head=("group", "who", "at risk at start", *(f"at {years * part:.2g} y" for part in (0.25, 0.5, 1.0))),
         rows=tuple(rows),
         shape="pair",
-        legend=("real", "synthetic", "band") if with_real else ("synthetic",),
+        legend=(_PATIENTS, _SYNTHETIC, ("band", "95 % band of the patients' curve")) if with_real else (_SYNTHETIC,),
     )
 
 
@@ -275,7 +288,7 @@ def membership_figure(data: Mapping[str, Any] | None, report: Mapping[str, Any])
             (_share(data["fpr"][i]), _share(data["tpr"][i]), _interval(data["band_low"][i], data["band_high"][i]))
             for i in sorted(set(chosen))
         ),
-        legend=("synthetic", "band"),
+        legend=(("synthetic", "the attack"), ("band", "guessing, 95 %")),
     )
 
 
@@ -291,14 +304,13 @@ def risks_figure(rows: Sequence[Mapping[str, Any]] | None) -> Figure | None:
     return Figure(
         key="risks",
         title=title,
-        caption="Dot: what the attack gains; thick line: 95 % interval; grey tick: the same attack on fresh patients. "
-        "Dashed at 0.09: the re-identification probability of EMA Policy 0070 and Health Canada, used by analogy.",
+        caption="What each attack gains over the same attack on outsiders. Dashed at 0.09: the re-identification probability of EMA Policy 0070 and Health Canada, used by analogy.",
         panels=(charts.risks(rows or (), "risks"),),
         head=("attack", "gain", "95 % interval", "fresh patients"),
         rows=tuple(
             (r["label"], number(r["value"]), _interval(r["low"], r["high"]), number(r.get("ceiling"))) for r in rows or ()
         ),
-        legend=("real", "synthetic"),
+        legend=(("synthetic", "gain of the attack, 95 % interval"), ("real", "the same attack on fresh patients")),
     )
 
 
@@ -312,7 +324,7 @@ def budget_figure(privacy: Mapping[str, Any], settings: Mapping[str, Any]) -> Fi
     return Figure(
         key="budget",
         title=f"The most spent at a site is epsilon {number(most)} of {number(limit)} ({name})",
-        caption=f"Epsilon per site at delta {privacy['delta']:.0e}; one patient is at one site, so the release costs the "
+        caption=f"Epsilon per site at delta {number(privacy['delta'])}; one patient is at one site, so the release costs the "
         "largest, not the sum. The table lists every event that touched patients' rows.",
         panels=(
             charts.bars(

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from synthfed.pipeline import Pipeline
+from synthfed.report.verdict import number
 
 _NEIGHBOURS = {
     "add_remove": "adding or removing one patient",
@@ -81,8 +82,8 @@ def _formal(ledger: Mapping[str, Any], epsilon: float) -> tuple[bool, str]:
 def _sentence(ledger: Mapping[str, Any], epsilon: float, delta: float) -> str:
     neighbours = _NEIGHBOURS.get(str(ledger["adjacency"]), str(ledger["adjacency"]))
     return (
-        f"All that left each hospital is ({epsilon:.3g}, {delta:.0e})-differentially private: "
-        f"epsilon = {epsilon:.3g} at delta = {delta:.0e}, for {neighbours} (unit: {ledger['unit']})."
+        f"All that left each hospital is differentially private with epsilon = {number(epsilon)} at delta = "
+        f"{number(delta)}, for {neighbours}. The unit is {ledger['unit']}."
     )
 
 

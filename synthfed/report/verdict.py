@@ -26,15 +26,15 @@ def number(value: float | None) -> str:
     if value is None:
         return "–"
     size = abs(value)
-    if value == 0:
-        return "0"
     if size >= 100:
-        return f"{value:,.0f}"
-    if size >= 10:
-        return f"{value:.1f}"
-    if size >= 0.01:
-        return f"{value:.3g}"
-    return f"{value:.1e}" if size < 0.0005 else f"{value:.4f}"
+        text = f"{size:,.0f}"
+    elif size >= 0.01 or size == 0:
+        text = f"{size:.3g}"
+    elif size >= 0.0005:
+        text = f"{size:.4f}".rstrip("0")
+    else:
+        text = f"{size:.0e}".replace("e-0", "e-")
+    return f"−{text}" if value < 0 else text
 
 
 def because(metric: Mapping[str, Any] | None) -> str:
@@ -43,7 +43,7 @@ def because(metric: Mapping[str, Any] | None) -> str:
         return "no metric of this question was run"
     if metric["value"] is None:
         return f"{metric['label']}: {metric['reason'] or 'not measured'}"
-    text = f"{metric['label']} {number(metric['value'])}"
+    text = f"{metric['label']}: {number(metric['value'])}"
     wanted = metric["thresholds"]["green"]
     if wanted is not None and metric["light"] != "green":
         text += f", wanted {'at least' if metric['direction'] == 'higher' else 'at most'} {number(wanted)}"

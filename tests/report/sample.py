@@ -7,7 +7,7 @@ import numpy as np
 
 from synthfed.evaluation.scorecard import Metric, Scorecard
 from synthfed.pipeline import Pipeline
-from synthfed.report.build import RunFacts
+from synthfed.report.build import RunBlock
 from synthfed.tables.schema import Column, Schema, Survival
 
 NUMBERS = {
@@ -97,7 +97,7 @@ def ledger(*, seeded: bool = False, epsilon: float = 2.98) -> dict[str, Any]:
     }
 
 
-def run_facts(*, simulated: bool = True) -> RunFacts:
+def run_facts(*, simulated: bool = True) -> RunBlock:
     """What a run of a hundred rounds says about itself."""
     history = [
         {
@@ -119,7 +119,8 @@ def run_facts(*, simulated: bool = True) -> RunFacts:
         "table_sha256": "5e" * 32,
         "model_sha256": "a1" * 32,
         "seconds": 412.0,
-        "bytes": 121_000_000,
+        "bytes_up": 61_000_000,
+        "bytes_down": 60_000_000,
         "rounds": 100,
         "words": [
             "3 sites together learn the last one's contribution. "
