@@ -10,7 +10,7 @@ epsilon about any one patient. The loss is computed on real rows without noise a
 floating point: that gap (Mironov 2012) is outside the proof.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -50,61 +50,50 @@ class PrivateSteps:
     local_loss: float
 
 
-class _NoisySum(DPOptimizerFastGradientClipping):  # type: ignore[misc]  # opacus is untyped
-    """Opacus' step on a clipped sum that is already in `p.grad`, with our noise and terms that need none."""
+class _OurNoise:
+    """What both of Opacus' optimisers get from us: the secret noise stream, and terms that need no noise."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer, *, noise: Noise, public: PublicTerm | None, **plan: Any):
-        super().__init__(optimizer, **plan)
+    params: list[nn.Parameter]
+    noise_multiplier: float
+    max_grad_norm: float
+
+    def __init__(self, optimizer: torch.optim.Optimizer, *, noise: Noise, public: PublicTerm | None, **opacus: Any):
+        super().__init__(optimizer, **opacus)  # type: ignore[call-arg]  # the next class is Opacus' optimiser
         self.noise = noise
         self.public = public
+
+    def add_noise(self) -> None:
+        """`p.grad = p.summed_grad + noise`: one draw of float64 normals over all parameters, in order."""
+        deviation = self.noise_multiplier * self.max_grad_norm
+        draw = self.noise.normal(sum(p.numel() for p in self.params)) * deviation
+        for p, part in _parts(self.params, torch.from_numpy(draw.astype(np.float32))):
+            p.grad = p.summed_grad + part  # type: ignore[attr-defined]  # Opacus hangs it on the parameter
+
+    def scale_grad(self) -> None:
+        """Divide by the expected batch, then add the public terms: `add_noise` assigns `p.grad` and would lose them."""
+        super().scale_grad()  # type: ignore[misc]
+        if self.public is not None:
+            for p, part in _parts(self.params, self.public()):
+                p.grad = part if p.grad is None else p.grad + part
+
+
+class _NoisySum(_OurNoise, DPOptimizerFastGradientClipping):  # type: ignore[misc]  # opacus is untyped
+    """Opacus' step on a clipped sum that is already in `p.grad`."""
 
     def accumulate(self) -> None:
         """Take the one sum as it is; the parent would copy it for gradient accumulation, which we never do."""
         for p in self.params:
             p.summed_grad = p.grad  # type: ignore[attr-defined]  # Opacus hangs it on the parameter
 
-    def add_noise(self) -> None:
-        _add_noise(self.params, self.noise, self.noise_multiplier * self.max_grad_norm)
 
-    def scale_grad(self) -> None:
-        """Divide by the expected batch, then add the public terms: `add_noise` assigns `p.grad` and would lose them."""
-        super().scale_grad()
-        if self.public is not None:
-            _add_flat(self.params, self.public())
+class _NoisyHooks(_OurNoise, DPOptimizer):  # type: ignore[misc]  # opacus is untyped
+    """The reference: Opacus' own per-record gradients and clipping."""
 
 
-class _NoisyHooks(DPOptimizer):  # type: ignore[misc]  # opacus is untyped
-    """The reference: Opacus' own per-record gradients and clipping, same noise, same public terms."""
-
-    def __init__(self, optimizer: torch.optim.Optimizer, *, noise: Noise, public: PublicTerm | None, **plan: Any):
-        super().__init__(optimizer, **plan)
-        self.noise = noise
-        self.public = public
-
-    def add_noise(self) -> None:
-        _add_noise(self.params, self.noise, self.noise_multiplier * self.max_grad_norm)
-
-    def scale_grad(self) -> None:
-        super().scale_grad()
-        if self.public is not None:
-            _add_flat(self.params, self.public())
-
-
-def _add_noise(parameters: list[nn.Parameter], noise: Noise, deviation: float) -> None:
-    """`p.grad = p.summed_grad + noise`: one draw of float64 normals over all parameters, in order."""
-    draw = torch.from_numpy((noise.normal(sum(p.numel() for p in parameters)) * deviation).astype(np.float32))
+def _parts(parameters: list[nn.Parameter], flat: Tensor) -> Iterator[tuple[nn.Parameter, Tensor]]:
     offset = 0
     for p in parameters:
-        p.grad = p.summed_grad + draw[offset : offset + p.numel()].view_as(p)
-        offset += p.numel()
-
-
-def _add_flat(parameters: list[nn.Parameter], vector: Tensor) -> None:
-    offset = 0
-    for p in parameters:
-        if p.grad is None:
-            raise TrainingError("a public term came before the private sum; this is a fault of the generator")
-        p.grad += vector[offset : offset + p.numel()].view_as(p)
+        yield p, flat[offset : offset + p.numel()].view_as(p)
         offset += p.numel()
 
 

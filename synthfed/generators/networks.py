@@ -100,7 +100,8 @@ class Vae(nn.Module):
         variance = log_variance.exp()
         logits = self.decoder(mean + variance.sqrt() * noise)
         divergence = 0.5 * (variance + mean.square() - 1.0 - log_variance).sum(1)
-        return self.blocks.cross_entropy(logits, rows) + self.beta * divergence
+        losses: Tensor = self.blocks.cross_entropy(logits, rows) + self.beta * divergence
+        return losses
 
 
 class Gan(nn.Module):
