@@ -136,7 +136,9 @@ def judged(
             green, amber = found.ceiling - rule.green, found.ceiling - rule.amber
         if not too_small:
             light = light_of(found.value, green=green, amber=amber, low=found.low, high=found.high, direction=direction)
-            if light == "grey":
+            if math.isnan(found.ceiling):
+                reason = "no hold-out rows to compare with"
+            elif light == "grey":
                 reason = f"fresh patients could fail this at {found.rows} rows"
     if role == "info":
         light = "grey"

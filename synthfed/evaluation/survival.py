@@ -57,7 +57,7 @@ def kaplan_meier(days: Floats, event: Floats) -> Curve:
     steps, deaths = np.unique(times[died], return_counts=True)
     order = np.sort(times)
     at_risk = (len(order) - np.searchsorted(order, steps, side="left")).astype(np.float64)
-    survival = np.cumprod(1 - deaths / at_risk) if len(steps) else np.empty(0)
+    survival: Floats = np.cumprod(1 - deaths / at_risk, dtype=np.float64)
     return Curve(steps.astype(np.float64), survival, deaths.astype(np.float64), at_risk, order)
 
 
@@ -96,7 +96,7 @@ class Group:
     text: str  # "eln2022=adverse"
 
     def of(self, rows: Rows) -> Bools:
-        return rows.level(self.column) == self.code
+        return np.asarray(rows.level(self.column) == self.code)
 
 
 def large_groups(columns: Sequence[str], endpoint: Survival, tables: Sequence[Rows]) -> tuple[Group, ...]:

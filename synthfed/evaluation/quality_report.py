@@ -1,0 +1,64 @@
+"""SDMetrics' quality score, for readers who know it: information, never a decision.
+
+Its headline rates columns shuffled independently above most generators, so it is printed with both anchors.
+"""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+
+from synthfed.evaluation.anchors import Anchored, finite, judged
+from synthfed.evaluation.rows import Rows
+from synthfed.evaluation.scorecard import Metric
+
+
+def quality_score(reference: Rows, candidate: Rows) -> float:
+    """SDMetrics QualityReport's overall score of `candidate` against `reference`, 0..1, with its default thresholds."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about constant columns and deprecated names; the score says it all
+        from sdmetrics.reports import QualityReport
+
+        shape = reference.shape
+        sdtypes = {c.name: {"sdtype": "numerical" if c.is_number else "categorical"} for c in shape.columns}
+        report = QualityReport()
+        metadata = {"tables": {"rows": {"columns": sdtypes}}}
+        report.generate({"rows": _plain(reference)}, {"rows": _plain(candidate)}, metadata, verbose=False)
+        return float(report.get_score())
+
+
+def _plain(rows: Rows) -> pd.DataFrame:
+    """Floats and strings: SDMetrics does not take nullable integers or categoricals everywhere."""
+    out: dict[str, object] = {c.name: rows.numbers[:, i] for i, c in enumerate(rows.shape.numbers)}
+    for i, column in enumerate(rows.shape.levels):
+        names = np.array([*column.levels, None], dtype=object)
+        out[column.name] = names[rows.codes[:, i]]  # -1, missing, is the last
+    return pd.DataFrame(out)
+
+
+def quality_metric(train: Rows, holdout: Rows, synthetic: Rows, *, seed: int) -> Metric | None:
+    """`faithful.sdmetrics` at equal sizes: S, H in its place, S shuffled. `None` without enough rows to compute it."""
+    size = min(len(holdout), len(synthetic))
+    if size < 10 or not len(train):
+        return None
+    rng = np.random.default_rng([seed, 7])
+    subset = synthetic.take(rng.permutation(len(synthetic))[:size])
+    fresh = holdout.take(rng.permutation(len(holdout))[:size])
+    ceiling = quality_score(train, fresh)
+    found = Anchored(
+        value=quality_score(train, subset),
+        floor=quality_score(train, subset.shuffled(rng)),
+        ceiling=ceiling,
+        low=finite(ceiling) or 0.0,
+        high=finite(ceiling) or 0.0,
+        rows=size,
+    )
+    return judged(
+        "faithful.sdmetrics",
+        found,
+        threshold="faithful.sdmetrics",
+        question="faithful",
+        role="info",
+        label="SDMetrics quality score",
+        direction="higher",
+    )
