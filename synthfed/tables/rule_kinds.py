@@ -1,0 +1,389 @@
+"""What the kinds of rules mean: how each finds a broken row, and how it makes a broken row right.
+
+| kind          | says                                                                   | a repair writes     |
+|---------------|------------------------------------------------------------------------|---------------------|
+| `range`       | every known value of `columns` lies between `lower` and `upper`        | the nearest bound   |
+| `order`       | known values of `columns` never fall by more than `slack`              | all but the last    |
+| `equal`       | known values of the two `columns` agree within `tolerance`             | the first           |
+| `implies`     | where `when` holds, `then` is not false                                | columns of `then`   |
+| `structural`  | `columns` are blank unless `when` surely holds (`fill`: and not blank) | blanks, or the fill |
+| `at_most_one` | no more than one of the flags `columns` is 1                           | later flags to 0    |
+| `sum`         | the known shares `columns` add up to `total` within `tolerance`        | all, in proportion  |
+| `identity`    | first column = scale * product(`times`) / product(`over`)              | the first           |
+| `derived`     | first column = a named function of the others (`tables.eln`)           | the first           |
+
+A missing operand breaks no rule, except where a blank is the point: `structural`, `identity` and `derived`.
+Every repair changes broken rows only. That makes enforcing idempotent as soon as it leaves no row broken.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from synthfed.tables.conditions import Condition, Demand, Grid, Mask, Values
+from synthfed.tables.eln import NEEDED, OPTIONAL, MrGeneReading, eln2022
+from synthfed.tables.schema import Schema
+
+ROUNDING = 1e-6
+ALWAYS = Condition()
+
+
+class Body(Protocol):
+    """The meaning of one rule."""
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Columns that decide, but are never written."""
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """Columns that a repair may change."""
+
+    def violated(self, grid: Grid, rows: int) -> Mask:
+        """Rows that break the rule."""
+
+    def repair(self, grid: Grid, broken: Mask) -> Grid:
+        """New values of the written columns; rows outside `broken` keep theirs."""
+
+    def without(self, absent: Iterable[str]) -> "Body | None":
+        """The strongest rule that follows from this one and needs none of `absent`; None when nothing is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    bounds: tuple[tuple[str, float, float], ...]
+    when: Condition = ALWAYS
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return self.when.columns
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        return tuple(name for name, _, _ in self.bounds)
+
+    def violated(self, grid: Grid, rows: int) -> Mask:
+        outside = np.zeros(rows, dtype=bool)
+        for name, lower, upper in self.bounds:
+            outside |= (grid[name] < lower) | (grid[name] > upper)
+        return outside & self.when.truth(grid, rows)[0]
+
+    def repair(self, grid: Grid, broken: Mask) -> Grid:
+        return {name: np.where(broken, np.clip(grid[name], low, high), grid[name]) for name, low, high in self.bounds}
+
+    def without(self, absent: Iterable[str]) -> "Range | None":
+        gone = set(absent)
+        kept = tuple(bound for bound in self.bounds if bound[0] not in gone)
+        when = self.when.without(gone)
+        return replace(self, bounds=kept, when=when) if kept and when is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    columns: tuple[str, ...]
+    slack: float = 0.0
+    when: Condition = ALWAYS
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return self.when.columns | {self.columns[-1]}
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        return self.columns[:-1]
+
+    def violated(self, grid: Grid, rows: int) -> Mask:
+        falls = np.zeros(rows, dtype=bool)
+        for i, low in enumerate(self.columns):
+            for high in self.columns[i + 1 :]:
+                falls |= grid[low] > grid[high] + self.slack
+        return falls & self.when.truth(grid, rows)[0]
+
+    def repair(self, grid: Grid, broken: Mask) -> Grid:
+        ceiling = np.full(len(broken), np.inf)
+        changed: Grid = {}
+        for name in reversed(self.columns):
+            capped = np.where(np.isnan(grid[name]), np.nan, np.minimum(grid[name], ceiling))
+            if name != self.columns[-1]:
+                changed[name] = np.where(broken, capped, grid[name])
+            ceiling = np.fmin(ceiling, capped + self.slack)
+        return changed
+
+    def without(self, absent: Iterable[str]) -> "Order | None":
+        gone = set(absent)
+        kept = tuple(name for name in self.columns if name not in gone)
+        when = self.when.without(gone)
+        return replace(self, columns=kept, when=when) if len(kept) > 1 and when is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Equal:
+    target: str
+    source: str
+    tolerance: float = 0.0
+    when: Condition = ALWAYS
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return self.when.columns | {self.source}
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        return (self.target,)
+
+    def violated(self, grid: Grid, rows: int) -> Mask:
+        differ = np.abs(grid[self.target] - grid[self.source]) > self.tolerance + ROUNDING
+        return differ & self.when.truth(grid, rows)[0]
+
+    def repair(self, grid: Grid, broken: Mask) -> Grid:
+        return {self.target: np.where(broken, grid[self.source], grid[self.target])}
+
+    def without(self, absent: Iterable[str]) -> "Equal | None":
+        gone = set(absent)
+        when = self.when.without(gone)
+        return None if {self.target, self.source} & gone or when is None else replace(self, when=when)
+
+
+@dataclass(frozen=True, slots=True)
+class Implies:
+    when: Condition
+    then: Condition
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return self.when.columns
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        return tuple(sorted(self.then.columns))
+
+    @property
+    def demands(self) -> tuple[Demand, ...]:
+        """What a hard rule asks of the written columns."""
+        return self.then.alternatives[0]
+
+    def violated(self, grid: Grid, rows: int) -> Mask:
+        return self.when.truth(grid, rows)[0] & self.then.truth(grid, rows)[1]
+
+    def repair(self, grid: Grid, broken: Mask) -> Grid:
+        changed: Grid = {}
+        for demand in self.demands:
+            wrong = broken & demand.truth(grid)[1]
+            changed[demand.column] = np.where(wrong, demand.satisfy(grid[demand.column]), grid[demand.column])
+        return changed
+
+    def without(self, absent: Iterable[str]) -> "Implies | None":
+        gone = set(absent)
+        when = self.when.without(gone)
+        if when is None:
+            return None
+        if len(self.then.alternatives) > 1:
+            return None if self.then.columns & gone else replace(self, when=when)
+        kept = tuple(demand for demand in self.demands if demand.column not in gone)
+        return Implies(when, Condition((kept,))) if kept else None
+
+
+@dataclass(frozen=True, slots=True)
+class Structural:
+    children: tuple[str, ...]
+    when: Condition
+    fill: float | None = None
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return self.when.columns
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        return self.children
+
+    def violated(self, grid: Grid, rows: int) -> Mask:
+        open_ = self.when.truth(grid, rows)[0]
+        wrong = np.zeros(rows, dtype=bool)
+        for child in self.children:
+            blank = np.isnan(grid[child])
+            wrong |= ~open_ & ~blank
+            if self.fill is not None:
+                wrong |= open_ & blank
+        return wrong
+
+    def repair(self, grid: Grid, broken: Mask) -> Grid:
+        open_ = self.when.truth(grid, len(broken))[0]
+        changed: Grid = {}
+        for child in self.children:
+            values = np.where(broken & ~open_, np.nan, grid[child])
+            if self.fill is not None:
+                values = np.where(broken & open_ & np.isnan(values), self.fill, values)
+            changed[child] = values
+        return changed
+
+    def without(self, absent: Iterable[str]) -> "Structural | None":
+        gone = set(absent)
+        kept = tuple(child for child in self.children if child not in gone)
+        # fewer reasons to be open would blank more cells, which is a stronger rule: keep all reasons or none
+        return replace(self, children=kept) if kept and not self.when.columns & gone else None
+
+
+@dataclass(frozen=True, slots=True)
+class AtMostOne:
+    flags: tuple[str, ...]
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset()
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        return self.flags
+
+    def violated(self, grid: Grid, rows: int) -> Mask:
+        raised = np.zeros(rows)
+        for name in self.flags:
+            raised += grid[name] == 1
+        return raised > 1
+
+    def repair(self, grid: Grid, broken: Mask) -> Grid:
+        earlier = np.zeros(len(broken), dtype=bool)
+        changed: Grid = {}
+        for name in self.flags:
+            raised = grid[name] == 1
+            changed[name] = np.where(broken & earlier & raised, 0.0, grid[name])
+            earlier |= raised
+        return changed
+
+    def without(self, absent: Iterable[str]) -> "AtMostOne | None":
+        kept = tuple(name for name in self.flags if name not in set(absent))
+        return AtMostOne(kept) if len(kept) > 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """Shares of a whole.
+
+    Attributes:
+        shares: (column, lower bound, upper bound, decimals); the first takes what rounding leaves over.
+        input_tolerance: How far a table that is read may be off and still be rescaled instead of blanked.
+    """
+
+    shares: tuple[tuple[str, float, float, int], ...]
+    total: float
+    tolerance: float
+    input_tolerance: float = 0.0
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset()
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        return tuple(share[0] for share in self.shares)
+
+    def added(self, grid: Grid) -> Values:
+        """The sum of every row, NaN where a share is missing."""
+        return np.sum([grid[name] for name in self.writes], axis=0)  # type: ignore[no-any-return]
+
+    def violated(self, grid: Grid, rows: int) -> Mask:
+        return np.abs(self.added(grid) - self.total) > self.tolerance + ROUNDING
+
+    def repair(self, grid: Grid, broken: Mask) -> Grid:
+        added = self.added(grid)
+        factor = np.where(broken & (added > 0), self.total / np.where(added > 0, added, 1.0), 1.0)
+        changed: Grid = {}
+        for name, lower, upper, decimals in self.shares:
+            scaled = np.round(np.clip(grid[name] * factor, lower, upper), decimals)
+            changed[name] = np.where(broken, scaled, grid[name])
+        first, lower, upper, decimals = self.shares[0]
+        left = self.total - self.added(changed)
+        rest = np.round(np.clip(changed[first] + left, lower, upper), decimals)
+        changed[first] = np.where(broken, rest, changed[first])
+        return changed
+
+    def without(self, absent: Iterable[str]) -> "Sum | None":
+        return None if set(self.writes) & set(absent) else self
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A number computed from others; blank when one of them is blank or the result leaves the public bounds."""
+
+    target: str
+    times: tuple[str, ...]
+    over: tuple[str, ...]
+    scale: float
+    lower: float
+    upper: float
+    decimals: int
+    tolerance: float = 0.0
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset((*self.times, *self.over))
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        return (self.target,)
+
+    def computed(self, grid: Grid) -> Values:
+        """The value of every row, NaN where it is blank."""
+        value = np.full(len(grid[next(iter(self.reads))]), self.scale)
+        for name in self.times:
+            value = value * grid[name]
+        for name in self.over:
+            value = value / np.where(grid[name] == 0, np.nan, grid[name])
+        value = np.round(value, self.decimals)
+        return np.where((value >= self.lower) & (value <= self.upper), value, np.nan)
+
+    def violated(self, grid: Grid, rows: int) -> Mask:
+        wanted = self.computed(grid)
+        found = grid[self.target]
+        both_blank = np.isnan(wanted) & np.isnan(found)
+        return ~both_blank & ~(np.abs(wanted - found) <= self.tolerance + ROUNDING)
+
+    def repair(self, grid: Grid, broken: Mask) -> Grid:
+        return {self.target: np.where(broken, self.computed(grid), grid[self.target])}
+
+    def without(self, absent: Iterable[str]) -> "Identity | None":
+        return None if (self.reads | {self.target}) & set(absent) else self
+
+
+@dataclass(frozen=True, slots=True)
+class Eln2022:
+    """The derivation of `tables.eln`; lesions and genes that a table does not have count as not mutated."""
+
+    schema: Schema
+    columns: tuple[str, ...]
+    mr_gene_with_npm1_itd: MrGeneReading = "intermediate"
+    target: str = "eln2022"
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset(self.columns)
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        return (self.target,)
+
+    def computed(self, grid: Grid) -> Values:
+        """The risk group of every row."""
+        known = {name: grid[name] for name in self.columns}
+        return eln2022(known, self.schema, mr_gene_with_npm1_itd=self.mr_gene_with_npm1_itd)
+
+    def violated(self, grid: Grid, rows: int) -> Mask:
+        wanted, found = self.computed(grid), grid[self.target]
+        return ~((wanted == found) | (np.isnan(wanted) & np.isnan(found)))
+
+    def repair(self, grid: Grid, broken: Mask) -> Grid:
+        return {self.target: np.where(broken, self.computed(grid), grid[self.target])}
+
+    def without(self, absent: Iterable[str]) -> "Eln2022 | None":
+        gone = set(absent)
+        if gone & {self.target, *NEEDED}:
+            return None
+        return replace(self, columns=tuple(name for name in self.columns if name not in gone))
+
+
+def eln_columns(schema: Schema) -> tuple[str, ...]:
+    """The columns of `schema` that decide a risk group."""
+    return tuple(name for name in (*NEEDED, *OPTIONAL) if name in schema)
