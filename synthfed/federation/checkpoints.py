@@ -1,0 +1,120 @@
+"""What the coordinator keeps on disk, so that a stopped run goes on as if it had not stopped.
+
+One file per round, written before the round's first message: model, generator state, the last verified sum and the
+key messages of the coming round. Requests are made from it alone, so after a restart the same bytes go out again and
+every site answers from its stored replies: no round is lost, trained or paid for twice. A file is whole or absent
+(written aside, flushed, renamed); the newest two are kept. It holds sums and public keys, nothing of one site.
+"""
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from synthfed.errors import FederationError
+from synthfed.federation.durable import make_private_folder, write_durably
+from synthfed.federation.wire import ShareReply, pack, unpack
+from synthfed.generators.base import ServerState, Weights
+
+
+class CheckpointBroken(FederationError):
+    """A checkpoint cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The coordinator between two rounds.
+
+    Attributes:
+        round_index: The round that comes next; the number of rounds when all are done.
+        result: RESULT of the round before, empty before round 0.
+        hellos, shares: Key messages of the coming round by roster index; empty after the last round.
+        bytes_up, bytes_down: Payload so far.
+    """
+
+    round_index: int
+    weights: Weights
+    state: ServerState
+    result: bytes
+    hellos: Mapping[int, bytes]
+    shares: Mapping[int, ShareReply]
+    bytes_up: int
+    bytes_down: int
+
+
+class Checkpoints:
+    """The folder of one run's checkpoints."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        make_private_folder(folder)
+
+    def save(self, point: Checkpoint) -> None:
+        """Write a checkpoint durably and forget all but the newest two."""
+        from safetensors.numpy import save
+
+        tensors: dict[str, Any] = {f"weights/{name}": value for name, value in point.weights.items()}
+        tensors |= {f"state/{name}": np.asarray(value) for name, value in point.state.tensors.items()}
+        tensors["result"] = np.frombuffer(point.result, np.uint8)
+        for index, hello in point.hellos.items():
+            tensors[f"hello/{index}"] = np.frombuffer(hello, np.uint8)
+        for index, share in point.shares.items():
+            tensors[f"share/{index}"] = np.frombuffer(pack(share), np.uint8)
+        note = {
+            "round": point.round_index,
+            "step": point.state.step,
+            "weights": list(point.weights),
+            "state": list(point.state.tensors),
+            "up": point.bytes_up,
+            "down": point.bytes_down,
+        }
+        write_durably(self._path(point.round_index), save(tensors, {"note": json.dumps(note)}))
+        for old in self._all()[:-2]:
+            old.unlink(missing_ok=True)
+
+    def latest(self) -> Checkpoint | None:
+        """The newest checkpoint, None before the first.
+
+        Raises:
+            CheckpointBroken: It cannot be read.
+        """
+        found = self._all()
+        return self._read(found[-1]) if found else None
+
+    def _path(self, round_index: int) -> Path:
+        return self.folder / f"round_{round_index:06d}.safetensors"
+
+    def _all(self) -> list[Path]:
+        return sorted(self.folder.glob("round_*.safetensors"))
+
+    def _read(self, path: Path) -> Checkpoint:
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        try:
+            raw = path.read_bytes()
+            (header,) = struct.unpack_from("<Q", raw)  # safetensors: u64 length, JSON header, data
+            note = json.loads(json.loads(raw[8 : 8 + header])["__metadata__"]["note"])
+            tensors = load(raw)
+            return Checkpoint(
+                round_index=note["round"],
+                weights={name: tensors[f"weights/{name}"] for name in note["weights"]},
+                state=ServerState({name: tensors[f"state/{name}"] for name in note["state"]}, note["step"]),
+                result=tensors["result"].tobytes(),
+                hellos={int(k[6:]): v.tobytes() for k, v in sorted(tensors.items()) if k.startswith("hello/")},
+                shares={
+                    int(k[6:]): unpack(v.tobytes(), ShareReply)
+                    for k, v in sorted(tensors.items())
+                    if k.startswith("share/")
+                },
+                bytes_up=note["up"],
+                bytes_down=note["down"],
+            )
+        except (OSError, ValueError, KeyError, struct.error, SafetensorError) as error:
+            raise CheckpointBroken(
+                f"checkpoint {path.name} cannot be read; delete it to resume one round back"
+            ) from error

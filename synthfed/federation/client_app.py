@@ -1,0 +1,143 @@
+"""The ClientApp of a site: Flower's messages in, stored replies or a refusal's code out.
+
+Handlers never raise: Flower would carry an exception's text to the coordinator verbatim, and the text may quote a
+row. What goes wrong is written to the site's own `site.log` by class and code line, without its message, and the
+reply is a code of the closed table in `wire`. Query handlers load neither torch nor rows.
+
+`build_client_app` takes the way a site gets its rows, so the in-process run injects them; `app` reads them as a
+deployed site does, from its node config (`site`, `site-dir`, `data`, `dictionary`).
+"""
+
+import datetime
+import os
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from synthfed.federation import stages, wire
+from synthfed.federation.manifest import Manifest, synthfed_version
+from synthfed.federation.refused import Refused, refusal_of
+from synthfed.federation.site import Site
+from synthfed.generators.base import Codes, Generator
+
+M = TypeVar("M")
+Handler = Callable[[Site, Any, Context], Any]
+
+
+def generator_of(manifest: Manifest) -> Generator:
+    """The generator that the manifest's pipeline names; loads torch."""
+    from synthfed.generators.registry import make_generator
+
+    return make_generator(manifest.parse_pipeline().generator)
+
+
+def build_client_app(
+    load_codes: Callable[[Context], Codes], *, make_generator: Callable[[Manifest], Generator] = generator_of
+) -> ClientApp:
+    """Make a site's app.
+
+    Args:
+        load_codes: Gives the encoded training rows of the site whose context is passed; called once per stint.
+        make_generator: From the manifest to the generator; replaced in tests only.
+    """
+    app = ClientApp()
+
+    @app.query("enrol")
+    def enrol(message: Message, context: Context) -> Message:
+        return _answer(message, context, wire.EnrolRequest, _enrol)
+
+    @app.query("hello")
+    def hello(message: Message, context: Context) -> Message:
+        return _answer(message, context, wire.HelloRequest, lambda site, ask, _: stages.hello(site, ask))
+
+    @app.query("share")
+    def share(message: Message, context: Context) -> Message:
+        return _answer(message, context, wire.ShareRequest, lambda site, ask, _: stages.share(site, ask))
+
+    @app.train("round")
+    def train_round(message: Message, context: Context) -> Message:
+        def work(site: Site, request: wire.RoundRequest, context: Context) -> wire.RoundReply:
+            return stages.train_round(
+                site, request, load_codes=lambda: load_codes(context), make_generator=make_generator
+            )
+
+        return _answer(message, context, wire.RoundRequest, work)
+
+    @app.query("unmask")
+    def unmask(message: Message, context: Context) -> Message:
+        return _answer(message, context, wire.UnmaskRequest, lambda site, ask, _: stages.unmask(site, ask))
+
+    @app.query("close")
+    def close(message: Message, context: Context) -> Message:
+        return _answer(message, context, wire.CloseRequest, lambda site, ask, _: stages.close(site, ask))
+
+    @app.query("settle")
+    def settle(message: Message, context: Context) -> Message:
+        return _answer(message, context, wire.SettleRequest, lambda site, ask, _: stages.settle(site, ask))
+
+    return app
+
+
+def codes_from_node_config(context: Context) -> Codes:
+    """Read, type and encode the table that the site's node config names.
+
+    Raises:
+        DataError: The table does not fit the dictionary.
+        Refused: `data`: the node config names no table.
+    """
+    from synthfed.pipeline import Pipeline
+    from synthfed.tables.dictionary import load_dictionary
+    from synthfed.tables.reading import read_frame, type_table
+    from synthfed.tables.transform import public_transformer
+
+    data = str(context.node_config.get("data", ""))
+    if not data:
+        raise Refused("data")
+    pipeline = Pipeline.load(str(context.run_config["pipeline"]))
+    dictionary = load_dictionary(str(context.node_config.get("dictionary", pipeline.disease)))
+    columns = pipeline.cohort.columns
+    table, _ = type_table(read_frame(Path(data)), dictionary, columns, origin=Path(data).name)
+    return public_transformer(dictionary.schema.select(columns)).encode(table)
+
+
+def _enrol(site: Site, request: wire.EnrolRequest, context: Context) -> wire.EnrolReply:
+    return stages.enrol(site, context.node_id, request, version=synthfed_version())
+
+
+def _answer(message: Message, context: Context, kind: type[M], work: Callable[[Site, M, Context], Any]) -> Message:
+    """Decode, work, encode; whatever goes wrong becomes a refusal's code."""
+    try:
+        request = wire.from_record(message.content, kind)
+        reply = work(_site(context), request, context)
+    except Exception as error:
+        _note(context, error)
+        reply = refusal_of(error)
+    return Message(wire.to_record(reply), reply_to=message)
+
+
+def _site(context: Context) -> Site:
+    name, folder = context.node_config.get("site"), context.node_config.get("site-dir")
+    if not (isinstance(name, str) and isinstance(folder, str) and Path(folder).is_dir()):
+        raise Refused("site")
+    return Site(Path(folder), name)
+
+
+def _note(context: Context, error: Exception) -> None:
+    """Write class and place of an error to the site's log: never its text, which may quote a row."""
+    folder = Path(str(context.node_config.get("site-dir", "")))
+    if not folder.is_absolute() or not folder.is_dir():
+        return
+    frames = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+    chain = type(error).__name__ + (f" from {type(error.__cause__).__name__}" if error.__cause__ else "")
+    code = f" ({error.code})" if isinstance(error, Refused) else ""
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    handle = os.open(folder / "site.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(handle, "a", encoding="utf-8") as log:
+        log.write(f"{now} {chain}{code} at {' > '.join(frames)}\n")
+
+
+app = build_client_app(codes_from_node_config)

@@ -1,0 +1,35 @@
+"""Files that are whole or absent, and folders that only their owner reads."""
+
+import os
+from pathlib import Path
+
+
+def write_durably(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+    """Write, flush to disk, then rename into place; the rename is flushed too."""
+    partial = path.with_name(path.name + ".partial")
+    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(handle, view) :]
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    os.replace(partial, path)
+    flush_folder(path.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """Make renames and deletions in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make a folder of mode 0700; parents are made likewise."""
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)

@@ -1,0 +1,257 @@
+"""A whole federation in this process: the deployed apps, one folder per site, and `LocalGrid` between them.
+
+For simulated cohorts, for one trusted host that holds several sites' tables, and for tests. The secure sums run as
+they would between hospitals, but whoever controls this machine sees all rows; the result's words say so.
+"""
+
+import datetime
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from flwr.app import Context, Message, RecordDict
+
+from synthfed.errors import FederationError, TooFewSites
+from synthfed.federation.checkpoints import Checkpoints
+from synthfed.federation.client_app import build_client_app
+from synthfed.federation.durable import make_private_folder, write_durably
+from synthfed.federation.local_grid import LocalGrid
+from synthfed.federation.manifest import Manifest, make_manifest
+from synthfed.federation.policy import Policy
+from synthfed.federation.progress import RoundDone
+from synthfed.federation.rounds import Coordinator, Outcome
+from synthfed.federation.server_app import build_server_app, keep_manifest, kept_manifest
+from synthfed.federation.site import create_site, pin_roster
+from synthfed.federation.words import honest_sentences
+from synthfed.generators.base import Codes, Generator, Layout, Weights
+from synthfed.pipeline import Pipeline
+from synthfed.secagg.roster import Member, Roster, sign_roster
+
+if TYPE_CHECKING:
+    from synthfed.tables.transform import Transformer
+
+__all__ = ["FederationResult", "RoundDone", "Wiretap", "run_in_process"]
+
+
+@dataclass(frozen=True, slots=True)
+class FederationResult:
+    """What a federation leaves; no patient and no single site's change is in it.
+
+    Attributes:
+        released: The tensors that ship.
+        final: The weights after the last round.
+        ledgers: Site to its ledger's export.
+        audit: The sites' signed audit chains, JSON lines, site after site.
+        bytes_up, bytes_down: Payload from and to the sites.
+        words: The sentences about the secure sum that every interface must show.
+    """
+
+    released: Weights
+    final: Weights
+    ledgers: Mapping[str, dict[str, Any]]
+    audit: tuple[str, ...]
+    rounds: int
+    bytes_up: int
+    bytes_down: int
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wiretap:
+    """How tests look into, and disturb, the in-process carrier; see `LocalGrid`."""
+
+    serialise: bool = False
+    faults: Callable[[Message], None] | None = None
+    on_message: Callable[[Message, bytes], None] | None = None
+    poll_s: float = 0.05
+
+
+def run_in_process(
+    *,
+    pipeline: Pipeline,
+    transformer: "Transformer",
+    sites: Mapping[str, Codes],
+    work: Path,
+    simulated: bool,
+    resume: bool = False,
+    progress: Callable[[RoundDone], None] | None = None,
+    workers: int = 1,
+    generator: Generator | None = None,
+    wiretap: Wiretap | None = None,
+) -> FederationResult:
+    """Train one generator over several sites' encoded rows.
+
+    Args:
+        sites: Site name to int32 codes (rows, blocks); they stay in this process.
+        work: Folder for keys, roster, ledgers, protocol state and checkpoints; private.
+        simulated: Whether the rows are simulated patients: only then does `randomness = "auto"` mean seeded noise.
+        resume: Go on after the last finished round found in `work`; begins when there is none.
+        workers: Threads that serve sites; the result does not depend on it.
+        generator: Instead of the one that the pipeline names; for tests.
+
+    Raises:
+        TooFewSites: Fewer sites than `federation.min_sites`; nothing was written.
+        BudgetTooSmall, BudgetRefused: The budget forbids the run; nothing was trained.
+        FederationError: `work` holds another run, or a run and `resume` is not set; or a site failed.
+        SecAggError: A message was forged, replayed or altered.
+    """
+    from synthfed.generators.plan import make_plan
+
+    if len(sites) < pipeline.federation.min_sites:
+        raise TooFewSites(
+            f"found {len(sites)} site(s) ({', '.join(sites)}); a secure sum needs at least "
+            f"{pipeline.federation.min_sites} (federation.min_sites)"
+        )
+    tap = wiretap or Wiretap()
+    plan = make_plan(pipeline, sites=len(sites))
+    roster_names = _roster_names(tuple(sites))
+    relay, roster = _found(work, pipeline, roster_names, simulated=simulated)
+    made = generator or _make_generator(pipeline)
+    layout = Layout(tuple(transformer.names), tuple(transformer.widths))
+    manifest = _manifest(
+        work,
+        relay,
+        make_manifest(
+            pipeline=pipeline,
+            transformer_digest=transformer.digest(),
+            roster_digest=roster.digest(),
+            layout=layout,
+            weights=made.init(layout, seed=pipeline.seed),
+            plan=plan,
+            sites=tuple(member.site for member in roster.members),
+            simulated=simulated,
+        ),
+        resume=resume,
+    )
+    rows = {roster_names[name]: codes for name, codes in sites.items()}
+    client_app = build_client_app(lambda context: rows[str(context.node_config["site"])], make_generator=lambda _: made)
+    outcomes: list[Outcome] = []
+
+    def prepare(_: Context) -> Coordinator:
+        return Coordinator(
+            manifest=manifest,
+            relay=relay,
+            roster=roster,
+            generator=made,
+            checkpoints=Checkpoints(work / "coordinator" / manifest.hash()),
+            progress=progress,
+            poll_s=tap.poll_s,
+        )
+
+    server_app = build_server_app(prepare, lambda _, outcome: outcomes.append(outcome))
+    nodes = {
+        100 + member.index: {"site": member.site, "site-dir": str((work / "sites" / member.site).absolute())}
+        for member in roster.members
+    }
+    grid = LocalGrid(
+        client_app, nodes, workers=workers, serialise=tap.serialise, faults=tap.faults, on_message=tap.on_message
+    )
+    with grid.as_server():
+        server_app(grid, Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config={}))
+    (outcome,) = outcomes
+    return FederationResult(
+        released=outcome.released,
+        final=outcome.final,
+        ledgers={name: json.loads(outcome.ledgers[site]) for name, site in roster_names.items()},
+        audit=tuple(line for site in manifest.sites for line in outcome.audits[site].decode().splitlines()),
+        rounds=outcome.rounds,
+        bytes_up=outcome.bytes_up,
+        bytes_down=outcome.bytes_down,
+        words=honest_sentences(
+            roster,
+            epsilon=pipeline.privacy.epsilon,
+            seeded=manifest.randomness == "seeded",
+            in_process=not simulated,
+        ),
+    )
+
+
+def _make_generator(pipeline: Pipeline) -> Generator:
+    from synthfed.generators.registry import make_generator
+
+    return make_generator(pipeline.generator)
+
+
+def _roster_names(names: tuple[str, ...]) -> dict[str, str]:
+    """A roster id (a-z, 0-9, '-', '_') for each site name; the name itself where it already is one."""
+    chosen: dict[str, str] = {}
+    for number, name in enumerate(names, start=1):
+        short = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")[:40]
+        chosen[name] = short if short and short not in chosen.values() else f"{short or 'site'}-{number}"
+    return chosen
+
+
+def _found(
+    work: Path, pipeline: Pipeline, names: Mapping[str, str], *, simulated: bool
+) -> tuple[Ed25519PrivateKey, Roster]:
+    """Play steward and hospitals: keys, site folders, policies, a signed roster; or find them from before."""
+    folder = work / "coordinator"
+    make_private_folder(work)
+    make_private_folder(folder)
+    for key in ("relay.key", "steward.key"):
+        if not (folder / key).exists():
+            write_durably(folder / key, os.urandom(32))
+    relay, steward = (
+        Ed25519PrivateKey.from_private_bytes((folder / key).read_bytes()) for key in ("relay.key", "steward.key")
+    )
+    today = datetime.datetime.now(datetime.UTC).date()
+    if (folder / "roster.toml").exists():
+        roster = Roster.from_toml(
+            (folder / "roster.toml").read_text(encoding="utf-8"),
+            steward_key=steward.public_key().public_bytes_raw(),
+            on=today,
+        )
+        if {member.site for member in roster.members} != set(names.values()):
+            raise FederationError(
+                f"{work} belongs to a run of sites {', '.join(m.site for m in roster.members)}, "
+                f"not {', '.join(names.values())}; use a new work folder"
+            )
+        return relay, roster
+    policy = Policy(
+        pipelines=(pipeline.digest(),),
+        min_sites=pipeline.federation.min_sites,
+        epsilon_total=pipeline.privacy.epsilon,
+        delta=pipeline.privacy.delta,
+        max_rounds=pipeline.federation.rounds,
+        max_steps=pipeline.total_steps,
+        allow_seeded=simulated or pipeline.privacy.randomness == "seeded",
+    )
+    members = [
+        Member(index, site, name if name.isprintable() else site, create_site(work / "sites" / site, policy=policy))
+        for index, (name, site) in enumerate(names.items(), start=1)
+    ]
+    roster = sign_roster(
+        members,
+        steward=steward,
+        relay_key=relay.public_key().public_bytes_raw(),
+        valid_from=today,
+        valid_until=today + datetime.timedelta(days=3650),
+    )
+    for member in roster.members:
+        pin_roster(work / "sites" / member.site, roster)
+    write_durably(folder / "roster.toml", roster.to_toml().encode())
+    return relay, roster
+
+
+def _manifest(work: Path, relay: Ed25519PrivateKey, fresh: Manifest, *, resume: bool) -> Manifest:
+    """The manifest of the run in `work`: kept from before when resuming, else `fresh`."""
+    from dataclasses import replace
+
+    folder = work / "coordinator"
+    kept = kept_manifest(folder, relay.public_key().public_bytes_raw())
+    if kept is None:
+        keep_manifest(folder, fresh, relay)
+        return fresh
+    if not resume:
+        raise FederationError(f"{work} holds a run already; resume it, or use a new work folder")
+    if replace(fresh, nonce=kept.nonce) != kept:
+        raise FederationError(
+            f"the run in {work} had another pipeline, encoder, site list or version; resume it with the same settings, "
+            "or use a new work folder (its charges stay in the ledgers)"
+        )
+    return kept

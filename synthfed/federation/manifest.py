@@ -1,0 +1,197 @@
+"""The run manifest: everything public that a site agrees to before its rows are touched, signed and hashed.
+
+Its hash names the run everywhere (secure sums, ledgers, folders), because Flower's run id is new at each start. The
+relay key of the roster signs it; a site checks the signature against its pinned roster, and the plan, pipeline and
+layout against its policy. Nothing in it is computed from patients.
+"""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from synthfed.errors import FederationError, PipelineError
+from synthfed.generators.base import Layout, Plan, Weights, unflatten
+from synthfed.generators.plan import all_events, round_events
+from synthfed.pipeline import Pipeline
+from synthfed.privacy.events import PrivacyEvent
+
+SCHEMA = "synthfed.manifest/1"
+_DOMAIN = b"synthfed/manifest/v1\0"
+
+
+class ManifestError(FederationError):
+    """A run manifest is altered, unsigned, or contradicts itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One run.
+
+    Attributes:
+        pipeline: Canonical JSON of the pipeline (`Pipeline.canonical`).
+        transformer: SHA-256 of the public encoder, hex. The encoder follows from the dictionary alone.
+        roster: SHA-256 of the roster, hex.
+        tensors: Name and shape of every weight, in the order on the wire.
+        sites: Roster ids of the sites that take part, in roster order.
+        randomness: How noise keys are drawn; `seeded` voids the guarantee.
+        version: synthfed's version; generators and encoders may change between versions.
+        nonce: 32 random bytes, hex: two runs never share masks or ledger entries.
+    """
+
+    pipeline: str
+    transformer: str
+    roster: str
+    layout: Layout
+    tensors: tuple[tuple[str, tuple[int, ...]], ...]
+    plan: Plan
+    sites: tuple[str, ...]
+    randomness: Literal["secure", "seeded"]
+    simulated: bool
+    version: str
+    nonce: str
+
+    def __post_init__(self) -> None:
+        if len(self.layout.names) != len(self.layout.widths) or any(width < 1 for width in self.layout.widths):
+            raise ManifestError("the manifest's layout needs one positive width per block")
+        if len(set(self.sites)) != len(self.sites) or self.plan.sites != len(self.sites):
+            raise ManifestError(
+                f"the manifest names {len(set(self.sites))} different sites, its plan counts {self.plan.sites}"
+            )
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON: what is hashed and signed."""
+        body = {"schema": SCHEMA, **asdict(self)}
+        return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> "Manifest":
+        """Read canonical JSON, strictly.
+
+        Raises:
+            ManifestError: Other keys, other types or another spelling than `to_bytes` writes.
+        """
+        try:
+            body: dict[str, Any] = json.loads(raw)
+            if body.pop("schema", None) != SCHEMA or set(body) != {field.name for field in fields(cls)}:
+                raise ManifestError(f"a run manifest needs schema {SCHEMA!r} and exactly its fields")
+            body["layout"] = Layout(tuple(body["layout"]["names"]), tuple(body["layout"]["widths"]))
+            body["tensors"] = tuple((str(name), tuple(shape)) for name, shape in body["tensors"])
+            body["plan"] = Plan(**body["plan"])
+            body["sites"] = tuple(body["sites"])
+            manifest = cls(**body)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ManifestError("the run manifest cannot be read; it was written by another version") from error
+        if manifest.to_bytes() != raw:
+            raise ManifestError("the run manifest is not in canonical form; it was altered after it was made")
+        return manifest
+
+    def hash(self) -> str:
+        """SHA-256 of the canonical bytes, hex: the name of the run."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
+    def sign(self, relay: Ed25519PrivateKey) -> bytes:
+        """Sign with the relay key that the roster names; 64 bytes."""
+        return relay.sign(_DOMAIN + self.to_bytes())
+
+    def parse_pipeline(self) -> Pipeline:
+        """The pipeline inside.
+
+        Raises:
+            ManifestError: It is not a pipeline of this version.
+        """
+        try:
+            raw = json.loads(self.pipeline)
+            if raw.get("privacy", {}).get("epsilon") == "inf":
+                raw["privacy"]["epsilon"] = float("inf")
+            pipeline = Pipeline.parse(raw, origin="the run manifest")
+        except (ValueError, AttributeError, TypeError, PipelineError) as error:
+            raise ManifestError("the manifest's pipeline cannot be read by this version of synthfed") from error
+        if pipeline.canonical() != self.pipeline.encode():
+            raise ManifestError("the manifest's pipeline is not in canonical form")
+        return pipeline
+
+    def pipeline_digest(self) -> str:
+        """SHA-256 of the pipeline's canonical bytes, hex; policies allow pipelines by it."""
+        return hashlib.sha256(self.pipeline.encode()).hexdigest()
+
+    @property
+    def size(self) -> int:
+        """Coordinates of the vector that travels."""
+        return sum(math.prod(shape) for _, shape in self.tensors)
+
+    def weights(self, vector: npt.NDArray[np.float32]) -> Weights:
+        """Cut a vector into the run's tensors.
+
+        Raises:
+            ManifestError: The vector has another size.
+        """
+        if vector.shape != (self.size,):
+            raise ManifestError(f"the model has {vector.size} coordinates; the run's tensors need {self.size}")
+        return unflatten(vector, {name: np.empty(shape, np.float32) for name, shape in self.tensors})
+
+    def events(self) -> tuple[PrivacyEvent, ...]:
+        """What the whole run costs one patient, one event per round, as the ledger reserves it."""
+        return all_events(self.plan)
+
+    def round_events(self, round_index: int) -> tuple[PrivacyEvent, ...]:
+        """What one round costs one patient."""
+        return round_events(self.plan, round_index)
+
+
+def synthfed_version() -> str:
+    """The version in the package's metadata; `bundle` where a Flower bundle runs without an installation."""
+    try:
+        return version("synthfed")
+    except PackageNotFoundError:
+        return "bundle"
+
+
+def make_manifest(
+    *,
+    pipeline: Pipeline,
+    transformer_digest: str,
+    roster_digest: bytes,
+    layout: Layout,
+    weights: Weights,
+    plan: Plan,
+    sites: Sequence[str],
+    simulated: bool,
+) -> Manifest:
+    """Write the manifest of a new run, with a fresh nonce."""
+    chosen = pipeline.privacy.randomness
+    seeded = chosen == "seeded" or (chosen == "auto" and simulated)
+    return Manifest(
+        pipeline=pipeline.canonical().decode(),
+        transformer=transformer_digest,
+        roster=roster_digest.hex(),
+        layout=layout,
+        tensors=tuple((name, tensor.shape) for name, tensor in weights.items()),
+        plan=plan,
+        sites=tuple(sites),
+        randomness="seeded" if seeded else "secure",
+        simulated=simulated,
+        version=synthfed_version(),
+        nonce=os.urandom(32).hex(),
+    )
+
+
+def check_signature(raw: bytes, signature: bytes, relay_key: bytes) -> None:
+    """Check a manifest's signature against the roster's relay key.
+
+    Raises:
+        ManifestError: The signature is not the relay's.
+    """
+    try:
+        Ed25519PublicKey.from_public_bytes(relay_key).verify(signature, _DOMAIN + raw)
+    except (InvalidSignature, ValueError) as error:
+        raise ManifestError("the run manifest is not signed by the relay key of the pinned roster") from error

@@ -1,0 +1,116 @@
+"""A hospital's policy: what its site agrees to, whatever a coordinator asks.
+
+The file is the hospital's and stays there. A missing file, key or value refuses everything; a refusal names the key
+and nothing else.
+"""
+
+import math
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from synthfed.errors import FederationError
+from synthfed.federation.manifest import Manifest
+from synthfed.federation.refused import Refused
+from synthfed.privacy.events import Budget
+
+
+class PolicyError(FederationError):
+    """A site's policy file is missing or wrong, so the site refuses everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Limits of one site.
+
+    Attributes:
+        pipelines: SHA-256 (hex) of the pipelines that may run here (`Pipeline.digest`).
+        min_sites: Fewest sites whose sum may be opened.
+        epsilon_total: What one patient may lose in all runs together; `inf` switches the limit off.
+        delta: Largest delta, and the one at which the ledger counts.
+        max_rounds, max_steps: Largest plan.
+        allow_seeded: Whether noise may follow from a public seed. It protects nobody: simulated cohorts only.
+    """
+
+    pipelines: tuple[str, ...]
+    min_sites: int
+    epsilon_total: float
+    delta: float
+    max_rounds: int
+    max_steps: int
+    allow_seeded: bool = False
+
+    @property
+    def budget(self) -> Budget:
+        """The ledger's limit."""
+        return Budget(epsilon=self.epsilon_total, delta=self.delta)
+
+    def check(self, manifest: Manifest) -> None:
+        """Refuse a run that breaks the policy.
+
+        Raises:
+            Refused: Naming the first key that is broken.
+        """
+        pipeline = manifest.parse_pipeline()
+        broken = {
+            "policy.pipelines": manifest.pipeline_digest() not in self.pipelines,
+            "policy.min_sites": len(manifest.sites) < max(self.min_sites, 3),
+            "policy.max_rounds": manifest.plan.rounds > self.max_rounds,
+            "policy.max_steps": manifest.plan.total_steps > self.max_steps,
+            "policy.delta": pipeline.privacy.delta > self.delta,
+            "policy.allow_seeded": manifest.randomness == "seeded" and not self.allow_seeded,
+        }
+        for code, is_broken in broken.items():
+            if is_broken:
+                raise Refused(code)
+
+    def to_toml(self) -> str:
+        """The policy as the file that `load` reads."""
+        hashes = ", ".join(f'"{digest}"' for digest in self.pipelines)
+        return "\n".join(
+            [
+                f"pipelines = [{hashes}]",
+                f"min_sites = {self.min_sites}",
+                f"epsilon_total = {_toml_float(self.epsilon_total)}",
+                f"delta = {_toml_float(self.delta)}",
+                f"max_rounds = {self.max_rounds}",
+                f"max_steps = {self.max_steps}",
+                f"allow_seeded = {str(self.allow_seeded).lower()}",
+                "",
+            ]
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> "Policy":
+        """Read a policy file.
+
+        Raises:
+            PolicyError: It is missing, has unknown or missing keys, or a value of another type.
+        """
+        try:
+            raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise PolicyError(f"policy file {path} cannot be read; without it the site refuses everything") from error
+        wanted = {field.name for field in fields(cls)}
+        if set(raw) | {"allow_seeded"} != wanted:
+            raise PolicyError(f"policy file {path} has keys {sorted(raw)}; it needs exactly {sorted(wanted)}")
+        kinds: dict[str, tuple[type, ...]] = {
+            "pipelines": (list,),
+            "min_sites": (int,),
+            "epsilon_total": (int, float),
+            "delta": (int, float),
+            "max_rounds": (int,),
+            "max_steps": (int,),
+            "allow_seeded": (bool,),
+        }
+        for key, value in raw.items():
+            if type(value) not in kinds[key]:
+                raise PolicyError(f"policy file {path}: {key} has another type than {kinds[key][-1].__name__}")
+        if not raw["epsilon_total"] > 0 or not 0 < raw["delta"] < 1:
+            raise PolicyError(f"policy file {path}: epsilon_total must be positive and delta lie in (0, 1)")
+        raw["pipelines"] = tuple(str(digest) for digest in raw["pipelines"])
+        return cls(**raw)
+
+
+def _toml_float(value: float) -> str:
+    return "inf" if math.isinf(value) else repr(float(value))

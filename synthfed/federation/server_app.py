@@ -1,0 +1,146 @@
+"""The ServerApp of a run: it builds a `Coordinator`, lets it run on Flower's grid, and hands over the outcome.
+
+`build_server_app` takes both ends as functions, so the in-process run keeps the outcome in memory; `app` is the
+deployed shape: it reads the coordinator's folder (`out-dir` of the run config: `relay.key`, `roster.toml`,
+`steward.pub`) and writes the outcome there. Dossier and report are made afterwards, from that folder.
+"""
+
+import datetime
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from synthfed.errors import FederationError
+from synthfed.federation.checkpoints import Checkpoints
+from synthfed.federation.durable import make_private_folder, write_durably
+from synthfed.federation.manifest import Manifest, ManifestError, check_signature, make_manifest
+from synthfed.federation.rounds import Coordinator, Outcome
+from synthfed.generators.base import Generator, Layout
+from synthfed.pipeline import Pipeline
+from synthfed.secagg.roster import Roster
+
+
+def build_server_app(
+    prepare: Callable[[Context], Coordinator], deliver: Callable[[Context, Outcome], None]
+) -> ServerApp:
+    """Make a server app from what prepares the run and what takes its outcome."""
+    app = ServerApp()
+
+    @app.main()
+    def main(grid: Grid, context: Context) -> None:
+        deliver(context, prepare(context).run(grid))
+
+    return app
+
+
+def keep_manifest(folder: Path, manifest: Manifest, relay: Ed25519PrivateKey) -> None:
+    """Write the run's manifest and signature; their presence means that the run has begun."""
+    make_private_folder(folder)
+    write_durably(folder / "manifest.sig", manifest.sign(relay))
+    write_durably(folder / "manifest.json", manifest.to_bytes())
+
+
+def kept_manifest(folder: Path, relay_key: bytes) -> Manifest | None:
+    """The manifest of the run begun in `folder`, None before the first.
+
+    Raises:
+        ManifestError: It was altered or signed by another relay.
+    """
+    if not (folder / "manifest.json").exists():
+        return None
+    raw = (folder / "manifest.json").read_bytes()
+    check_signature(raw, (folder / "manifest.sig").read_bytes(), relay_key)
+    return Manifest.from_bytes(raw)
+
+
+def coordinator_from_run_config(context: Context) -> Coordinator:
+    """Prepare a deployed run, or go on with it when the run config says `resume=true`.
+
+    Raises:
+        FederationError: A file is missing, or a run was begun and `resume` is not set.
+    """
+    from synthfed.generators.plan import make_plan
+    from synthfed.generators.registry import make_generator
+    from synthfed.tables.dictionary import load_dictionary
+    from synthfed.tables.transform import public_transformer
+
+    folder = _out_dir(context)
+    relay, roster = _relay_and_roster(folder)
+    manifest = kept_manifest(folder, roster.relay_key)
+    if manifest is None:
+        pipeline = Pipeline.load(str(context.run_config["pipeline"]))
+        schema = load_dictionary(pipeline.disease).schema.select(pipeline.cohort.columns)
+        transformer = public_transformer(schema)
+        sites = tuple(member.site for member in roster.members)
+        layout = Layout(transformer.names, transformer.widths)
+        generator = make_generator(pipeline.generator)
+        manifest = make_manifest(
+            pipeline=pipeline,
+            transformer_digest=transformer.digest(),
+            roster_digest=roster.digest(),
+            layout=layout,
+            weights=generator.init(layout, seed=pipeline.seed),
+            plan=make_plan(pipeline, sites=len(sites)),
+            sites=sites,
+            simulated=False,
+        )
+        keep_manifest(folder, manifest, relay)
+    else:
+        if not context.run_config.get("resume", False):
+            raise FederationError(f"a run has begun in {folder}; add resume=true to go on, or name another out-dir")
+        generator = make_generator(manifest.parse_pipeline().generator)
+    return new_coordinator(manifest, relay, roster, generator, folder)
+
+
+def new_coordinator(
+    manifest: Manifest, relay: Ed25519PrivateKey, roster: Roster, generator: Generator, folder: Path
+) -> Coordinator:
+    """A coordinator whose checkpoints lie in `<folder>/<manifest hash>/`."""
+    return Coordinator(
+        manifest=manifest,
+        relay=relay,
+        roster=roster,
+        generator=generator,
+        checkpoints=Checkpoints(folder / manifest.hash()),
+    )
+
+
+def write_outcome(context: Context, outcome: Outcome) -> None:
+    """Write model, ledgers and audit chains into the coordinator's folder."""
+    from safetensors.numpy import save
+
+    folder = _out_dir(context)
+    write_durably(folder / "released.safetensors", save(outcome.released))
+    write_durably(folder / "final.safetensors", save(outcome.final))
+    ledgers = {site: json.loads(ledger) for site, ledger in outcome.ledgers.items()}
+    write_durably(folder / "ledgers.json", json.dumps(ledgers, sort_keys=True, indent=1).encode())
+    for site, lines in outcome.audits.items():
+        write_durably(folder / f"audit-{site}.jsonl", lines)
+
+
+def _out_dir(context: Context) -> Path:
+    named = str(context.run_config.get("out-dir", ""))
+    if not named:
+        raise FederationError(
+            'the run config names no out-dir; add out-dir="<absolute path of the coordinator\'s folder>"'
+        )
+    return Path(named)
+
+
+def _relay_and_roster(folder: Path) -> tuple[Ed25519PrivateKey, Roster]:
+    try:
+        relay = Ed25519PrivateKey.from_private_bytes((folder / "relay.key").read_bytes())
+        text, steward = (folder / "roster.toml").read_text(encoding="utf-8"), (folder / "steward.pub").read_bytes()
+    except (OSError, ValueError) as error:
+        raise FederationError(f"{folder} lacks a usable relay.key, roster.toml or steward.pub") from error
+    roster = Roster.from_toml(text, steward_key=steward, on=datetime.datetime.now(datetime.UTC).date())
+    if roster.relay_key != relay.public_key().public_bytes_raw():
+        raise ManifestError(f"the roster in {folder} names another relay key than relay.key")
+    return relay, roster
+
+
+app = build_server_app(coordinator_from_run_config, write_outcome)

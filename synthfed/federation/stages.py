@@ -1,0 +1,294 @@
+"""What a site does for each message, from a checked request to a stored reply; knows no Flower.
+
+Every stage runs under the run's lock and keeps one order: look for a stored reply, check, work, make durable, reply.
+For `train_round` that is: train, park the noised result, charge the ledger, seal state and reply in one transaction,
+reply. A crash before parking leaves nothing and charges nothing; after it, the parked result is used again; after the
+charge, its id (the hash of the parked file) is known to the ledger, so it is charged once.
+
+What leaves the site: public keys, sealed key shares, one masked vector per round, and codes of refusals.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from synthfed.federation import wire
+from synthfed.federation.durable import write_durably
+from synthfed.federation.manifest import Manifest, check_signature
+from synthfed.federation.refused import Refused
+from synthfed.federation.run_state import Key, RunState
+from synthfed.federation.site import Site
+from synthfed.federation.sums import check_roster, sum_context
+from synthfed.generators.base import Codes, Generator, flatten
+from synthfed.secagg import ring
+from synthfed.secagg.protocol import SiteSession
+
+R = TypeVar("R")
+
+
+def enrol(site: Site, node_id: int, request: wire.EnrolRequest, *, version: str) -> wire.EnrolReply:
+    """Check the run against roster and policy, reserve its whole budget, and sign up.
+
+    Raises:
+        ManifestError, Refused, BudgetRefused: Nothing was reserved.
+    """
+    check_signature(request.manifest, request.signature, site.roster.relay_key)
+    manifest = Manifest.from_bytes(request.manifest)
+    check_roster(manifest, site.roster)
+    site.policy.check(manifest)
+    if manifest.version != version:
+        raise Refused("versions")
+    name = manifest.hash()
+    with site.run(name) as run:
+        if not (run.folder / "manifest.json").exists():
+            with site.ledger() as ledger:
+                ledger.reserve(name, manifest.events())
+            run.keep_manifest(request.manifest, request.signature)
+        last_round = run.last_round("masked")
+    return wire.EnrolReply(
+        site=site.name,
+        versions=version,
+        last_round=last_round,
+        signature=site.identity.sign(wire.enrol_statement(name, site.name, node_id)),
+    )
+
+
+def hello(site: Site, request: wire.HelloRequest) -> wire.HelloReply:
+    """Make this round's keys and show the public ones."""
+    manifest = site.manifest(request.manifest)
+    if request.attempt or not 0 <= request.round_index < manifest.plan.rounds:
+        raise Refused("order")
+    with site.run(request.manifest) as run:
+
+        def work() -> wire.HelloReply:
+            return wire.HelloReply(_open_session(site, run, manifest, request.round_index, request.attempt))
+
+        return _once(run, Key(request.round_index, request.attempt, "hello"), request, wire.HelloReply, work)
+
+
+def share(site: Site, request: wire.ShareRequest) -> wire.ShareReply:
+    """Deal key shares, sealed to each peer."""
+    site.manifest(request.manifest)
+    with site.run(request.manifest) as run:
+
+        def work() -> wire.ShareReply:
+            return wire.ShareReply(*_deal(site, run, request.round_index, request.attempt, request.hellos))
+
+        return _once(run, Key(request.round_index, request.attempt, "share"), request, wire.ShareReply, work)
+
+
+def train_round(
+    site: Site,
+    request: wire.RoundRequest,
+    *,
+    load_codes: Callable[[], Codes],
+    make_generator: Callable[[Manifest], Generator],
+) -> wire.RoundReply:
+    """Verify the last sum, train one private stint, pay for it, and send it masked.
+
+    An adversary who sees the reply learns a vector that is uniform without the other sites' masks; with the sum of
+    all sites, the sum. The stint's own noise limits what the sum tells about one patient.
+    """
+    manifest = site.manifest(request.manifest)
+    with site.run(request.manifest) as run:
+
+        def work() -> wire.RoundReply:
+            return _train_round(site, run, manifest, request, load_codes, make_generator)
+
+        return _once(run, Key(request.round_index, request.attempt, "masked"), request, wire.RoundReply, work)
+
+
+def unmask(site: Site, request: wire.UnmaskRequest) -> wire.UnmaskReply:
+    """Release the shares of this round's self masks, once and for one set; deal the next round's keys."""
+    manifest = site.manifest(request.manifest)
+    with site.run(request.manifest) as run:
+
+        def work() -> wire.UnmaskReply:
+            index, attempt = request.round_index, request.attempt
+            session = _thaw(site, run, index, attempt)
+            released = session.unmask(request.heads)
+            run.store_session(index, attempt, session.freeze())
+            if index + 1 == manifest.plan.rounds:
+                return wire.UnmaskReply(released, b"", (), ())
+            return wire.UnmaskReply(released, *_deal(site, run, index + 1, 0, request.hellos))
+
+        return _once(run, Key(request.round_index, request.attempt, "unmask"), request, wire.UnmaskReply, work)
+
+
+def close(site: Site, request: wire.CloseRequest) -> wire.CloseReply:
+    """Verify the last sum, give back what never ran, and hand over the ledger's export and the audit chain."""
+    manifest = site.manifest(request.manifest)
+    if request.round_index != manifest.plan.rounds - 1:
+        raise Refused("order")
+    with site.run(request.manifest) as run:
+
+        def work() -> wire.CloseReply:
+            session = _thaw(site, run, request.round_index, request.attempt)
+            session.verify(request.result)
+            closed = session.close()
+            with site.ledger() as ledger:
+                ledger.close(request.manifest)
+                export = ledger.export()
+            run.erase(request.round_index)
+            return wire.CloseReply(closed, json.dumps(export, sort_keys=True).encode())
+
+        # One round after the last, so that erasing the last round keeps this reply.
+        reply = _once(run, Key(request.round_index + 1, 0, "close"), request, wire.CloseReply, work)
+        run.drop_parked(request.round_index)
+        return reply
+
+
+def settle(site: Site, request: wire.SettleRequest) -> wire.SettleReply:
+    """Check that every site closed on the same last sum, and hand over the audit chain."""
+    site.manifest(request.manifest)
+    with site.run(request.manifest) as run:
+        audit = run.audit_path.read_bytes() if run.audit_path.exists() else b""
+    return wire.SettleReply(audit)
+
+
+def _once(run: RunState, key: Key, request: object, kind: type[R], work: Callable[[], R]) -> R:
+    """Answer a stage once: the same request gets the stored bytes, another one is refused."""
+    asked = wire.fingerprint(request)
+    stored = run.answered(key, asked)
+    if stored is not None:
+        return wire.unpack(stored, kind)
+    with run.transaction():
+        reply = work()
+        run.store_answer(key, asked, wire.pack(reply))
+    return reply
+
+
+def _train_round(
+    site: Site,
+    run: RunState,
+    manifest: Manifest,
+    request: wire.RoundRequest,
+    load_codes: Callable[[], Codes],
+    make_generator: Callable[[Manifest], Generator],
+) -> wire.RoundReply:
+    index, attempt = request.round_index, request.attempt
+    if not 0 <= index < manifest.plan.rounds or run.last_round("masked") != index - 1:
+        raise Refused("order")
+    if index:
+        _thaw(site, run, index - 1, 0).verify(request.result)
+    model = _model(request.model, manifest)
+    model_digest = hashlib.sha256(request.model).digest()
+    session = _thaw(site, run, index, attempt)
+
+    began = time.monotonic()
+    path = run.parked(index, model_digest)
+    if not path.exists():
+        _train_and_park(site, run, manifest, model, index, path, load_codes, make_generator)
+    parked = path.read_bytes()
+    _charge(site, manifest, index, parked)
+
+    vector = ring.encode(
+        _change_in(parked), bound=manifest.parse_pipeline().federation.delta_bound, weight=_weight(manifest)
+    )
+    run.log_training(round=index, clipped_fraction=vector.clipped_fraction, seconds=round(time.monotonic() - began, 3))
+    masked = session.mask(vector.values, model_digest, request.shares, request.sealed)
+    run.store_session(index, attempt, session.freeze())
+    if index:
+        run.erase(index - 1)
+        run.drop_parked(index - 1)
+    hello_next = _open_session(site, run, manifest, index + 1, 0) if index + 1 < manifest.plan.rounds else b""
+    return wire.RoundReply(masked, hello_next)
+
+
+def _train_and_park(
+    site: Site,
+    run: RunState,
+    manifest: Manifest,
+    model: npt.NDArray[np.float32],
+    index: int,
+    path: "os.PathLike[str]",
+    load_codes: Callable[[], Codes],
+    make_generator: Callable[[Manifest], Generator],
+) -> None:
+    from safetensors.numpy import save
+
+    codes = _checked_codes(load_codes(), manifest)
+    stint = make_generator(manifest).stint(
+        manifest.weights(model),
+        manifest.layout,
+        codes,
+        manifest.plan,
+        round_index=index,
+        noise_key=_noise_key(manifest, site.name, index),
+    )
+    if stint.events != manifest.round_events(index):
+        raise Refused("training")
+    run.log_training(round=index, local_loss=stint.local_loss)
+    content = save({"change": flatten(stint.change)}, {"round": str(index)})
+    write_durably(path, content)  # type: ignore[arg-type]
+
+
+def _charge(site: Site, manifest: Manifest, index: int, parked: bytes) -> None:
+    result = hashlib.sha256(parked).hexdigest()
+    with site.ledger() as ledger:
+        for number, event in enumerate(manifest.round_events(index)):
+            ledger.charge(f"{result}:{number}", manifest.hash(), event)
+
+
+def _change_in(parked: bytes) -> npt.NDArray[np.float32]:
+    from safetensors.numpy import load
+
+    change: npt.NDArray[np.float32] = load(parked)["change"]
+    return change
+
+
+def _checked_codes(codes: Codes, manifest: Manifest) -> Codes:
+    widths = np.asarray(manifest.layout.widths)
+    fits = codes.ndim == 2 and codes.shape[1] == len(widths) and bool(np.all((codes >= 0) & (codes < widths)))
+    if not fits or len(codes) < manifest.parse_pipeline().cohort.min_rows:
+        raise Refused("data")
+    return codes
+
+
+def _noise_key(manifest: Manifest, site: str, index: int) -> bytes:
+    """32 bytes for one stint: fresh and secret, or, for simulated cohorts, a function of the public seed."""
+    if manifest.randomness == "secure":
+        return os.urandom(32)
+    seed = manifest.parse_pipeline().seed
+    info = f"synthfed/noise/v1|{site}|{index}".encode()
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(str(seed).encode())
+
+
+def _weight(manifest: Manifest) -> float:
+    """Uniform: generators divide by the public expected batch, so the plain mean is the pooled one."""
+    return 1.0 / len(manifest.sites)
+
+
+def _model(raw: bytes, manifest: Manifest) -> npt.NDArray[np.float32]:
+    if len(raw) != 4 * manifest.size:
+        raise wire.BadMessage(f"the model has {len(raw)} bytes; this run's tensors need {4 * manifest.size}")
+    return np.frombuffer(raw, dtype="<f4").astype(np.float32)
+
+
+def _open_session(site: Site, run: RunState, manifest: Manifest, index: int, attempt: int) -> bytes:
+    session = SiteSession(site.roster, site.name, site.identity, sum_context(manifest, site.roster, index, attempt))
+    shown = session.hello()
+    run.store_session(index, attempt, session.freeze())
+    return shown
+
+
+def _deal(
+    site: Site, run: RunState, index: int, attempt: int, hellos: Sequence[bytes]
+) -> tuple[bytes, tuple[int, ...], tuple[bytes, ...]]:
+    session = _thaw(site, run, index, attempt)
+    dealt = session.share(hellos)
+    run.store_session(index, attempt, session.freeze())
+    receivers = tuple(sorted(dealt.sealed))
+    return dealt.public, receivers, tuple(dealt.sealed[receiver] for receiver in receivers)
+
+
+def _thaw(site: Site, run: RunState, index: int, attempt: int) -> SiteSession:
+    return SiteSession.thaw(run.session(index, attempt), roster=site.roster, site=site.name, identity=site.identity)

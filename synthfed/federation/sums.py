@@ -1,0 +1,51 @@
+"""What every secure sum of a run is about, computed by each party from its own copy of manifest and roster."""
+
+from synthfed.federation.manifest import Manifest
+from synthfed.pipeline import Pipeline
+from synthfed.secagg.contexts import Context0, SumConfig, digest, layout_digest
+from synthfed.secagg.ring import scale_bits
+from synthfed.secagg.roster import Roster
+
+PURPOSE = "train"
+
+
+def check_roster(manifest: Manifest, roster: Roster) -> None:
+    """Refuse a run whose manifest names another roster or other sites than this one.
+
+    Raises:
+        Refused: `roster`.
+    """
+    from synthfed.federation.refused import Refused
+
+    if manifest.roster != roster.digest().hex() or manifest.sites != tuple(m.site for m in roster.members):
+        raise Refused("roster")
+
+
+def sum_context(manifest: Manifest, roster: Roster, round_index: int, attempt: int) -> Context0:
+    """The context of one round's sum: nothing in it is taken from the wire."""
+    bound = manifest.parse_pipeline().federation.delta_bound
+    config = SumConfig(
+        bounds=(repr(bound),),
+        scales=(scale_bits(bound),),
+        threshold=roster.threshold,
+        smallest=roster.smallest,
+        pipeline_digest=bytes.fromhex(manifest.pipeline_digest()),
+        aux=False,
+    )
+    layout = digest(
+        layout_digest(manifest.tensors), bytes.fromhex(manifest.transformer), repr(manifest.layout).encode()
+    )
+    return Context0(
+        run_id=bytes.fromhex(manifest.hash()),
+        purpose=PURPOSE,
+        round_index=round_index,
+        attempt=attempt,
+        roster_digest=roster.digest(),
+        config_digest=config.digest(),
+        layout_digest=layout,
+    )
+
+
+def bound_of(pipeline: Pipeline) -> float:
+    """The public bound on one coordinate of a site's change."""
+    return pipeline.federation.delta_bound

@@ -1,0 +1,53 @@
+"""The sentences about a secure sum that every interface must show, each under its condition.
+
+They say what the sum does not protect from as plainly as what it does. Tests assert them word for word.
+"""
+
+import math
+
+from synthfed.secagg.roster import Roster
+
+THREE_SITES = (
+    "Three organisations take part. Any two that pool what they know can work out the third one's contribution. "
+    "No secure sum of three can prevent this; only added noise (differential privacy) limits what it reveals. "
+    "If one site drops, the round is discarded."
+)
+ALWAYS = (
+    "The server sees who took part, when, sizes and the sum, no single site's update. "
+    "This does not prove the data honest."
+)
+TAG = "The sites checked the sum; it proves nothing if a site helps the server."
+ONE_HOST = (
+    "All sites ran in this one process: whoever controls this machine sees every site's rows. "
+    "Between hospitals, each site runs on its own machine."
+)
+SEEDED = "The noise follows from a public seed, so anybody can subtract it: there is no formal guarantee."
+NO_NOISE = "Differential privacy was switched off (epsilon is infinite): the released model may reveal patients."
+
+
+def colluders(roster: Roster) -> int:
+    """c = min(2t - N - 1, N - 2): sites that may help a lying server without opening a single input."""
+    sites = len(roster.members)
+    return min(2 * roster.threshold - sites - 1, sites - 2)
+
+
+def honest_sentences(roster: Roster, *, epsilon: float, seeded: bool, in_process: bool) -> tuple[str, ...]:
+    """What must be said of a run with local noise whose sums were checked by the tag."""
+    sites = len(roster.members)
+    said = [
+        THREE_SITES
+        if sites == 3
+        else f"{sites - 1} sites together learn the last one's contribution. "
+        f"The server with up to {colluders(roster)} sites learns only the sum of the others.",
+        ALWAYS,
+        TAG,
+    ]
+    if math.isinf(epsilon):
+        said.append(NO_NOISE)
+    elif seeded:
+        said.append(SEEDED)
+    else:
+        said.append(f"epsilon {epsilon:g} holds even if all other sites collude")
+    if in_process:
+        said.append(ONE_HOST)
+    return tuple(said)
