@@ -1,0 +1,395 @@
+"""Read a hospital's table: file to text, headers to columns, text to typed cells, and every problem at once.
+
+Three steps, each its own function, so that another format only has to bring its own first step:
+
+1. `read_frame` turns a file into a table of texts (delimiter, encoding, line ends, blank rows);
+2. `type_table` finds the dictionary's columns behind the headers and types their cells (`tables.cells`);
+3. the checks collect everything that does not fit the dictionary and raise it as one error.
+
+A message names the file, the column, how many rows and the first row numbers, counted from 1 below the header. It
+never holds what a cell says: an `ImportReport` and an error stay at the site, but logs travel.
+"""
+
+import csv
+import difflib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from zipfile import BadZipFile
+
+import numpy as np
+import pandas as pd
+
+from synthfed.errors import DataError, MissingColumn, OutOfRange, UnknownColumn, UnknownLevel, UnreadableFile
+from synthfed.tables.cells import Cells, Mark, Mask, as_text, decimal_mark, read_ids, read_levels, read_numbers
+from synthfed.tables.dictionary import Composed, Dictionary, header_key
+from synthfed.tables.schema import Column, Schema
+
+_TEXT_FILES = (".csv", ".tsv", ".txt")
+_DELIMITERS = (";", ",", "\t")
+_PROBLEMS_SHOWN = 20
+_ROWS_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something worth knowing that did not stop the import.
+
+    Attributes:
+        kind: `dropped`, `ignored`, `derived`, `composed`, `ambiguous`, `censored`, `rounded`, `out_of_range`, `no_id`.
+        column: The column, by its name in the dictionary, or the header in the file.
+        count: Rows concerned; 0 when the finding is about the column itself.
+        note: One sentence. Never a value.
+    """
+
+    kind: str
+    column: str
+    count: int
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What happened when a table was read. Stays at the site: its counts are of patients and not paid for."""
+
+    rows: int
+    findings: tuple[Finding, ...]
+
+
+@dataclass(slots=True)
+class _Log:
+    """Problems and findings of one import, in the order they are met."""
+
+    findings: list[Finding] = field(default_factory=list)
+    problems: list[tuple[type[DataError], str]] = field(default_factory=list)
+
+    def raise_problems(self, origin: str) -> None:
+        if not self.problems:
+            return
+        kinds = {kind for kind, _ in self.problems}
+        lines = [f"  {text}" for _, text in self.problems[:_PROBLEMS_SHOWN]]
+        if len(self.problems) > _PROBLEMS_SHOWN:
+            lines.append(f"  and {len(self.problems) - _PROBLEMS_SHOWN} more")
+        noun = "problem" if len(self.problems) == 1 else "problems"
+        error = kinds.pop() if len(kinds) == 1 else DataError
+        raise error("\n".join([f"{origin}: {len(self.problems)} {noun}", *lines]))
+
+
+def read_frame(path: Path) -> pd.DataFrame:
+    """Read a CSV, Excel or Parquet file as texts, with stripped headers and without blank rows.
+
+    CSV: `,`, `;` or tab; UTF-8, UTF-16 with a mark, or Windows-1252; any line ends. Excel: the first sheet.
+
+    Raises:
+        UnreadableFile: The file is absent, of another kind, empty or ragged.
+    """
+    suffix = path.suffix.lower()
+    if not path.is_file():
+        raise UnreadableFile(f"{path} is not a file; give the path of a .csv, .xlsx or .parquet file")
+    try:
+        if suffix in _TEXT_FILES:
+            return _read_text(path)
+        if suffix in (".xlsx", ".xlsm"):
+            frame = pd.read_excel(path, dtype=object, na_filter=False)
+        elif suffix == ".parquet":
+            frame = pd.read_parquet(path)
+        else:
+            raise UnreadableFile(
+                f"{path.name} ends in {suffix or 'nothing'}; synthfed reads .csv, .tsv, .xlsx, .parquet"
+            )
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise UnreadableFile(f"{path.name} cannot be read ({type(error).__name__}); save it again as .csv") from error
+    return _tidy(
+        [str(name) for name in frame.columns], [as_text(frame.iloc[:, i]) for i in range(frame.shape[1])], path
+    )
+
+
+def type_table(
+    raw: pd.DataFrame,
+    dictionary: Dictionary,
+    columns: Sequence[str],
+    *,
+    origin: str,
+    extra: Sequence[str] = (),
+    on_out_of_range: Literal["error", "missing"] = "error",
+) -> tuple[pd.DataFrame, ImportReport]:
+    """Find `columns` in a table of texts (or of any values) and give them the dictionary's types.
+
+    Derived columns are left out: rules compute them. An absent id column is left out, too.
+
+    Args:
+        origin: Names the table in messages.
+        extra: Headers that may be there beside the dictionary's, such as the site's.
+        on_out_of_range: Whether a number outside the public bounds is an error or becomes missing.
+
+    Returns:
+        The typed table with the rows in their order and a fresh index, and what was noticed.
+
+    Raises:
+        DataError: Everything that does not fit, in one message: as `UnknownColumn`, `MissingColumn`, `UnknownLevel` or
+            `OutOfRange` when all problems are of that kind.
+    """
+    log = _Log()
+    schema = dictionary.schema.select(columns)
+    found = _match_headers([str(name) for name in raw.columns], dictionary, extra, origin, log)
+    texts = {name: as_text(raw.iloc[:, place]) for name, place in found.items() if _is_needed(name, schema, dictionary)}
+    _note_unused(found, texts, schema, log)
+    file_mark = decimal_mark(texts[c.name] for c in schema.columns if c.is_number and c.name in texts)
+    typed: dict[str, pd.Series] = {}
+    for column in schema.columns:
+        if column.derived:
+            continue
+        if column.name in texts:
+            values = _type_column(texts[column.name], column, file_mark, on_out_of_range, log)
+        else:
+            values = _type_absent(column, dictionary, texts, log)
+        if values is not None:
+            typed[column.name] = values
+    log.raise_problems(origin)
+    table = schema.cast(pd.DataFrame(typed, index=pd.RangeIndex(len(raw))))
+    return table, ImportReport(len(table), tuple(log.findings))
+
+
+def _read_text(path: Path) -> pd.DataFrame:
+    text = _decode(path)
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\n")
+    if not lines.strip():
+        raise UnreadableFile(f"{path.name} is empty; it needs a header line and one line per patient")
+    delimiter = max(_DELIMITERS, key=lambda sign: len(next(csv.reader(io.StringIO(lines), delimiter=sign))))
+    try:
+        header, *rows = csv.reader(io.StringIO(lines, newline=""), delimiter=delimiter)
+    except csv.Error as error:
+        raise UnreadableFile(f"{path.name} is not a table of {delimiter!r}-separated values: {error}") from error
+    rows = [row for row in rows if any(cell.strip() for cell in row)]
+    width = len(header)
+    for number, row in enumerate(rows, start=1):
+        if len(row) < width or any(cell.strip() for cell in row[width:]):
+            raise UnreadableFile(
+                f"{path.name}: row {number} has {len(row)} cells, the header has {width}; "
+                f"quote cells that hold a {delimiter!r} and export the file again"
+            )
+    columns = [pd.Series([row[i] for row in rows], dtype="object") for i in range(width)]
+    return _tidy(header, [as_text(column) for column in columns], path)
+
+
+def _decode(path: Path) -> str:
+    data = path.read_bytes()
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        pass
+    try:
+        return data.decode("cp1252")
+    except UnicodeDecodeError as error:
+        raise UnreadableFile(f"{path.name} is neither UTF-8 nor Windows-1252; export it as UTF-8") from error
+
+
+def _tidy(header: Sequence[str], columns: Sequence[pd.Series], path: Path) -> pd.DataFrame:
+    """Clean headers, drop blank columns without a header and blank rows."""
+    names = [" ".join(name.replace("\ufeff", "").split()) for name in header]
+    kept = {
+        place: name
+        for place, name in enumerate(names)
+        if not ((name == "" or name.startswith("Unnamed:")) and (columns[place] == "").all())
+    }
+    twice = sorted({name for name in kept.values() if list(kept.values()).count(name) > 1})
+    if twice:
+        raise UnreadableFile(
+            f"{path.name} has columns named twice: {', '.join(map(repr, twice))}; rename or remove one"
+        )
+    frame = pd.DataFrame({name: columns[place] for place, name in kept.items()}, dtype="object")
+    blank = (frame == "").all(axis=1)
+    return frame.loc[~blank].reset_index(drop=True)
+
+
+def _match_headers(
+    headers: Sequence[str], dictionary: Dictionary, extra: Sequence[str], origin: str, log: _Log
+) -> dict[str, int]:
+    """Which column of the file holds which column of the dictionary."""
+    meanings = _header_meanings(dictionary.schema)
+    if not any(header_key(header) in meanings or _loose(header_key(header)) in meanings for header in headers):
+        # Without a header line the first patient's values would stand here: do not repeat them.
+        raise UnknownColumn(
+            f"{origin}: none of the {len(headers)} names in the first line is in the {dictionary.schema.disease!r} "
+            "dictionary; the first line must hold the column names"
+        )
+    ignored = {header_key(name) for name in dictionary.ignored}
+    tolerated = {header_key(name) for name in extra}
+    found: dict[str, int] = {}
+    for place, header in enumerate(headers):
+        key = header_key(header)
+        if key in tolerated:
+            continue
+        name = meanings.get(key) or meanings.get(_loose(key))
+        if name is not None and name in found:
+            log.problems.append(
+                (DataError, f"columns {headers[found[name]]!r} and {header!r} both mean {name!r}; remove one")
+            )
+        elif name is not None:
+            found[name] = place
+        elif key in ignored:
+            log.findings.append(Finding("ignored", header, 0, "known to the dictionary as not to be read"))
+        else:
+            near = difflib.get_close_matches(key, meanings, n=3)
+            hint = f"did you mean {' or '.join(dict.fromkeys(meanings[k] for k in near))}? " if near else ""
+            log.problems.append(
+                (
+                    UnknownColumn,
+                    f"column {header!r} is not in the {dictionary.schema.disease!r} dictionary; {hint}"
+                    "remove it from the file or add it to dictionary.toml as a column or alias",
+                )
+            )
+    return found
+
+
+def _header_meanings(schema: Schema) -> dict[str, str]:
+    """Column by header; spellings that only differ in spaces, `-` and `_` count when they are unambiguous."""
+    strict = {header_key(header): column.name for column in schema.columns for header in (column.name, *column.aliases)}
+    owners: dict[str, set[str]] = {}
+    for key, name in strict.items():
+        owners.setdefault(_loose(key), set()).add(name)
+    return {key: names.pop() for key, names in owners.items() if len(names) == 1} | strict
+
+
+def _loose(key: str) -> str:
+    return key.replace("_", " ").replace("-", " ")
+
+
+def _is_needed(name: str, schema: Schema, dictionary: Dictionary) -> bool:
+    if name in schema:
+        return not schema[name].derived
+    return any(name == flag for c in dictionary.composed if c.column in schema for flag, _ in c.parts)
+
+
+def _note_unused(found: Mapping[str, int], used: Mapping[str, pd.Series], schema: Schema, log: _Log) -> None:
+    for name in found:
+        if name in schema and schema[name].derived:
+            log.findings.append(Finding("derived", name, 0, "computed by rule; the file's column is not used"))
+        elif name not in used:
+            log.findings.append(Finding("dropped", name, 0, "in the dictionary, not selected by the pipeline"))
+
+
+def _type_column(
+    texts: pd.Series, column: Column, file_mark: Mark | None, on_out_of_range: str, log: _Log
+) -> pd.Series | None:
+    cells = _read_cells(texts, column, file_mark)
+    if cells.unreadable.any():
+        log.problems.append(_unreadable_problem(column, cells.unreadable))
+    if cells.censored.any():
+        note = "written as a limit such as <0.5; the limit is taken as the value"
+        log.findings.append(Finding("censored", column.name, int(cells.censored.sum()), note))
+    values = cells.values
+    if column.is_number:
+        values = _check_numbers(values, column, on_out_of_range, log)
+    missing = np.asarray(pd.isna(values), dtype=bool) & ~cells.unreadable
+    if column.missing == "never" and missing.any():
+        log.problems.append(
+            (
+                DataError,
+                f"column {column.name!r} is missing in {_rows(missing)}; it must be known: fill or drop these rows",
+            )
+        )
+    if column.kind == "flag":
+        values = np.array([np.nan if value is None else float(value) for value in values], dtype=np.float64)
+    return pd.Series(values, dtype=None if column.is_number or column.kind == "flag" else "object")
+
+
+def _read_cells(texts: pd.Series, column: Column, file_mark: Mark | None) -> Cells:
+    if column.kind == "id":
+        return read_ids(texts)
+    if column.has_levels:
+        return read_levels(texts, column)
+    return read_numbers(texts, column, decimal_mark([texts]) or file_mark or ".")
+
+
+def _check_numbers(
+    values: np.ndarray[tuple[int, ...], np.dtype[np.float64]], column: Column, on_out_of_range: str, log: _Log
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    lower, upper = column.lower, column.upper
+    outside = (values < (-np.inf if lower is None else lower)) | (values > (np.inf if upper is None else upper))
+    if outside.any() and on_out_of_range == "error":
+        log.problems.append(
+            (
+                OutOfRange,
+                f"column {column.name!r}: {_rows(outside)} lie outside the public bounds [{lower:g}, {upper:g}] "
+                f"{column.unit}: check the unit, correct the rows or read with on_out_of_range = 'missing'",
+            )
+        )
+    elif outside.any():
+        values = np.where(outside, np.nan, values)
+        log.findings.append(
+            Finding("out_of_range", column.name, int(outside.sum()), "outside the public bounds; set missing")
+        )
+    if column.kind == "count":
+        rounded = np.rint(values)
+        moved = ~np.isnan(values) & (rounded != values)
+        if moved.any():
+            log.findings.append(
+                Finding("rounded", column.name, int(moved.sum()), "not whole; rounded to a whole number")
+            )
+        values = rounded
+    return values
+
+
+def _unreadable_problem(column: Column, unreadable: Mask) -> tuple[type[DataError], str]:
+    rows = _rows(unreadable)
+    if column.is_number:
+        return DataError, f"column {column.name!r}: {rows} hold something that is not a number; write it like 12.5"
+    return (
+        UnknownLevel,
+        f"column {column.name!r}: {rows} hold something else than the allowed levels {', '.join(column.levels)}: "
+        "correct them or add a synonym to dictionary.toml",
+    )
+
+
+def _type_absent(column: Column, dictionary: Dictionary, texts: Mapping[str, pd.Series], log: _Log) -> pd.Series | None:
+    recipe = next((c for c in dictionary.composed if c.column == column.name), None)
+    if recipe is not None and any(flag in texts for flag, _ in recipe.parts):
+        return _compose(recipe, dictionary.schema, texts, log)
+    if column.kind == "id":
+        log.findings.append(Finding("no_id", column.name, 0, "no id column; rows stand for patients"))
+        return None
+    headers = ", ".join(map(repr, (column.name, *column.aliases)))
+    by_flags = f", or the flags {', '.join(flag for flag, _ in recipe.parts)}" if recipe is not None else ""
+    log.problems.append(
+        (MissingColumn, f"column {column.name!r} is missing; add it under one of the headers {headers}{by_flags}")
+    )
+    return None
+
+
+def _compose(recipe: Composed, schema: Schema, texts: Mapping[str, pd.Series], log: _Log) -> pd.Series:
+    """A category from its flags: the first that is 1 decides, all missing is missing, else the none level."""
+    present = [(flag, level) for flag, level in recipe.parts if flag in texts]
+    length = len(texts[present[0][0]])
+    values = np.full(length, None, dtype=object)
+    known, several = np.zeros(length, dtype=bool), np.zeros(length, dtype=bool)
+    for flag, level in present:
+        cells = read_levels(texts[flag], schema[flag])
+        if cells.unreadable.any():
+            log.problems.append(_unreadable_problem(schema[flag], cells.unreadable))
+        known |= cells.values != None  # noqa: E711  # element by element
+        carries = cells.values == "1"
+        free = np.asarray(pd.isna(values), dtype=bool)
+        several |= carries & ~free & (values != level)
+        values[carries & free] = level
+    values[known & np.asarray(pd.isna(values), dtype=bool)] = recipe.none_level
+    absent = [flag for flag, _ in recipe.parts if flag not in texts]
+    note = f"from {', '.join(flag for flag, _ in present)}" + (
+        f"; not in the file: {', '.join(absent)}" if absent else ""
+    )
+    log.findings.append(Finding("composed", recipe.column, int(known.sum()), note))
+    if several.any():
+        note = "more than one of its flags is 1; the first in the dictionary's order counts"
+        log.findings.append(Finding("ambiguous", recipe.column, int(several.sum()), note))
+    return pd.Series(values, dtype="object")
+
+
+def _rows(mask: Mask) -> str:
+    """`3 rows (2, 5, 9)`: how many and the first ones, counted from 1 below the header."""
+    numbers = (np.flatnonzero(mask) + 1).tolist()
+    first = ", ".join(map(str, numbers[:_ROWS_SHOWN])) + (", ..." if len(numbers) > _ROWS_SHOWN else "")
+    return f"{len(numbers)} row{'s' if len(numbers) != 1 else ''} ({first})"
