@@ -1,0 +1,143 @@
+"""Keys, keystreams and sealed boxes: how 32 secret bytes hide a vector of any length.
+
+Every site makes two X25519 key pairs per attempt, for two purposes that must never meet. One (`e`) seals messages to
+peers. The other (`s`, derived from the shared seed `rho`) makes pair masks and can be rebuilt by t sites after a drop;
+were it used for sealing too, a drop would hand the relay the key of the result tag.
+
+A pair's mask is added by the lower roster index and subtracted by the higher, so it cancels in the sum. A self mask
+stays until t sites open it. Masks are AES-256-CTR keystreams: without the key a masked vector is indistinguishable from
+uniform words. Each key serves one `ctx1` and one vector; `protocol` sees to that.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from synthfed.secagg.contexts import digest, lp, u16
+from synthfed.secagg.refusals import BadKey, BadShare, MalformedMessage
+from synthfed.secagg.ring import Ring
+from synthfed.secagg.shamir import Entropy
+
+CHUNK_BYTES = 128 * 1024  # keystream is made and added while it is in the cache
+KEY_BYTES = 32
+TAG_MASK_BYTES = 40  # five words of 64 bits
+NONCE_BYTES = 12
+_ZEROS = bytes(CHUNK_BYTES)
+
+
+def hkdf(secret: bytes, context: bytes, info: bytes, length: int) -> bytes:
+    """HKDF-SHA256 (RFC 5869) with the context as salt."""
+    return HKDF(algorithm=hashes.SHA256(), length=length, salt=context, info=info).derive(secret)
+
+
+@dataclass(frozen=True, slots=True)
+class MaskKey:
+    """What hides one vector and its tag: an AES-256 key and five 64-bit words."""
+
+    stream: bytes
+    tag: bytes
+
+
+def mask_private_key(mask_seed: bytes, context0: bytes) -> X25519PrivateKey:
+    """s_i from rho_i. Whoever holds t shares of rho_i can do the same; nothing sealed depends on it."""
+    return X25519PrivateKey.from_private_bytes(hkdf(mask_seed, context0, lp(b"mask-x25519"), KEY_BYTES))
+
+
+def exchange(private: X25519PrivateKey, public: bytes) -> bytes:
+    """X25519 (RFC 7748).
+
+    Raises:
+        BadKey: The public key is of low order, so the secret would be zero for everybody.
+    """
+    try:
+        return private.exchange(X25519PublicKey.from_public_bytes(public))
+    except ValueError as error:
+        raise BadKey("a site's X25519 key is malformed or of low order; its software must be checked") from error
+
+
+def pair_mask(private: X25519PrivateKey, public: bytes, context1: bytes, *, own: int, peer: int) -> MaskKey:
+    """The mask key that two sites share; both compute the same from (s_i, S_j) and (s_j, S_i)."""
+    low, high = min(own, peer), max(own, peer)
+    info = lp(b"pair", u16(low), u16(high))
+    return _mask_key(hkdf(exchange(private, public), context1, info, KEY_BYTES + TAG_MASK_BYTES))
+
+
+def self_mask(self_seed: bytes, context1: bytes) -> MaskKey:
+    """The mask key that one site holds alone until t sites open `b_i`."""
+    return _mask_key(hkdf(self_seed, context1, lp(b"self"), KEY_BYTES + TAG_MASK_BYTES))
+
+
+def _mask_key(material: bytes) -> MaskKey:
+    return MaskKey(material[:KEY_BYTES], material[KEY_BYTES:])
+
+
+def apply_keystream(vector: Ring, key: bytes, *, sign: int) -> None:
+    """Add (`sign=1`) or subtract (`sign=-1`) the AES-256-CTR keystream of `key`, in place.
+
+    The counter starts at 0; the stream is read as little-endian 32-bit words.
+    """
+    combine = {1: np.add, -1: np.subtract}[sign]
+    encryptor = Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor()
+    buffer = bytearray(CHUNK_BYTES)
+    words = np.frombuffer(buffer, dtype="<u4")
+    for start in range(0, vector.size, words.size):
+        chunk = vector[start : start + words.size]
+        encryptor.update_into(_ZEROS[: 4 * chunk.size] if chunk.size < words.size else _ZEROS, buffer)
+        combine(chunk, words[: chunk.size], out=chunk)
+
+
+def seal_key(private: X25519PrivateKey, public: bytes, context0: bytes, *, sender: int, receiver: int) -> bytes:
+    """Key of the box from `sender` to `receiver`; either of the two can compute it."""
+    return hkdf(exchange(private, public), context0, lp(b"enc", u16(sender), u16(receiver)), KEY_BYTES)
+
+
+def seal_box(key: bytes, plaintext: bytes, context0: bytes, *, sender: int, receiver: int, entropy: Entropy) -> bytes:
+    """ChaCha20-Poly1305 (RFC 8439): random nonce, ciphertext and tag. The relay learns only the length."""
+    nonce = entropy(NONCE_BYTES)
+    return nonce + ChaCha20Poly1305(key).encrypt(nonce, plaintext, _box_label(context0, sender, receiver))
+
+
+def open_box(key: bytes, box: bytes, context0: bytes, *, sender: int, receiver: int) -> bytes:
+    """Undo `seal_box`.
+
+    Raises:
+        MalformedMessage: The box was altered, or was made for another pair or context.
+    """
+    try:
+        return ChaCha20Poly1305(key).decrypt(
+            box[:NONCE_BYTES], box[NONCE_BYTES:], _box_label(context0, sender, receiver)
+        )
+    except (InvalidTag, ValueError) as error:
+        raise MalformedMessage(f"a sealed share from index {sender} to index {receiver} does not open") from error
+
+
+def _box_label(context0: bytes, sender: int, receiver: int) -> bytes:
+    return digest(context0, b"share", u16(sender), u16(receiver))
+
+
+def share_digest(context0: bytes, *, kind: bytes, dealer: int, holder: int, share: bytes) -> bytes:
+    """What a dealer publishes of a share. A share has 257 random bits, so its hash tells nothing about it."""
+    return digest(context0, b"share-digest", kind, u16(dealer), u16(holder), share)
+
+
+def require_share(
+    context0: bytes, *, kind: bytes, dealer: int, holder: int, share: bytes, published: bytes, blame: str
+) -> None:
+    """Compare a share with what its dealer published.
+
+    Raises:
+        BadShare: They differ; `blame` is the site to name.
+    """
+    if share_digest(context0, kind=kind, dealer=dealer, holder=holder, share=share) != published:
+        raise BadShare(f"site {blame!r} gave a key share that is not the published one", party=blame)
+
+
+def self_seed_digest(context0: bytes, dealer: int, self_seed: bytes) -> bytes:
+    """H(b_i): lets everybody see that the opened self mask is the dealer's."""
+    return digest(context0, b"self-seed", u16(dealer), self_seed)

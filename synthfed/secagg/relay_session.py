@@ -1,0 +1,268 @@
+"""The relay's side of one attempt: carry messages, add masked vectors, take off the self masks, announce the sum.
+
+The relay is trusted with delivery only. It holds no pair key and no tag key; what it could do by straying from this
+file is what the sites check for themselves. Its own checks serve to name the party at fault early.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from synthfed.secagg import masks, messages, shamir
+from synthfed.secagg.contexts import Context0, context1
+from synthfed.secagg.messages import Envelope, Kind
+from synthfed.secagg.refusals import (
+    AlreadyAnswered,
+    BadShare,
+    MalformedMessage,
+    OutOfOrder,
+    RosterRefused,
+    SplitView,
+    UnknownSender,
+    WrongContext,
+)
+from synthfed.secagg.ring import Ring
+from synthfed.secagg.roster import RELAY, Roster
+from synthfed.secagg.site_session import checked_smallest, require_enough
+from synthfed.secagg.tag import Words, add_words, subtract_words, words_mod_primes
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What one site needs to mask: the public SHAREs of U1 and the sealed shares addressed to it."""
+
+    shares: tuple[bytes, ...]
+    sealed: tuple[bytes, ...]
+
+
+class RelaySession:
+    """State machine of the relay for one `ctx0`: sets U0, U1 and U2 are fixed in turn and never change.
+
+    Adding the same message twice is harmless; a second, different one is refused. Messages of sites outside the current
+    set are refused too.
+
+    Args:
+        length: d, the number of coordinates of every vector.
+        smallest: As in `SiteSession`; default N.
+    """
+
+    def __init__(
+        self,
+        roster: Roster,
+        context: Context0,
+        relay_key: Ed25519PrivateKey,
+        *,
+        length: int,
+        smallest: int | None = None,
+    ) -> None:
+        if relay_key.public_key().public_bytes_raw() != roster.relay_key:
+            raise RosterRefused("the relay's key is not its key in the roster; ask the steward")
+        if context.roster_digest != roster.digest():
+            raise WrongContext("the context was made for another roster")
+        self._roster = roster
+        self._identity = relay_key
+        self._smallest = checked_smallest(roster, smallest)
+        self._context0 = context.digest()
+        self._context1 = b""
+        self._received: dict[Kind, dict[int, bytes]] = {kind: {} for kind in Kind}
+        self._sealed: dict[int, dict[int, bytes]] = {}
+        self._u0: tuple[int, ...] = ()
+        self._u1: tuple[int, ...] = ()
+        self._u2: tuple[int, ...] = ()
+        self._signed_heads: dict[int, tuple[bytes, bytes]] = {}
+        self._total: Ring = np.zeros(length, dtype=np.uint32)
+        self._tag: Words = add_words([])
+        self._result = b""
+
+    @property
+    def context1(self) -> bytes:
+        """`ctx1`; empty before `deliveries`."""
+        return self._context1
+
+    # --- U0: who is there ---------------------------------------------------------------------------------------------
+
+    def add_hello(self, message: bytes) -> None:
+        """Take one site's HELLO."""
+        self._require(not self._u0, "HELLO after the HELLOs were sent out")
+        envelope = self._read(message, Kind.HELLO, self._context0)
+        messages.Hello.unpack(envelope.body)
+        self._keep(envelope, message)
+
+    def hellos(self) -> tuple[bytes, ...]:
+        """Fix U0 and give the HELLOs for every site of U0.
+
+        Raises:
+            SitesMissing: Fewer sites than the smallest set; names the missing ones.
+        """
+        self._u0 = self._u0 or self._enough(Kind.HELLO)
+        return tuple(self._received[Kind.HELLO][index] for index in self._u0)
+
+    # --- U1: whose vectors will be added ------------------------------------------------------------------------------
+
+    def add_share(self, public: bytes, sealed: Mapping[int, bytes]) -> None:
+        """Take one site's SHARE and its sealed shares by receiver."""
+        self._require(bool(self._u0) and not self._u1, "SHARE before the HELLOs or after the SHAREs were sent out")
+        envelope = self._read(public, Kind.SHARE, self._context0, among=self._u0)
+        dealt = messages.Share.unpack(envelope.body, self._roster)
+        if dealt.self_digests.keys() != set(self._u0):
+            raise SplitView(f"site {self._name(envelope.sender)} dealt shares to another set than was announced")
+        opened = {receiver: messages.SealedShare.unpack(raw) for receiver, raw in sealed.items()}
+        if opened.keys() != set(self._u0) - {envelope.sender} or any(
+            (box.sender, box.receiver) != (envelope.sender, receiver) for receiver, box in opened.items()
+        ):
+            raise MalformedMessage(f"site {self._name(envelope.sender)} did not seal one share for each other site")
+        if self._keep(envelope, public):
+            self._sealed[envelope.sender] = dict(sealed)
+
+    def deliveries(self, model_digest: bytes) -> dict[int, Delivery]:
+        """Fix U1 and `ctx1`; give every site of U1 what it needs to mask a vector trained from that model.
+
+        Raises:
+            SitesMissing: Fewer sites than the smallest set; names the missing ones.
+        """
+        u1 = self._u1 or self._enough(Kind.SHARE)
+        shares = {index: self._received[Kind.SHARE][index] for index in u1}
+        hellos = {index: self._received[Kind.HELLO][index] for index in u1}
+        context = context1(self._context0, hellos=hellos, shares=shares, model_digest=model_digest)
+        if self._context1 not in (b"", context):
+            raise AlreadyAnswered("the SHAREs were already sent out for another model; start a new attempt")
+        self._u1, self._context1 = u1, context
+        return {
+            receiver: Delivery(
+                tuple(shares.values()), tuple(self._sealed[dealer][receiver] for dealer in u1 if dealer != receiver)
+            )
+            for receiver in u1
+        }
+
+    # --- U2: whose vectors were added ---------------------------------------------------------------------------------
+
+    def add_masked(self, message: bytes) -> None:
+        """Add one site's masked vector to the running sum; the vector itself is not kept."""
+        self._require(bool(self._u1) and not self._u2, "MASKED before the SHAREs or after the sum was closed")
+        envelope = self._read(message, Kind.MASKED, self._context1, among=self._u1)
+        masked = messages.Masked.unpack(envelope.body, length=self._total.size)
+        head = messages.head_of(envelope.body)
+        if self._keep(envelope, head):
+            np.add(self._total, masked.vector, out=self._total)
+            self._tag = add_words([self._tag, masked.tag])
+            self._signed_heads[envelope.sender] = (head, envelope.signature)
+
+    def heads(self) -> bytes:
+        """Fix U2 = U1 and announce it: the signed heads that let every site release its shares.
+
+        With a site missing, this is where SURVIVORS will ask the others for their word on the smaller set.
+
+        Raises:
+            SitesMissing: A site of U1 sent no vector. The vectors of the others are spent; the round is lost.
+        """
+        self._require(bool(self._u1), "HEADS before the SHAREs were sent out")
+        require_enough(self._roster, self._signed_heads, self._u1, len(self._u1), "MASKED")
+        self._u2 = self._u1
+        return self._write(Kind.HEADS, messages.Heads(self._signed_heads).pack(self._roster))
+
+    # --- the sum ------------------------------------------------------------------------------------------------------
+
+    def add_unmask(self, message: bytes) -> None:
+        """Take one site's shares of the self masks.
+
+        Raises:
+            BadShare: A share is not the one its dealer published for this holder; `party` names the holder.
+        """
+        self._require(bool(self._u2) and not self._result, "UNMASK before the HEADS or after the result")
+        envelope = self._read(message, Kind.UNMASK, self._context1, among=self._u1)
+        holder = self._roster.at(envelope.sender)
+        for dealer, share in messages.Unmask.unpack(envelope.body, self._u1).self_shares.items():
+            masks.require_share(
+                self._context0,
+                kind=b"self",
+                dealer=dealer,
+                holder=holder.index,
+                share=share,
+                published=self._published(dealer).self_digests[holder.index],
+                blame=holder.site,
+            )
+        self._keep(envelope, message)
+
+    def result(self) -> tuple[bytes, Ring]:
+        """Take the self masks off and announce the sum: the RESULT message and uint32[d].
+
+        Raises:
+            SitesMissing: Fewer sites than the smallest set released their shares.
+            BadShare: A dealer's shares do not open the self mask it published; `party` names the dealer.
+        """
+        if not self._result:
+            holders = self._enough(Kind.UNMASK)
+            released = {
+                holder: messages.Unmask.unpack(messages.body_of(self._received[Kind.UNMASK][holder]), self._u1)
+                for holder in holders
+            }
+            # Opened first, so that a bad dealer leaves the running sum untouched.
+            seeds = {
+                dealer: self._open_seed(dealer, {holder: released[holder].self_shares[dealer] for holder in holders})
+                for dealer in self._u1
+            }
+            for seed in seeds.values():
+                key = masks.self_mask(seed, self._context1)
+                masks.apply_keystream(self._total, key.stream, sign=-1)
+                self._tag = subtract_words(self._tag, words_mod_primes(key.tag))
+            body = messages.Result(self._u2, self._total, self._tag).pack(self._roster)
+            self._result = self._write(Kind.RESULT, body)
+        return self._result, self._total.copy()
+
+    def add_close(self, message: bytes) -> messages.Close:
+        """Take one site's verdict on the result."""
+        self._require(bool(self._result), "CLOSE before the result")
+        envelope = self._read(message, Kind.CLOSE, self._context1, among=self._u1)
+        self._keep(envelope, message)
+        return messages.Close.unpack(envelope.body)
+
+    # --- parts --------------------------------------------------------------------------------------------------------
+
+    def _open_seed(self, dealer: int, shares: Mapping[int, bytes]) -> bytes:
+        """b_v from the shares of it, checked against H(b_v)."""
+        name = self._roster.at(dealer).site
+        try:
+            seed = shamir.combine(shares, threshold=self._roster.threshold)
+        except MalformedMessage as error:
+            raise BadShare(f"site {name!r} dealt shares that open no key", party=name) from error
+        if masks.self_seed_digest(self._context0, dealer, seed) != self._published(dealer).self_seed_digest:
+            raise BadShare(f"site {name!r} dealt shares that open another key than it published", party=name)
+        return seed
+
+    def _published(self, dealer: int) -> messages.Share:
+        return messages.Share.unpack(messages.body_of(self._received[Kind.SHARE][dealer]), self._roster)
+
+    def _read(self, raw: bytes, kind: Kind, context: bytes, *, among: tuple[int, ...] = ()) -> Envelope:
+        envelope = messages.read(raw, kind=kind, context=context, roster=self._roster)
+        if among and envelope.sender not in among:
+            raise UnknownSender(f"site {self._name(envelope.sender)} is not in the set of this attempt")
+        return envelope
+
+    def _keep(self, envelope: Envelope, what: bytes) -> bool:
+        """Remember a message; False if the very same one is there already."""
+        known = self._received[envelope.kind].get(envelope.sender)
+        if known is not None and known != what:
+            raise AlreadyAnswered(f"site {self._name(envelope.sender)} sent two different {envelope.kind.name}s")
+        self._received[envelope.kind][envelope.sender] = what
+        return known is None
+
+    def _enough(self, kind: Kind) -> tuple[int, ...]:
+        asked = {Kind.HELLO: self._everybody(), Kind.SHARE: self._u0, Kind.UNMASK: self._u1}[kind]
+        self._require(bool(asked), f"the end of {kind.name} before its beginning")
+        require_enough(self._roster, self._received[kind], asked, self._smallest, kind.name)
+        return tuple(sorted(self._received[kind]))
+
+    def _everybody(self) -> tuple[int, ...]:
+        return tuple(member.index for member in self._roster.members)
+
+    def _require(self, condition: bool, what: str) -> None:
+        if not condition:
+            raise OutOfOrder(f"{what}; the attempt cannot go back")
+
+    def _write(self, kind: Kind, body: bytes) -> bytes:
+        return messages.write(kind, context=self._context1, sender=RELAY, body=body, identity=self._identity)
+
+    def _name(self, index: int) -> str:
+        return repr(self._roster.at(index).site)

@@ -1,0 +1,289 @@
+"""Who may take part: the signed list of sites and their keys, which every site pins before the first round.
+
+The steward enrols sites and signs the roster; nobody else can add, drop or re-key a site. What this cannot prevent:
+a steward who enrols puppets. Sites therefore compare key fingerprints by voice, and a set of colluding sites counts
+every site of a colluding organisation.
+
+A `Roster` exists only if it passed every check here, so code that holds one need not check again.
+"""
+
+import datetime
+import re
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from synthfed.secagg.contexts import digest, lp, u16, u32
+from synthfed.secagg.refusals import RosterRefused, UnknownSender
+
+RELAY = 65534  # envelope address of the relay
+ALL = 65535  # envelope address of everybody
+MOST_SITES = 50
+FEWEST_SITES = 3
+
+_DOMAIN = b"synthfed/secagg/v1/roster"
+_SITE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One site.
+
+    Attributes:
+        index: Roster index, 0..65533; never reused for another site.
+        site: Short name, lower case.
+        organisation: Legal body that runs the site; three different ones are needed.
+        public_key: Raw Ed25519 key, 32 bytes.
+    """
+
+    index: int
+    site: str
+    organisation: str
+    public_key: bytes
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < RELAY:
+            raise RosterRefused(f"site {self.site!r} has index {self.index}; wanted 0..{RELAY - 1}")
+        if not _SITE_NAME.fullmatch(self.site):
+            raise RosterRefused(f"site name {self.site!r} is not made of a-z, 0-9, '-' and '_' (at most 63)")
+        if not self.organisation.strip() or not self.organisation.isprintable():
+            raise RosterRefused(f"site {self.site!r} needs a printable organisation")
+        if len(self.public_key) != 32:
+            raise RosterRefused(f"site {self.site!r} has a key of {len(self.public_key)} bytes; Ed25519 keys have 32")
+
+
+def default_threshold(sites: int) -> int:
+    """t = floor(2N/3) + 1: survives floor((N-1)/3) drops and still keeps two sums of one round apart."""
+    return 2 * sites // 3 + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """A checked, signed list of sites.
+
+    Attributes:
+        version: Raised by the steward with every change.
+        valid_from, valid_until: First and last day of use.
+        steward_key, relay_key: Raw Ed25519 keys, 32 bytes.
+        members: Sorted by index.
+        threshold: t, the number of shares that open a key. Any t sites can open one input together with the relay.
+        signature: The steward's, over `digest()`.
+
+    Raises:
+        RosterRefused: Fewer than 3 sites or organisations, more than 50 sites, 2t <= N+1 (two disjoint groups
+            could open two sums of one round), t > N, a duplicate index, name or key, an impossible validity or a
+            signature that is not the steward's.
+    """
+
+    version: int
+    valid_from: datetime.date
+    valid_until: datetime.date
+    steward_key: bytes
+    relay_key: bytes
+    members: tuple[Member, ...]
+    threshold: int
+    signature: bytes
+
+    def __post_init__(self) -> None:
+        sites = len(self.members)
+        if not FEWEST_SITES <= sites <= MOST_SITES:
+            raise RosterRefused(f"the roster names {sites} sites; wanted {FEWEST_SITES}..{MOST_SITES}")
+        organisations = {member.organisation.strip().casefold() for member in self.members}
+        if len(organisations) < FEWEST_SITES:
+            raise RosterRefused(f"the roster names {len(organisations)} organisations; wanted {FEWEST_SITES} or more")
+        if not sites + 1 < 2 * self.threshold <= 2 * sites:
+            raise RosterRefused(
+                f"threshold {self.threshold} with {sites} sites; wanted (N+1)/2 < t <= N, such as "
+                f"{default_threshold(sites)}"
+            )
+        indices = [member.index for member in self.members]
+        if indices != sorted(set(indices)):
+            raise RosterRefused("roster indices are not unique and increasing")
+        if len({member.site for member in self.members}) < sites:
+            raise RosterRefused("two sites of the roster have one name")
+        keys = [self.steward_key, self.relay_key, *(member.public_key for member in self.members)]
+        if len(set(keys)) < len(keys):
+            raise RosterRefused("two parties of the roster have one key; every party needs its own")
+        if not 0 <= self.version < 2**32 or self.valid_from > self.valid_until:
+            raise RosterRefused("the roster's version or validity is impossible")
+        try:
+            Ed25519PublicKey.from_public_bytes(self.steward_key).verify(self.signature, self.digest())
+        except (InvalidSignature, ValueError) as error:
+            raise RosterRefused("the roster is not signed by its steward; ask the steward for it again") from error
+
+    def digest(self) -> bytes:
+        """32 bytes that sites pin and that enter `ctx0`."""
+        return _roster_digest(
+            self.version,
+            self.valid_from,
+            self.valid_until,
+            self.steward_key,
+            self.relay_key,
+            self.members,
+            self.threshold,
+        )
+
+    @property
+    def smallest(self) -> int:
+        """m = max(t, 3), the smallest set whose sum may ever be opened."""
+        return max(self.threshold, FEWEST_SITES)
+
+    def member(self, site: str) -> Member:
+        """The site of that name.
+
+        Raises:
+            RosterRefused: The roster does not name it.
+        """
+        for member in self.members:
+            if member.site == site:
+                return member
+        raise RosterRefused(f"the roster does not name site {site!r}; it names {[m.site for m in self.members]}")
+
+    def at(self, index: int) -> Member:
+        """The site with that index.
+
+        Raises:
+            UnknownSender: The roster does not name it.
+        """
+        for member in self.members:
+            if member.index == index:
+                return member
+        raise UnknownSender(f"a message claims to come from index {index}; the roster does not name it")
+
+    def names(self, indices: Iterable[int]) -> str:
+        """Site names for a message, in roster order."""
+        wanted = set(indices)
+        return ", ".join(member.site for member in self.members if member.index in wanted)
+
+    def require_valid_on(self, day: datetime.date) -> None:
+        """Refuse a roster before its first or after its last day.
+
+        Raises:
+            RosterRefused: `day` is outside the validity.
+        """
+        if not self.valid_from <= day <= self.valid_until:
+            raise RosterRefused(
+                f"the roster is valid from {self.valid_from} to {self.valid_until}, not on {day}; "
+                "ask the steward for a new one"
+            )
+
+    def to_toml(self) -> str:
+        """The file that the steward hands to the sites."""
+        lines = [
+            f"version = {self.version}",
+            f"valid_from = {self.valid_from.isoformat()}",
+            f"valid_until = {self.valid_until.isoformat()}",
+            f"threshold = {self.threshold}",
+            f'steward_key = "{self.steward_key.hex()}"',
+            f'relay_key = "{self.relay_key.hex()}"',
+            f'signature = "{self.signature.hex()}"',
+        ]
+        for member in self.members:
+            organisation = member.organisation.replace("\\", "\\\\").replace('"', '\\"')
+            lines += [
+                "",
+                "[[site]]",
+                f"index = {member.index}",
+                f'name = "{member.site}"',
+                f'organisation = "{organisation}"',
+                f'public_key = "{member.public_key.hex()}"',
+            ]
+        return "\n".join(lines) + "\n"
+
+    @classmethod
+    def from_toml(cls, text: str, *, steward_key: bytes, on: datetime.date) -> "Roster":
+        """Read a roster as a site does: under the steward's key it already knows, and on a day.
+
+        Raises:
+            RosterRefused: Not a roster, another steward's, not valid on that day, or refused by `Roster`.
+        """
+        try:
+            raw = tomllib.loads(text)
+            sites = raw.pop("site")
+            members = tuple(
+                Member(site.pop("index"), site.pop("name"), site.pop("organisation"), _hex(site.pop("public_key")))
+                for site in sites
+            )
+            roster = cls(
+                version=_exactly(int, raw.pop("version")),
+                valid_from=_exactly(datetime.date, raw.pop("valid_from")),
+                valid_until=_exactly(datetime.date, raw.pop("valid_until")),
+                steward_key=_hex(raw.pop("steward_key")),
+                relay_key=_hex(raw.pop("relay_key")),
+                members=members,
+                threshold=_exactly(int, raw.pop("threshold")),
+                signature=_hex(raw.pop("signature")),
+            )
+        except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
+            raise RosterRefused(f"the roster file cannot be read: {error}") from error
+        unknown = sorted({*raw, *(key for site in sites for key in site)})
+        if unknown:
+            raise RosterRefused(f"the roster file has unknown keys {unknown}")
+        if roster.steward_key != steward_key:
+            raise RosterRefused("the roster is signed by another steward than the one this site knows")
+        roster.require_valid_on(on)
+        return roster
+
+
+def sign_roster(
+    members: Sequence[Member],
+    *,
+    steward: Ed25519PrivateKey,
+    relay_key: bytes,
+    valid_from: datetime.date,
+    valid_until: datetime.date,
+    threshold: int | None = None,
+    version: int = 1,
+) -> Roster:
+    """Make a roster as the steward does; `threshold` defaults to floor(2N/3) + 1.
+
+    Raises:
+        RosterRefused: See `Roster`.
+    """
+    steward_key = steward.public_key().public_bytes_raw()
+    ordered = tuple(sorted(members, key=lambda member: member.index))
+    chosen = default_threshold(len(ordered)) if threshold is None else threshold
+    to_sign = _roster_digest(version, valid_from, valid_until, steward_key, relay_key, ordered, chosen)
+    return Roster(
+        version, valid_from, valid_until, steward_key, relay_key, ordered, chosen, signature=steward.sign(to_sign)
+    )
+
+
+def _roster_digest(
+    version: int,
+    valid_from: datetime.date,
+    valid_until: datetime.date,
+    steward_key: bytes,
+    relay_key: bytes,
+    members: Sequence[Member],
+    threshold: int,
+) -> bytes:
+    return digest(
+        _DOMAIN,
+        u32(version),
+        valid_from.isoformat().encode(),
+        valid_until.isoformat().encode(),
+        steward_key,
+        relay_key,
+        u16(threshold),
+        *(lp(u16(m.index), m.site.encode(), m.organisation.encode(), m.public_key) for m in members),
+    )
+
+
+def _hex(text: str) -> bytes:
+    key = bytes.fromhex(text)
+    if key.hex() != text:
+        raise ValueError("a key is not lower-case hexadecimal")
+    return key
+
+
+def _exactly(kind: type[T], value: object) -> T:
+    if type(value) is not kind:
+        raise TypeError(f"found {value!r}, wanted {kind.__name__}")
+    return value

@@ -1,0 +1,459 @@
+"""One site's side of one attempt at one sum; see `protocol` for the order of the steps and the rules.
+
+Nothing here does I/O. After each step the caller stores `freeze()` durably, sealed, and only then sends the reply: a
+crash between the two then repeats the same bytes, and no mask ever covers two vectors.
+"""
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from synthfed.secagg import masks, messages, shamir
+from synthfed.secagg.contexts import Context0, context1, digest, lp
+from synthfed.secagg.messages import Kind, body_of
+from synthfed.secagg.refusals import (
+    AlreadyAnswered,
+    MalformedMessage,
+    OutOfOrder,
+    ReleaseRefused,
+    RosterRefused,
+    SitesMissing,
+    SplitView,
+    TagMismatch,
+    WrongContext,
+)
+from synthfed.secagg.ring import Ring
+from synthfed.secagg.roster import Roster
+from synthfed.secagg.shamir import SHARE_BYTES, Entropy
+from synthfed.secagg.state import SiteState, Stage
+from synthfed.secagg.tag import TagKey, Words, add_words, subtract_words, words_mod_primes
+
+NO_AUDIT_HEAD = bytes(32)
+
+
+@dataclass(frozen=True, slots=True)
+class ShareReply:
+    """Answer to the HELLOs: one message for everybody, one sealed share per receiver (by roster index)."""
+
+    public: bytes
+    sealed: Mapping[int, bytes]
+
+
+class SiteSession:
+    """State machine of one site for one `ctx0`.
+
+    A refused request changes nothing and sends nothing; only a false sum ends the attempt. A step that was taken gives
+    the same bytes for the same request and `AlreadyAnswered` for another one.
+
+    Args:
+        roster: As pinned by this site.
+        site: Own name in the roster.
+        identity: Own Ed25519 key.
+        context: Computed from the site's own files.
+        smallest: Fewest sites whose sum this site helps to open: m..N. Default N, so that any missing site ends the
+            attempt.
+        entropy: Gives that many random bytes; anything but `os.urandom` is for tests.
+
+    Raises:
+        RosterRefused: The roster does not name the site or names another key for it.
+        WrongContext: The context was made for another roster.
+    """
+
+    def __init__(
+        self,
+        roster: Roster,
+        site: str,
+        identity: Ed25519PrivateKey,
+        context: Context0,
+        *,
+        smallest: int | None = None,
+        entropy: Entropy = os.urandom,
+    ) -> None:
+        self._roster = roster
+        self._own = roster.member(site)
+        self._identity = identity
+        self._smallest = checked_smallest(roster, smallest)
+        self._entropy = entropy
+        if identity.public_key().public_bytes_raw() != self._own.public_key:
+            raise RosterRefused(f"the identity key of site {site!r} is not its key in the roster; ask the steward")
+        if context.roster_digest != roster.digest():
+            raise WrongContext("the context was made for another roster than the one this site pinned")
+        self._context0 = context.digest()
+        self._state = SiteState()
+
+    @property
+    def stage(self) -> Stage:
+        """How far this attempt is."""
+        return self._state.stage
+
+    @property
+    def context1(self) -> bytes:
+        """`ctx1`, for the audit log; empty before MASKED."""
+        return self._state.context1
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """U1, the roster indices whose vectors are summed; empty before MASKED."""
+        return tuple(sorted(self._state.held))
+
+    @property
+    def head(self) -> bytes:
+        """Hash of this site's MASKED body; empty before MASKED."""
+        return self._state.head
+
+    @property
+    def commitment(self) -> bytes:
+        """Hash of the input and a nonce that stays at the site; empty before MASKED."""
+        return self._state.commitment
+
+    def freeze(self) -> bytes:
+        """Everything needed to go on after a restart, secrets included: seal it before storing it."""
+        return self._state.pack(self._context0, self._own.index)
+
+    @classmethod
+    def thaw(
+        cls,
+        frozen: bytes,
+        roster: Roster,
+        site: str,
+        identity: Ed25519PrivateKey,
+        context: Context0,
+        *,
+        smallest: int | None = None,
+        entropy: Entropy = os.urandom,
+    ) -> "SiteSession":
+        """Undo `freeze`.
+
+        Raises:
+            SealBroken: The bytes are cut, or belong to another attempt or site.
+        """
+        session = cls(roster, site, identity, context, smallest=smallest, entropy=entropy)
+        session._state = SiteState.unpack(frozen, session._context0, session._own.index)
+        return session
+
+    def hello(self, audit_head: bytes = NO_AUDIT_HEAD) -> bytes:
+        """NEW -> HELLO. Make all secrets of the attempt and show two public keys.
+
+        A second call gives the first reply, whatever the audit head.
+        """
+        state = self._state
+        if state.stage == Stage.ABORTED:
+            raise OutOfOrder("this attempt was aborted; start the next one")
+        if state.stage == Stage.NEW:
+            state.seal_secret, state.mask_seed, state.self_seed, state.tag_part, state.commitment_nonce = (
+                self._entropy(32) for _ in range(5)
+            )
+            body = messages.Hello(
+                seal_key=self._seal_private().public_key().public_bytes_raw(),
+                mask_key=self._mask_private().public_key().public_bytes_raw(),
+                audit_head=audit_head,
+            )
+            state.hello = self._write(Kind.HELLO, self._context0, body.pack())
+            state.stage = Stage.HELLO
+        return state.hello
+
+    def share(self, hellos: Sequence[bytes]) -> ShareReply:
+        """HELLO -> SHARED. Deal shares of b_i and rho_i to the sites U0 that said HELLO, and kappa_i to each.
+
+        The relay sees hashes of shares and boxes it cannot open.
+
+        Raises:
+            SitesMissing: Fewer sites than this site's smallest set.
+            SplitView: The own HELLO is missing or changed, or one site said two things.
+            WrongContext, UnknownSender, BadSignature, MalformedMessage, BadKey: A HELLO is not what it must be.
+            AlreadyAnswered: Shares were dealt for other HELLOs.
+        """
+        state = self._state
+        request = digest(b"share", *sorted(hellos))
+        if self._answered(Stage.SHARED, request, state.share_request, state.share):
+            return ShareReply(state.share, dict(state.sealed))
+        received = self._read_all(Kind.HELLO, self._context0, hellos)
+        if received.get(self._own.index) != state.hello:
+            raise SplitView("the HELLOs do not hold this site's own HELLO unchanged")
+        everybody = [member.index for member in self._roster.members]
+        require_enough(self._roster, received, everybody, self._smallest, "HELLO")
+        peers = {index: messages.Hello.unpack(body_of(raw)) for index, raw in received.items()}
+        # Both exchanges are tried before anything is dealt, so that a key of low order ends the attempt here.
+        for peer in peers.values():
+            masks.exchange(self._mask_private(), peer.mask_key)
+        self_shares, mask_shares = (
+            shamir.split(secret, sorted(peers), threshold=self._roster.threshold, entropy=self._entropy)
+            for secret in (state.self_seed, state.mask_seed)
+        )
+        sealed = {
+            index: self._seal(index, peer.seal_key, self_shares[index], mask_shares[index])
+            for index, peer in peers.items()
+            if index != self._own.index
+        }
+        public = messages.Share(
+            masks.self_seed_digest(self._context0, self._own.index, state.self_seed),
+            {index: self._share_digest(b"self", index, share) for index, share in self_shares.items()},
+            {index: self._share_digest(b"mask", index, share) for index, share in mask_shares.items()},
+        )
+        state.hellos, state.sealed, state.share_request = received, sealed, request
+        state.own_shares = self_shares[self._own.index] + mask_shares[self._own.index]
+        state.share = self._write(Kind.SHARE, self._context0, public.pack(self._roster))
+        state.stage = Stage.SHARED
+        return ShareReply(state.share, dict(sealed))
+
+    def mask(self, vector: Ring, model_digest: bytes, shares: Sequence[bytes], sealed: Sequence[bytes]) -> bytes:
+        """SHARED -> MASKED. Hide the vector under one mask per peer of U1 and one of its own; this spends the masks.
+
+        To whoever lacks one of the masks, the reply is uniform words and a length. `vector` is uint32[d] of the ring,
+        `model_digest` the hash of the global model that the vector was trained from, as this site computed it.
+
+        Raises:
+            BadShare: A dealer's sealed share is not the one it published; `party` names it.
+            SplitView: The sites dealt to different sets, or the own SHARE is missing or changed.
+            SitesMissing: Fewer sites than this site's smallest set.
+            AlreadyAnswered: The masks were spent on another vector, model or set.
+        """
+        state = self._state
+        if vector.dtype != np.uint32 or vector.ndim != 1 or vector.size == 0:
+            raise ValueError(f"mask wants a non-empty uint32 vector, found {vector.dtype} of shape {vector.shape}")
+        if state.stage > Stage.MASKED and not state.masked:
+            raise OutOfOrder("this attempt is over; its vector and masks were erased")
+        commitment = digest(b"commitment", state.commitment_nonce, messages.vector_bytes(vector))
+        request = digest(b"mask", commitment, model_digest, lp(*sorted(shares)), lp(*sorted(sealed)))
+        if self._answered(Stage.MASKED, request, state.mask_request, state.masked):
+            return state.masked
+        public = self._read_all(Kind.SHARE, self._context0, shares)
+        if public.get(self._own.index) != state.share:
+            raise SplitView("the SHAREs do not hold this site's own SHARE unchanged")
+        require_enough(self._roster, public, state.hellos, self._smallest, "SHARE")
+        held, tag_parts = self._open_shares(public, sealed)
+        hellos = {index: state.hellos[index] for index in public}
+        ctx1 = context1(self._context0, hellos=hellos, shares=public, model_digest=model_digest)
+        tag_key = TagKey.agree(tag_parts, ctx1)
+        masked, tag = self._hide(vector, tag_key.tag(vector, self._own.index), hellos, ctx1)
+        body = messages.Masked(masked, tag, commitment).pack()
+        state.masked = self._write(Kind.MASKED, ctx1, body)
+        state.head, state.commitment = messages.head_of(body), commitment
+        state.held, state.context1, state.tag_key, state.mask_request = held, ctx1, tag_key.secret, request
+        state.stage = Stage.MASKED
+        return state.masked
+
+    def unmask(self, heads: bytes) -> bytes:
+        """MASKED -> RELEASED. Give this site's shares of the self masks of U1, once, for U2 = U1 and nothing else.
+
+        Every site of U1 has signed its masked vector under this site's own `ctx1`, so all of them saw the same keys,
+        the same shares and the same model, and |U1| is at least m. With t such replies the relay opens the self masks,
+        and with them the sum over U1 and no other: each vector is still under its pair masks.
+
+        Raises:
+            ReleaseRefused: Another set than U1, or a head that is not what this site sent. With a site missing the
+                attempt ends here, and the vectors are spent.
+            BadSignature, WrongContext: A site or the relay did not sign this.
+            AlreadyAnswered: Shares were released for another HEADS.
+        """
+        state = self._state
+        request = digest(b"unmask", heads)
+        if self._answered(Stage.RELEASED, request, state.release_request, state.unmask):
+            return state.unmask
+        envelope = messages.read(heads, kind=Kind.HEADS, context=state.context1, roster=self._roster)
+        signed = messages.Heads.unpack(envelope.body, self._roster).signed
+        if signed.keys() != state.held.keys():
+            absent = self._roster.names(state.held.keys() - signed.keys()) or "nobody"
+            raise ReleaseRefused(
+                f"the relay asks for another set than the one that was masked (missing: {absent}); "
+                "this version opens complete sums only, so the round is lost and the next one trains afresh"
+            )
+        if signed[self._own.index][0] != state.head:
+            raise ReleaseRefused("the relay counts another vector of this site than the one it sent")
+        for index, (head, signature) in signed.items():
+            messages.require_signature(self._roster, Kind.MASKED, state.context1, index, head, signature)
+        body = messages.Unmask({dealer: pair[:SHARE_BYTES] for dealer, pair in state.held.items()}).pack()
+        state.unmask = self._write(Kind.UNMASK, state.context1, body)
+        state.release_request = request
+        state.stage = Stage.RELEASED
+        return state.unmask
+
+    def verify(self, result: bytes) -> Ring:
+        """RELEASED -> VERIFIED. Check the announced sum, erase all secrets, and return it: uint32[d].
+
+        Raises:
+            TagMismatch: It is not the sum of what the sites sent. The attempt is over; the model must not change.
+            SplitView: It is the sum of another set than U1.
+            AlreadyAnswered: Another result was accepted before.
+        """
+        state = self._state
+        result_digest = digest(b"result", result)
+        if state.stage >= Stage.VERIFIED:
+            if state.stage == Stage.ABORTED or result_digest != state.result_digest:
+                raise AlreadyAnswered("this attempt ended with another result, or was aborted")
+        elif state.stage != Stage.RELEASED:
+            raise OutOfOrder(f"a RESULT at stage {state.stage.name}; wanted RELEASED")
+        envelope = messages.read(result, kind=Kind.RESULT, context=state.context1, roster=self._roster)
+        length = self._length(envelope.body)
+        found = messages.Result.unpack(envelope.body, self._roster, length=length)
+        if set(found.members) != state.held.keys():
+            raise SplitView("the RESULT is a sum over another set than the one that was masked")
+        if state.stage == Stage.RELEASED:
+            if length != self._length_of_masked():
+                raise MalformedMessage(f"the RESULT has {length} coordinates; sent were {self._length_of_masked()}")
+            accepted = TagKey(state.tag_key, state.context1).accepts(found.total, found.members, found.tag)
+            state.result_digest, state.accepted = result_digest, bytes([accepted])
+            state.stage = Stage.VERIFIED if accepted else Stage.ABORTED
+            state.erase()
+            if not accepted:
+                raise TagMismatch(
+                    "the announced sum is not the sum of what the sites sent; the round is discarded: "
+                    "keep the audit log and ask the relay's operator"
+                )
+        return found.total.copy()
+
+    def close(self, audit_head: bytes = NO_AUDIT_HEAD) -> bytes:
+        """VERIFIED -> CLOSED (or after a false sum). Tell everybody which result this site saw and its verdict.
+
+        Equal result hashes at all sites show that the relay did not tell different sites different sums. A second
+        call gives the first reply.
+        """
+        state = self._state
+        if not state.result_digest:
+            raise OutOfOrder(f"CLOSE at stage {state.stage.name}; a result must be checked first")
+        if not state.close:
+            body = messages.Close(state.result_digest, audit_head, state.accepted == b"\1").pack()
+            state.close = self._write(Kind.CLOSE, state.context1, body)
+            state.stage = Stage.CLOSED if state.stage == Stage.VERIFIED else state.stage
+        return state.close
+
+    def abort(self) -> None:
+        """Any stage -> ABORTED, and erase all secrets. The masked vector, if sent, is spent for ever."""
+        if self._state.stage < Stage.VERIFIED:
+            self._state.stage = Stage.ABORTED
+        self._state.erase()
+
+    # --- the steps' parts ---------------------------------------------------------------------------------------------
+
+    def _answered(self, stage: Stage, request: bytes, stored_request: bytes, stored_reply: bytes) -> bool:
+        """Whether the step that leads to `stage` was taken for this very request and its reply is still held."""
+        if self._state.stage == Stage.ABORTED or (self._state.stage >= stage and not stored_reply):
+            raise OutOfOrder(f"{stage.name} was asked for after the attempt ended; its secrets were erased")
+        if self._state.stage >= stage:
+            if request != stored_request:
+                raise AlreadyAnswered(f"{stage.name} was already answered for another request; start a new attempt")
+            return True
+        previous = max(earlier for earlier in Stage if earlier < stage)
+        if self._state.stage != previous:
+            raise OutOfOrder(f"{stage.name} was asked for at stage {self._state.stage.name}; wanted {previous.name}")
+        return False
+
+    def _read_all(self, kind: Kind, context: bytes, raws: Sequence[bytes]) -> dict[int, bytes]:
+        """Check one message per sender; returns them as received, by roster index."""
+        received: dict[int, bytes] = {}
+        for raw in raws:
+            sender = messages.read(raw, kind=kind, context=context, roster=self._roster).sender
+            if sender in received:
+                raise SplitView(f"two {kind.name}s of site {self._roster.at(sender).site!r} in one request")
+            received[sender] = bytes(raw)
+        return dict(sorted(received.items()))
+
+    def _open_shares(
+        self, public: Mapping[int, bytes], sealed: Sequence[bytes]
+    ) -> tuple[dict[int, bytes], dict[int, bytes]]:
+        """Open and check one sealed share per peer; returns the held shares and the tag parts of U1."""
+        state, own = self._state, self._own.index
+        boxes: dict[int, bytes] = {}
+        for raw in sealed:
+            box = messages.SealedShare.unpack(raw)
+            if box.receiver != own or box.sender in boxes:
+                raise MalformedMessage("a sealed share that is not for this site, or a second one of one sender")
+            boxes[box.sender] = box.box
+        if boxes.keys() != public.keys() - {own}:
+            raise SplitView("the sealed shares do not come from exactly the sites whose SHAREs were shown")
+        held, tag_parts = {own: state.own_shares}, {own: state.tag_part}
+        for dealer, raw in public.items():
+            share = messages.Share.unpack(body_of(raw), self._roster)
+            if dealer not in state.hellos or share.self_digests.keys() != state.hellos.keys():
+                raise SplitView(f"site {self._roster.at(dealer).site!r} dealt shares to another set of sites")
+            if dealer == own:
+                continue
+            dealt = messages.DealtShares.unpack(self._open(dealer, boxes[dealer]))
+            for kind, found, published in (
+                (b"self", dealt.self_share, share.self_digests[own]),
+                (b"mask", dealt.mask_share, share.mask_digests[own]),
+            ):
+                masks.require_share(
+                    self._context0,
+                    kind=kind,
+                    dealer=dealer,
+                    holder=own,
+                    share=found,
+                    published=published,
+                    blame=self._roster.at(dealer).site,
+                )
+            held[dealer], tag_parts[dealer] = dealt.self_share + dealt.mask_share, dealt.tag_part
+        return held, tag_parts
+
+    def _hide(self, vector: Ring, tag: Words, hellos: Mapping[int, bytes], ctx1: bytes) -> tuple[Ring, Words]:
+        """Add the self mask and every pair mask: + towards higher indices, - towards lower ones."""
+        own = self._own.index
+        hidden = vector.copy()
+        self_key = masks.self_mask(self._state.self_seed, ctx1)
+        masks.apply_keystream(hidden, self_key.stream, sign=1)
+        tag = add_words([tag, words_mod_primes(self_key.tag)])
+        private = self._mask_private()
+        for peer, raw in hellos.items():
+            if peer == own:
+                continue
+            pair = masks.pair_mask(private, messages.Hello.unpack(body_of(raw)).mask_key, ctx1, own=own, peer=peer)
+            masks.apply_keystream(hidden, pair.stream, sign=1 if peer > own else -1)
+            words = words_mod_primes(pair.tag)
+            tag = add_words([tag, words]) if peer > own else subtract_words(tag, words)
+        return hidden, tag
+
+    def _seal(self, receiver: int, receiver_key: bytes, self_share: bytes, mask_share: bytes) -> bytes:
+        own, ctx0 = self._own.index, self._context0
+        key = masks.seal_key(self._seal_private(), receiver_key, ctx0, sender=own, receiver=receiver)
+        dealt = messages.DealtShares(self_share, mask_share, self._state.tag_part).pack()
+        box = masks.seal_box(key, dealt, ctx0, sender=own, receiver=receiver, entropy=self._entropy)
+        return messages.SealedShare(own, receiver, box).pack()
+
+    def _open(self, sender: int, box: bytes) -> bytes:
+        own, ctx0 = self._own.index, self._context0
+        sender_key = messages.Hello.unpack(body_of(self._state.hellos[sender])).seal_key
+        key = masks.seal_key(self._seal_private(), sender_key, ctx0, sender=sender, receiver=own)
+        return masks.open_box(key, box, ctx0, sender=sender, receiver=own)
+
+    def _share_digest(self, kind: bytes, holder: int, share: bytes) -> bytes:
+        return masks.share_digest(self._context0, kind=kind, dealer=self._own.index, holder=holder, share=share)
+
+    def _seal_private(self) -> X25519PrivateKey:
+        return X25519PrivateKey.from_private_bytes(self._state.seal_secret)
+
+    def _mask_private(self) -> X25519PrivateKey:
+        return masks.mask_private_key(self._state.mask_seed, self._context0)
+
+    def _write(self, kind: Kind, context: bytes, body: bytes) -> bytes:
+        return messages.write(kind, context=context, sender=self._own.index, body=body, identity=self._identity)
+
+    def _length(self, result_body: bytes) -> int:
+        return max(0, len(result_body) - len(messages.pack_set((), self._roster)) - messages.TAG_BYTES) // 4
+
+    def _length_of_masked(self) -> int:
+        return (len(body_of(self._state.masked)) - messages.TAG_BYTES - messages.HASH_BYTES) // 4
+
+
+def checked_smallest(roster: Roster, smallest: int | None) -> int:
+    """The fewest sites a party accepts: all of the roster, or what its policy says within m..N."""
+    chosen = len(roster.members) if smallest is None else smallest
+    if not roster.smallest <= chosen <= len(roster.members):
+        raise ValueError(f"smallest set {chosen} is outside {roster.smallest}..{len(roster.members)}")
+    return chosen
+
+
+def require_enough(roster: Roster, found: Collection[int], asked: Collection[int], smallest: int, what: str) -> None:
+    """Refuse to go on with fewer than `smallest` sites.
+
+    Raises:
+        SitesMissing: Names the sites that were asked and did not answer.
+    """
+    if len(found) < smallest:
+        absent = roster.names(set(asked) - set(found)) or "nobody who was asked"
+        raise SitesMissing(
+            f"{len(found)} sites sent a {what}, {smallest} are needed; missing: {absent}. The attempt ends here"
+        )

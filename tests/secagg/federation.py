@@ -1,0 +1,160 @@
+"""A whole federation in a test: a roster, N sites and a relay, with every byte that passed the relay written down."""
+
+import datetime
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from synthfed.secagg.contexts import Context0, SumConfig, layout_digest
+from synthfed.secagg.protocol import Delivery, RelaySession, SiteSession
+from synthfed.secagg.ring import Ring
+from synthfed.secagg.roster import Member, Roster, sign_roster
+
+FROM, UNTIL = datetime.date(2026, 1, 1), datetime.date(2026, 12, 31)
+MODEL = hashlib.sha256(b"model").digest()
+
+
+def stream(seed: str) -> Callable[[int], bytes]:
+    """Fixed entropy: SHAKE-256 of a seed and a counter."""
+    calls = 0
+
+    def draw(length: int) -> bytes:
+        nonlocal calls
+        calls += 1
+        return hashlib.shake_256(f"{seed}/{calls}".encode()).digest(length)
+
+    return draw
+
+
+def key(name: str) -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest())
+
+
+def public(name: str) -> bytes:
+    return key(name).public_key().public_bytes_raw()
+
+
+def make_roster(sites: int, *, threshold: int | None = None, version: int = 1) -> Roster:
+    members = [Member(7 * i + 3, f"site{i}", f"Hospital {i}", public(f"site{i}")) for i in range(sites)]
+    return sign_roster(
+        members,
+        steward=key("steward"),
+        relay_key=public("relay"),
+        valid_from=FROM,
+        valid_until=UNTIL,
+        threshold=threshold,
+        version=version,
+    )
+
+
+def make_context(roster: Roster, **changes: object) -> Context0:
+    config = SumConfig(
+        bounds=("1",),
+        scales=(30,),
+        threshold=roster.threshold,
+        smallest=roster.smallest,
+        pipeline_digest=hashlib.sha256(b"pipeline").digest(),
+    )
+    context = Context0(
+        run_id=hashlib.sha256(b"manifest").digest(),
+        purpose="train",
+        round_index=5,
+        attempt=0,
+        roster_digest=roster.digest(),
+        config_digest=config.digest(),
+        layout_digest=layout_digest([("weight", (3, 4)), ("bias", (4,))]),
+    )
+    return replace(context, **changes)  # type: ignore[arg-type]
+
+
+@dataclass
+class Attempt:
+    """One attempt, run step by step; every step gives back what the sites sent."""
+
+    vectors: Mapping[int, Ring]  # by position in the roster
+    roster: Roster
+    context: Context0
+    smallest: int | None = None
+    model: bytes = MODEL
+    fixed: str | None = None
+    transcript: list[bytes] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        length = next(iter(self.vectors.values())).size
+        extra = {"smallest": self.smallest}
+        self.members = self.roster.members
+        self.sites: dict[int, SiteSession] = {}
+        for position in self.vectors:
+            member = self.members[position]
+            entropy = {} if self.fixed is None else {"entropy": stream(f"{self.fixed}/{member.site}")}
+            self.sites[member.index] = SiteSession(
+                self.roster, member.site, key(member.site), self.context, **extra, **entropy
+            )
+        self.inputs = {self.members[position].index: vector for position, vector in self.vectors.items()}
+        self.relay = RelaySession(self.roster, self.context, key("relay"), length=length, **extra)
+
+    def saw(self, message: bytes) -> bytes:
+        self.transcript.append(bytes(message))
+        return message
+
+    def hellos(self) -> tuple[bytes, ...]:
+        for site in self.sites.values():
+            self.relay.add_hello(self.saw(site.hello()))
+        return self.relay.hellos()
+
+    def deliveries(self) -> dict[int, Delivery]:
+        hellos = self.hellos()
+        for site in self.sites.values():
+            reply = site.share(hellos)
+            self.saw(reply.public)
+            for box in reply.sealed.values():
+                self.saw(box)
+            self.relay.add_share(reply.public, reply.sealed)
+        return self.relay.deliveries(self.model)
+
+    def masked(self) -> dict[int, bytes]:
+        return {
+            index: self.saw(
+                self.sites[index].mask(self.inputs[index], self.model, delivery.shares, delivery.sealed)
+            )
+            for index, delivery in self.deliveries().items()
+        }
+
+    def heads(self) -> bytes:
+        for message in self.masked().values():
+            self.relay.add_masked(message)
+        return self.saw(self.relay.heads())
+
+    def unmasked(self) -> None:
+        heads = self.heads()
+        for site in self.sites.values():
+            self.relay.add_unmask(self.saw(site.unmask(heads)))
+
+    def result(self) -> tuple[bytes, Ring]:
+        self.unmasked()
+        message, total = self.relay.result()
+        return self.saw(message), total
+
+    def finish(self) -> Ring:
+        """The whole attempt; the sum, as every site accepted it."""
+        message, total = self.result()
+        for site in self.sites.values():
+            assert np.array_equal(site.verify(message), total)
+            assert self.relay.add_close(self.saw(site.close())).accepted
+        return total
+
+
+def attempt(
+    sites: int = 4, length: int = 16, *, seed: int = 0, threshold: int | None = None, **options: object
+) -> Attempt:
+    """N sites with small random inputs, unless `vectors` are given."""
+    rng = np.random.default_rng(seed)
+    vectors = options.pop("vectors", None) or {
+        i: rng.integers(-(2**24), 2**24, length).astype(np.int32).view(np.uint32) for i in range(sites)
+    }
+    roster = make_roster(sites, threshold=threshold)
+    changes = options.pop("changes", {})
+    return Attempt(vectors, roster, make_context(roster, **changes), **options)  # type: ignore[arg-type]
