@@ -88,8 +88,9 @@ def ask(
             left.discard(site)
         if left and not arrived:
             if time.monotonic() > end:
+                silent = ", ".join(sorted(left))
                 raise DeadlineMissed(
-                    f"no answer to {step} within {deadline_s:g} s (federation.deadline_s) from {', '.join(sorted(left))}; "
+                    f"no answer to {step} within {deadline_s:g} s (federation.deadline_s) from {silent}; "
                     "look at these sites, then resume"
                 )
             time.sleep(pause)

@@ -39,7 +39,7 @@ _SERVER_NODE = 1  # Flower's SUPERLINK_NODE_ID
 _APP_RAISED = 2  # Flower's ErrorCode.CLIENT_APP_RAISED_EXCEPTION
 
 
-class Drop(Exception):  # noqa: N818 - a fault, not an error: the message or its reply is lost
+class Drop(Exception):
     """Raised by a fault function to lose a request or a reply without a trace."""
 
 

@@ -11,7 +11,7 @@ where it was, with the same bytes, and ends with the same weights.
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from cryptography.exceptions import InvalidSignature
@@ -101,7 +101,7 @@ class Coordinator:
         replies = ask(
             grid,
             "query.enrol",
-            {name: request for name in asked},
+            dict.fromkeys(asked, request),
             wire.EnrolReply,
             nodes=asked,
             deadline_s=self.pipeline.federation.deadline_s,
@@ -168,18 +168,20 @@ class Coordinator:
         relay = self._session(index)
         for hello in point.hellos.values():
             relay.add_hello(hello)
+        relay.hellos()
         for sender in sorted(point.shares):
             share = point.shares[sender]
             relay.add_share(share.share, dict(zip(share.sealed_to, share.sealed, strict=True)))
 
+        deliveries = relay.deliveries(hashlib.sha256(model).digest())
+
         def trip_a(site: str) -> wire.RoundRequest:
-            public, sealed = relay.shares_for(self._index(site))
-            return wire.RoundRequest(self._hash, index, 0, model, point.result, tuple(public), tuple(sealed))
+            mine = deliveries[self._index(site)]
+            return wire.RoundRequest(self._hash, index, 0, model, point.result, mine.shares, mine.sealed)
 
         answers = self._ask(grid, "train.round", trip_a, wire.RoundReply)
-        relay.set_model(hashlib.sha256(model).digest())
-        for reply in answers.values():
-            relay.add_masked(reply.masked)
+        for answer in answers.values():
+            relay.add_masked(answer.masked)
         coming = {} if last else {self._index(site): reply.hello for site, reply in answers.items()}
 
         heads = relay.heads()
@@ -208,6 +210,7 @@ class Coordinator:
             self._index(site): wire.ShareReply(reply.share, reply.sealed_to, reply.sealed)
             for site, reply in released.items()
         }
+        # Saved before anybody hears of it: a restart repeats the coming round's requests byte for byte.
         after = Checkpoint(
             round_index=index + 1,
             weights=weights,
@@ -262,7 +265,9 @@ class Coordinator:
         )
 
     def _session(self, index: int) -> RelaySession:
-        return RelaySession(self.roster, sum_context(self.manifest, self.roster, index, 0), self._relay)
+        return RelaySession(
+            self.roster, sum_context(self.manifest, self.roster, index, 0), self._relay, length=self.manifest.size
+        )
 
     def _index(self, site: str) -> int:
         return self.roster.member(site).index

@@ -25,9 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
 from synthfed.federation.durable import make_private_folder, write_durably
 from synthfed.federation.refused import Refused
-from synthfed.secagg.sealed import seal, unseal
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS stage (
@@ -152,7 +153,7 @@ class RunState:
         self.base.execute("INSERT OR REPLACE INTO session VALUES (?, ?, ?)", (round_index, attempt, sealed))
 
     def erase(self, round_index: int) -> None:
-        """Forget secrets and sent vectors of a verified round and all before it; which stages ran stays for ever."""
+        """Forget secrets and sent vectors of an ended round and all before it; which stages ran stays for ever."""
         self.base.execute("DELETE FROM session WHERE round<=?", (round_index,))
         self.base.execute("UPDATE stage SET reply=NULL WHERE round<=? AND reply NOT NULL", (round_index,))
 
@@ -186,3 +187,12 @@ def _private(path: Path) -> Path:
     if not path.exists():
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
     return path
+
+
+def seal(key: bytes, value: bytes, row: bytes) -> bytes:
+    nonce = os.urandom(12)
+    return nonce + AESGCM(key).encrypt(nonce, value, row)
+
+
+def unseal(key: bytes, sealed: bytes, row: bytes) -> bytes:
+    return AESGCM(key).decrypt(sealed[:12], sealed[12:], row)

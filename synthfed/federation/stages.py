@@ -12,7 +12,8 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import numpy as np
@@ -28,8 +29,9 @@ from synthfed.federation.run_state import Key, RunState
 from synthfed.federation.site import Site
 from synthfed.federation.sums import check_roster, sum_context
 from synthfed.generators.base import Codes, Generator, flatten
-from synthfed.secagg import ring
+from synthfed.secagg import messages, ring
 from synthfed.secagg.protocol import SiteSession
+from synthfed.secagg.refusals import SplitView, TagMismatch
 
 R = TypeVar("R")
 
@@ -76,11 +78,11 @@ def hello(site: Site, request: wire.HelloRequest) -> wire.HelloReply:
 
 def share(site: Site, request: wire.ShareRequest) -> wire.ShareReply:
     """Deal key shares, sealed to each peer."""
-    site.manifest(request.manifest)
+    manifest = site.manifest(request.manifest)
     with site.run(request.manifest) as run:
 
         def work() -> wire.ShareReply:
-            return wire.ShareReply(*_deal(site, run, request.round_index, request.attempt, request.hellos))
+            return wire.ShareReply(*_deal(site, run, manifest, request.round_index, request.attempt, request.hellos))
 
         return _once(run, Key(request.round_index, request.attempt, "share"), request, wire.ShareReply, work)
 
@@ -103,7 +105,8 @@ def train_round(
         def work() -> wire.RoundReply:
             return _train_round(site, run, manifest, request, load_codes, make_generator)
 
-        return _once(run, Key(request.round_index, request.attempt, "masked"), request, wire.RoundReply, work)
+        with _false_sum_ends(run, request.round_index - 1):
+            return _once(run, Key(request.round_index, request.attempt, "masked"), request, wire.RoundReply, work)
 
 
 def unmask(site: Site, request: wire.UnmaskRequest) -> wire.UnmaskReply:
@@ -113,12 +116,12 @@ def unmask(site: Site, request: wire.UnmaskRequest) -> wire.UnmaskReply:
 
         def work() -> wire.UnmaskReply:
             index, attempt = request.round_index, request.attempt
-            session = _thaw(site, run, index, attempt)
+            session = _thaw(site, run, manifest, index, attempt)
             released = session.unmask(request.heads)
             run.store_session(index, attempt, session.freeze())
             if index + 1 == manifest.plan.rounds:
                 return wire.UnmaskReply(released, b"", (), ())
-            return wire.UnmaskReply(released, *_deal(site, run, index + 1, 0, request.hellos))
+            return wire.UnmaskReply(released, *_deal(site, run, manifest, index + 1, 0, request.hellos))
 
         return _once(run, Key(request.round_index, request.attempt, "unmask"), request, wire.UnmaskReply, work)
 
@@ -131,27 +134,55 @@ def close(site: Site, request: wire.CloseRequest) -> wire.CloseReply:
     with site.run(request.manifest) as run:
 
         def work() -> wire.CloseReply:
-            session = _thaw(site, run, request.round_index, request.attempt)
+            session = _thaw(site, run, manifest, request.round_index, request.attempt)
             session.verify(request.result)
             closed = session.close()
             with site.ledger() as ledger:
                 ledger.close(request.manifest)
-                export = ledger.export()
+                export = ledger.export(request.manifest)
             run.erase(request.round_index)
+            run.store_session(request.round_index, request.attempt, session.freeze())  # only hashes are left in it
             return wire.CloseReply(closed, json.dumps(export, sort_keys=True).encode())
 
         # One round after the last, so that erasing the last round keeps this reply.
-        reply = _once(run, Key(request.round_index + 1, 0, "close"), request, wire.CloseReply, work)
+        with _false_sum_ends(run, request.round_index):
+            reply = _once(run, Key(request.round_index + 1, 0, "close"), request, wire.CloseReply, work)
         run.drop_parked(request.round_index)
         return reply
 
 
 def settle(site: Site, request: wire.SettleRequest) -> wire.SettleReply:
-    """Check that every site closed on the same last sum, and hand over the audit chain."""
-    site.manifest(request.manifest)
+    """Check that every site closed on the same last sum and accepted it, and hand over the audit chain.
+
+    Raises:
+        SplitView: A site saw another result, rejected it, or said nothing: the relay told different sites different
+            sums, or dropped a verdict.
+    """
+    manifest = site.manifest(request.manifest)
     with site.run(request.manifest) as run:
+        last = manifest.plan.rounds - 1
+        session = _thaw(site, run, manifest, last, 0)
+        own = messages.Close.unpack(messages.body_of(session.close()))
+        said: dict[int, messages.Close] = {}
+        for raw in request.closes:
+            envelope = messages.read(raw, kind=messages.Kind.CLOSE, context=session.context1, roster=site.roster)
+            said[envelope.sender] = messages.Close.unpack(envelope.body)
+        agree = all(close.accepted and close.result_digest == own.result_digest for close in said.values())
+        if set(said) != {member.index for member in site.roster.members} or not agree:
+            raise SplitView("the sites did not all accept the same last sum; keep the audit log and ask the relay")
         audit = run.audit_path.read_bytes() if run.audit_path.exists() else b""
     return wire.SettleReply(audit)
+
+
+@contextmanager
+def _false_sum_ends(run: RunState, round_index: int) -> Iterator[None]:
+    """After a false sum the attempt is over for good: its secrets go before the refusal does."""
+    try:
+        yield
+    except TagMismatch:
+        with run.transaction():
+            run.erase(round_index)
+        raise
 
 
 def _once(run: RunState, key: Key, request: object, kind: type[R], work: Callable[[], R]) -> R:
@@ -178,10 +209,10 @@ def _train_round(
     if not 0 <= index < manifest.plan.rounds or run.last_round("masked") != index - 1:
         raise Refused("order")
     if index:
-        _thaw(site, run, index - 1, 0).verify(request.result)
+        _thaw(site, run, manifest, index - 1, 0).verify(request.result)
     model = _model(request.model, manifest)
     model_digest = hashlib.sha256(request.model).digest()
-    session = _thaw(site, run, index, attempt)
+    session = _thaw(site, run, manifest, index, attempt)
 
     began = time.monotonic()
     path = run.parked(index, model_digest)
@@ -281,14 +312,17 @@ def _open_session(site: Site, run: RunState, manifest: Manifest, index: int, att
 
 
 def _deal(
-    site: Site, run: RunState, index: int, attempt: int, hellos: Sequence[bytes]
+    site: Site, run: RunState, manifest: Manifest, index: int, attempt: int, hellos: Sequence[bytes]
 ) -> tuple[bytes, tuple[int, ...], tuple[bytes, ...]]:
-    session = _thaw(site, run, index, attempt)
+    session = _thaw(site, run, manifest, index, attempt)
     dealt = session.share(hellos)
     run.store_session(index, attempt, session.freeze())
     receivers = tuple(sorted(dealt.sealed))
     return dealt.public, receivers, tuple(dealt.sealed[receiver] for receiver in receivers)
 
 
-def _thaw(site: Site, run: RunState, index: int, attempt: int) -> SiteSession:
-    return SiteSession.thaw(run.session(index, attempt), roster=site.roster, site=site.name, identity=site.identity)
+def _thaw(site: Site, run: RunState, manifest: Manifest, index: int, attempt: int) -> SiteSession:
+    frozen = run.session(index, attempt)
+    return SiteSession.thaw(
+        frozen, site.roster, site.name, site.identity, sum_context(manifest, site.roster, index, attempt)
+    )
