@@ -92,7 +92,7 @@ def _arrow_array(values: pd.Series, column: Column) -> object:
 def _rounded(values: pd.Series, column: Column) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     """Values with the column's decimals; -0.0 becomes 0.0 so that equal values give equal bytes."""
     numbers = values.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
-    return np.round(numbers, column.decimals) + 0.0
+    return np.asarray(np.round(numbers, column.decimals) + 0.0, dtype=np.float64)
 
 
 def _write(data: bytes, path_or_buffer: str | Path | IO[bytes]) -> None:
