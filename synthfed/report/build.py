@@ -190,7 +190,7 @@ def _sites(sites: Sequence[str] | Mapping[str, int | None], edition: Edition) ->
 
 
 def _lights(scorecard: Scorecard, metrics: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    lights = {}
+    lights: dict[str, dict[str, Any]] = {}
     for question in QUESTIONS:
         answer = scorecard.answer(question)
         lead = next((m for m in metrics if answer.leading is not None and m["id"] == answer.leading.id), None)

@@ -6,12 +6,12 @@ reader's eyes do not.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from io import StringIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +29,8 @@ PALETTE = {
     "red": "#a83602",
     "paper": "#fffffe",
 }
+INK, SOFT, LINE, PAPER = PALETTE["ink"], PALETTE["soft"], PALETTE["line"], PALETTE["paper"]
+REAL, ACCENT = PALETTE["real"], PALETTE["accent"]
 TEXT = 11.0  # user units; one unit is one CSS pixel at the drawing's own width
 
 
@@ -48,7 +50,7 @@ def style(key: str) -> Iterator[None]:
     """The look of all figures; `key` salts the ids so that two figures of one page never share one."""
     import matplotlib
 
-    settings = {
+    settings: dict[Any, Any] = {
         "svg.fonttype": "none",
         "svg.hashsalt": f"synthfed {key}",
         "font.family": "sans-serif",
@@ -70,6 +72,7 @@ def style(key: str) -> Iterator[None]:
         "figure.facecolor": "none",
         "axes.facecolor": "none",
         "path.simplify": True,
+        "text.parse_math": False,  # a dictionary label is text, not a formula
     }
     with matplotlib.rc_context(settings):
         yield
@@ -87,6 +90,11 @@ def place(axes: "Axes", *, left: float, right: float, top: float, bottom: float)
     """Set margins in CSS pixels."""
     width, height = axes.get_figure(root=True).get_size_inches() * 72  # type: ignore[union-attr]
     axes.set_position((left / width, bottom / height, (width - left - right) / width, (height - top - bottom) / height))
+
+
+def filled(values: Sequence[float | None] | None) -> Any:
+    """Figure data without gaps: an unknown share is drawn as none."""
+    return None if values is None else [0.0 if value is None else float(value) for value in values]
 
 
 def to_svg(drawing: "Canvas", key: str, *, title: str, description: str) -> str:

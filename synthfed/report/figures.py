@@ -5,9 +5,10 @@ A figure without data is not drawn, and the page says why; nothing is invented t
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
-from synthfed.report import charts
+from synthfed.report import columns, curves, strips
 from synthfed.report.drawing import Panel
 from synthfed.report.verdict import number
 
@@ -61,18 +62,19 @@ def anchors_figure(rows: Sequence[Mapping[str, Any]] | None) -> Figure | None:
         return None
     reached = [row for row in usable if row["light"] == "green"]
     lead = next((row for row in usable if "association" in row["id"]), usable[0])
-    share = charts.anchored(lead, lead["value"])
-    title = (
-        f"{lead['label']} comes {100 * max(0.0, min(1.0, share)):.0f} % of the way from shuffled columns to fresh patients"
-    )
+    share = strips.anchored(lead, lead["value"])
+    way = f"{100 * max(0.0, min(1.0, share)):.0f} %"
+    title = f"{lead['label']} comes {way} of the way from shuffled columns to fresh patients"
     return Figure(
         key="anchors",
         title=title,
         caption=f"{len(reached)} of {len(usable)} scores meet their threshold. Every score runs from shuffled columns "
         "(left) to patients the generator never saw (right), at the same number of rows; a mark beyond the end of a "
         "line is drawn at its end. Circle: shown; diamond: partly shown; cross: not met; square: no light of its own."
-        + (f" Left out: {len(scored) - len(usable)} whose two ends lie too close together." if scored != usable else ""),
-        panels=(charts.anchors(usable, "anchors"),),
+        + (
+            f" Left out: {len(scored) - len(usable)} whose two ends lie too close together." if scored != usable else ""
+        ),
+        panels=(strips.anchors(usable, "anchors"),),
         head=("score", "shuffled", "value", "fresh patients", "95 % band"),
         rows=tuple(
             (r["label"], number(r["floor"]), number(r["value"]), number(r["ceiling"]), _interval(r["low"], r["high"]))
@@ -94,11 +96,13 @@ def _apart(row: Mapping[str, Any]) -> bool:
     return bool(abs(row["ceiling"] - row["floor"]) > 1.5 * abs(row["high"] - row["low"]))
 
 
-def marginals_figure(panels: Sequence[Mapping[str, Any]] | None, report: Mapping[str, Any], first: int = 10) -> Figure | None:
+def marginals_figure(
+    panels: Sequence[Mapping[str, Any]] | None, report: Mapping[str, Any], first: int = 10
+) -> Figure | None:
     """Small multiples of all columns, worst first."""
     if not panels:
         return None
-    drawn = tuple(charts.marginal(panel, f"marginal-{index}") for index, panel in enumerate(panels))
+    drawn = tuple(columns.marginal(panel, f"marginal-{index}") for index, panel in enumerate(panels))
     worst = panels[0]
     with_real = worst["real"] is not None
     if with_real and worst["score"] is not None:
@@ -113,12 +117,12 @@ def marginals_figure(panels: Sequence[Mapping[str, Any]] | None, report: Mapping
     )
     rows = []
     for panel in panels:
-        names, synthetic, real = charts.cell_names(panel), panel["synthetic"], panel["real"]
+        names, synthetic, real = columns.cell_names(panel), panel["synthetic"], panel["real"]
         if real is None:
-            at = max(range(len(synthetic)), key=lambda i, s=synthetic: s[i] or 0.0)
+            at = _largest(synthetic)
             rows.append((panel["label"], "–", "–", names[at], "–", _share(synthetic[at])))
             continue
-        at = max(range(len(synthetic)), key=lambda i, s=synthetic, r=real: abs((s[i] or 0.0) - (r[i] or 0.0)))
+        at = _largest([(s or 0.0) - (r or 0.0) for s, r in zip(synthetic, real, strict=True)])
         rows.append(
             (
                 panel["label"],
@@ -144,6 +148,10 @@ def marginals_figure(panels: Sequence[Mapping[str, Any]] | None, report: Mapping
     )
 
 
+def _largest(values: Sequence[float | None]) -> int:
+    return max(range(len(values)), key=lambda i: abs(values[i] or 0.0))
+
+
 def associations_figure(data: Mapping[str, Any] | None) -> Figure | None:
     """Pair associations of patients, of synthetic rows, and their difference."""
     if not data:
@@ -160,7 +168,7 @@ def associations_figure(data: Mapping[str, Any] | None) -> Figure | None:
             caption=f"Opacity is strength, blue positive, orange negative. {where} The patients' matrix is not shown "
             "in this edition.",
             panels=(
-                charts.matrix(synthetic, groups, "association-synthetic", title="synthetic", words="Synthetic rows."),
+                columns.matrix(synthetic, groups, "association-synthetic", title="synthetic", words="Synthetic rows."),
             ),
             head=("column", "column", "synthetic"),
             rows=tuple((a, b, number(s)) for a, b, _, s in _strongest(names, synthetic, synthetic)),
@@ -170,18 +178,20 @@ def associations_figure(data: Mapping[str, Any] | None) -> Figure | None:
         [None if s is None or r is None else s - r for s, r in zip(one, two, strict=True)]
         for one, two in zip(synthetic, real, strict=True)
     ]
-    pairs = [gap[i][j] for i in range(len(names)) for j in range(i) if gap[i][j] is not None]
+    pairs = [value for i in range(len(names)) for j in range(i) if (value := gap[i][j]) is not None]
     far = sum(abs(value) > FAR_APART for value in pairs)
     words = f"{far} of {len(pairs)} pairs differ by more than {FAR_APART}."
     return Figure(
         key="associations",
         title=f"{far} of {len(pairs)} pairs of columns differ by more than {FAR_APART}",
-        caption=f"Rank or Cramér association of every pair; opacity is strength, blue positive, orange negative; in the "
-        f"difference, blue means the synthetic table overstates. {where}",
+        caption=f"Rank or Cramér association of every pair; opacity is strength, blue positive, orange negative; in "
+        f"the difference, blue means the synthetic table overstates. {where}",
         panels=(
-            charts.matrix(real, groups, "association-real", title="patients", words="Associations among patients."),
-            charts.matrix(synthetic, groups, "association-synthetic", title="synthetic", words="Among synthetic rows."),
-            charts.matrix(gap, groups, "association-gap", title="difference", words=words),
+            columns.matrix(real, groups, "association-real", title="patients", words="Associations among patients."),
+            columns.matrix(
+                synthetic, groups, "association-synthetic", title="synthetic", words="Among synthetic rows."
+            ),
+            columns.matrix(gap, groups, "association-gap", title="difference", words=words),
         ),
         head=("column", "column", "patients", "synthetic"),
         rows=tuple((a, b, number(r), number(s)) for a, b, r, s in _furthest(names, real, synthetic)),
@@ -190,10 +200,10 @@ def associations_figure(data: Mapping[str, Any] | None) -> Figure | None:
 
 
 def _group_words(groups: Sequence[str]) -> str:
-    edges = charts.group_edges(groups)
+    edges = columns.group_edges(groups)
     if len(edges) < 3:
         return ""
-    parts = [f"{groups[start]} ({end - start})" for start, end in zip(edges[:-1], edges[1:], strict=True)]
+    parts = [f"{groups[start]} ({end - start})" for start, end in pairwise(edges)]
     return f"Thin lines part the dictionary's groups, from the top left: {', '.join(parts)}."
 
 
@@ -234,7 +244,7 @@ def survival_figure(entries: Sequence[Mapping[str, Any]] | None, report: Mapping
         title = f"Survival to {years:.0f} years differs by {100 * lead['km_area']:.1f} points on average"
         measured = [g for g in groups if g["km_area"] is not None]
         if measured:
-            title += f", by {100 * measured[0]['km_area']:.1f} in the worst group ({charts.group_label(measured[0])})"
+            title += f", by {100 * measured[0]['km_area']:.1f} in the worst group ({curves.group_label(measured[0])})"
     else:
         title = f"{lead['label']} of the synthetic patients"
     rows = []
@@ -243,13 +253,13 @@ def survival_figure(entries: Sequence[Mapping[str, Any]] | None, report: Mapping
             if entry[name]:
                 said = [_at(entry[name], entry["tau_days"] * part) for part in (0.25, 0.5, 1.0)]
                 start = entry[name]["at_risk"][0][1] if entry[name]["at_risk"] else "–"
-                rows.append((charts.group_label(entry), "patients" if name == "real" else name, str(start), *said))
+                rows.append((curves.group_label(entry), "patients" if name == "real" else name, str(start), *said))
     return Figure(
         key="survival",
         title=title,
         caption=f"{lead['label']}: Kaplan-Meier with 95 % band (patients hatched, synthetic shaded); figures under the "
         "axis are numbers at risk. The band of the synthetic curve counts rows, not patients, and is too narrow.",
-        panels=tuple(charts.survival(entry, f"survival-{index}") for index, entry in enumerate(ordered)),
+        panels=tuple(curves.survival(entry, f"survival-{index}") for index, entry in enumerate(ordered)),
         head=("group", "who", "at risk at start", *(f"at {years * part:.2g} y" for part in (0.25, 0.5, 1.0))),
         rows=tuple(rows),
         shape="pair",
@@ -282,7 +292,7 @@ def membership_figure(data: Mapping[str, Any] | None, report: Mapping[str, Any])
         title=title,
         caption="The dotted line is guessing; the hatched band holds 95 % of the curves when member labels are "
         "permuted. Above the band the table gives its patients away; below or inside, this attack learns nothing.",
-        panels=(charts.membership(data, "membership"),),
+        panels=(curves.membership(data, "membership"),),
         head=("outsiders accused", "patients found", "band of guessing"),
         rows=tuple(
             (_share(data["fpr"][i]), _share(data["tpr"][i]), _interval(data["band_low"][i], data["band_high"][i]))
@@ -298,17 +308,19 @@ def risks_figure(rows: Sequence[Mapping[str, Any]] | None) -> Figure | None:
     if not measured:
         return None
     worst = max(measured, key=lambda row: row["value"])
-    below = worst["value"] <= charts.RISK_LINE
-    title = f"{'Every attack stays below' if below else 'The largest risk is above'} {charts.RISK_LINE:g}: "
+    below = worst["value"] <= strips.RISK_LINE
+    title = f"{'Every attack stays below' if below else 'The largest risk is above'} {strips.RISK_LINE:g}: "
     title += f"{worst['label']} {number(worst['value'])}"
     return Figure(
         key="risks",
         title=title,
-        caption="What each attack gains over the same attack on outsiders. Dashed at 0.09: the re-identification probability of EMA Policy 0070 and Health Canada, used by analogy.",
-        panels=(charts.risks(rows or (), "risks"),),
+        caption="What each attack gains over the same attack on outsiders. Dashed at 0.09: "
+        "the re-identification probability of EMA Policy 0070 and Health Canada, used by analogy.",
+        panels=(strips.risks(rows or (), "risks"),),
         head=("attack", "gain", "95 % interval", "fresh patients"),
         rows=tuple(
-            (r["label"], number(r["value"]), _interval(r["low"], r["high"]), number(r.get("ceiling"))) for r in rows or ()
+            (r["label"], number(r["value"]), _interval(r["low"], r["high"]), number(r.get("ceiling")))
+            for r in rows or ()
         ),
         legend=(("synthetic", "gain of the attack, 95 % interval"), ("real", "the same attack on fresh patients")),
     )
@@ -324,10 +336,10 @@ def budget_figure(privacy: Mapping[str, Any], settings: Mapping[str, Any]) -> Fi
     return Figure(
         key="budget",
         title=f"The most spent at a site is epsilon {number(most)} of {number(limit)} ({name})",
-        caption=f"Epsilon per site at delta {number(privacy['delta'])}; one patient is at one site, so the release costs the "
-        "largest, not the sum. The table lists every event that touched patients' rows.",
+        caption=f"Epsilon per site at delta {number(privacy['delta'])}; one patient is at one site, so the "
+        "release costs the largest, not the sum. The table lists every event that touched patients' rows.",
         panels=(
-            charts.bars(
+            strips.bars(
                 spent, "budget", title="Epsilon per site", limit=float(limit), limit_label=f"budget {number(limit)}"
             ),
         ),
@@ -357,12 +369,19 @@ def rounds_figure(run: Mapping[str, Any]) -> Figure | None:
     ]
     panels = []
     for key, heading, unit in kinds:
-        pairs = [(r, row[key]) for r, row in zip(rounds, history, strict=True) if isinstance(row.get(key), (int, float))]
+        pairs = [
+            (r, row[key]) for r, row in zip(rounds, history, strict=True) if isinstance(row.get(key), (int, float))
+        ]
         if len(pairs) > 1:
             words = f"{heading}: from {number(pairs[0][1])} to {number(pairs[-1][1])}."
             panels.append(
-                charts.line(
-                    [p[0] for p in pairs], [p[1] for p in pairs], f"rounds-{key}", heading=heading, unit=unit, words=words
+                strips.line(
+                    [p[0] for p in pairs],
+                    [p[1] for p in pairs],
+                    f"rounds-{key}",
+                    heading=heading,
+                    unit=unit,
+                    words=words,
                 )
             )
     if not panels:

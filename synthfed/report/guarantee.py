@@ -75,7 +75,10 @@ def _formal(ledger: Mapping[str, Any], epsilon: float) -> tuple[bool, str]:
     if not math.isfinite(epsilon):
         return False, "differential privacy was switched off for this run"
     if ledger.get("seeded") or ledger.get("formal") is False:
-        return False, "the noise was drawn from a seed so that the run can be repeated, and a known seed undoes the noise"
+        return (
+            False,
+            "the noise was drawn from a seed so that the run can be repeated, and a known seed undoes the noise",
+        )
     return True, ""
 
 
@@ -90,9 +93,9 @@ def _sentence(ledger: Mapping[str, Any], epsilon: float, delta: float) -> str:
 def _plain(epsilon: float, delta: float) -> str:
     most = math.exp(epsilon) / (1.0 + math.exp(epsilon))
     return (
-        f"Whoever held it for even odds (50 %) that a given patient took part can become at most {_percent(most)} sure, "
-        f"whatever else they know, but for a chance of about {_one_in(delta)}. This is a ceiling, not an estimate: "
-        "the attacks below show what was really found."
+        f"Whoever held it for even odds (50 %) that a given patient took part can become at most {_percent(most)} "
+        f"sure, whatever else they know, but for a chance of about {_one_in(delta)}. "
+        "This is a ceiling, not an estimate."
     )
 
 

@@ -22,7 +22,9 @@ def validate_report(report: Mapping[str, Any]) -> None:
     schema = json.loads((shipped("reports/templates") / "report.schema.json").read_text(encoding="utf-8"))
     faults = sorted(Draft202012Validator(schema).iter_errors(report), key=lambda fault: list(map(str, fault.path)))
     if faults:
-        shown = [f"  {fault.json_path}: breaks {fault.validator} {_wanted(fault.validator_value)}" for fault in faults[:10]]
+        shown = [
+            f"  {fault.json_path}: breaks {fault.validator} {_wanted(fault.validator_value)}" for fault in faults[:10]
+        ]
         raise DossierError("report does not follow synthfed.report/1:\n" + "\n".join(shown))
 
 

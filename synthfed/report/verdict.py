@@ -80,7 +80,7 @@ def verdict(
 def _not_shown(grey: Sequence[str], lights: Mapping[str, Mapping[str, Any]], edition: str, holdout: int | None) -> str:
     names = ", ".join(grey)
     if edition == "release":
-        return f"Not shown in this edition: {names}. These scores need patients' rows, which stay at the sites."
+        return f"Not shown in this edition: {names}."
     if holdout is not None:
         what = lights[grey[0]]["leading_label"] or grey[0]
         return f"Not shown: {what} cannot be measured with {holdout} hold-out patients."
@@ -92,7 +92,8 @@ def _qualifier(edition: str) -> str:
         "simulated": "All patients are simulated: no person stands behind this table or its scores. "
         "The page shows how the method behaves, not what a hospital may release.",
         "internal": "This page compares with patients of this site. It stays at the site.",
-        "release": "This page holds no number computed from patients' rows outside the privacy guarantee.",
+        "release": "Scores that compare with patients' rows stay with the data holder's internal edition. "
+        "This page holds no number computed from those rows outside the privacy guarantee.",
     }[edition]
 
 
@@ -104,7 +105,9 @@ def _uses(lights: Mapping[str, Mapping[str, Any]], edition: str, code: str) -> t
     if shown("valid"):
         may.append("Test software, data pipelines and forms with records that obey the clinical rules.")
     if shown("faithful"):
-        may.append("Explore distributions and pairs of columns, and write analysis plans before applying for real data.")
+        may.append(
+            "Explore distributions and pairs of columns, and write analysis plans before applying for real data."
+        )
     if shown("useful"):
         may.append("Prototype prediction and survival models, then confirm every result on real patients.")
     if edition == "simulated":

@@ -30,9 +30,33 @@ CATEGORIES = {
     "induction_response": ("Response to induction", ("CR", "CRi", "refractory")),
 }
 FLAGS = (
-    "complex_karyotype minus5_5q mono7 del7q plus8_8q NPM1 FLT3_ITD FLT3_TKD IDH1 IDH2 TP53 DNMT3A TET2 NRAS KRAS "
-    "PTPN11 RUNX1 ASXL1 SRSF2 SF3B1 U2AF1 STAG2 BCOR EZH2 ZRSR2 WT1"
-).split()
+    "complex_karyotype",
+    "minus5_5q",
+    "mono7",
+    "del7q",
+    "plus8_8q",
+    "NPM1",
+    "FLT3_ITD",
+    "FLT3_TKD",
+    "IDH1",
+    "IDH2",
+    "TP53",
+    "DNMT3A",
+    "TET2",
+    "NRAS",
+    "KRAS",
+    "PTPN11",
+    "RUNX1",
+    "ASXL1",
+    "SRSF2",
+    "SF3B1",
+    "U2AF1",
+    "STAG2",
+    "BCOR",
+    "EZH2",
+    "ZRSR2",
+    "WT1",
+)
 
 
 def schema() -> Schema:
@@ -47,7 +71,9 @@ def schema() -> Schema:
         columns.append(Column(name, "flag", name if group == "genes" else name.replace("_", " "), group=group))
     columns.append(Column("os_days", "count", "Overall survival", "days", lower=0, upper=9000, group="outcome"))
     columns.append(Column("os_event", "flag", "Death", group="outcome"))
-    return Schema("aml", tuple(columns), (Survival("os", "os_days", "os_event", "Overall survival", primary=True),), "AML")
+    return Schema(
+        "aml", tuple(columns), (Survival("os", "os_days", "os_event", "Overall survival", primary=True),), "AML"
+    )
 
 
 def pipeline(**changes: Any) -> Pipeline:
@@ -210,7 +236,9 @@ def _marginals(rng: np.random.Generator, real: bool) -> list[dict[str, Any]]:
     for name in FLAGS:
         rate = rng.uniform(0.02, 0.35)
         shape = np.array([1 - rate, rate])
-        panels.append(_panel(rng, name, name.replace("_", " "), "", {"kind": "levels", "levels": ["0", "1"]}, shape, real))
+        panels.append(
+            _panel(rng, name, name.replace("_", " "), "", {"kind": "levels", "levels": ["0", "1"]}, shape, real)
+        )
     return sorted(panels, key=lambda panel: panel["score"] or 0.0)
 
 
@@ -297,8 +325,8 @@ def _membership(rng: np.random.Generator) -> dict[str, Any]:
         "point": {
             "fpr": 0.01,
             "tpr": 0.016,
-            "sentence": "An attacker who wrongly accuses 1 in 100 outsiders finds 16 of 1,000 patients (95 %: 7 to 31); "
-            "guessing finds 10; this test would have seen 4 % copied rows.",
+            "sentence": "An attacker who wrongly accuses 1 in 100 outsiders finds 16 of 1,000 patients (95 %: 7 to "
+            "31); guessing finds 10; this test would have seen 4 % copied rows.",
         },
     }
 
@@ -307,10 +335,10 @@ def _risks() -> list[dict[str, Any]]:
     return [
         {"id": "private.exact", "label": "Exact copies", "value": 0.0, "low": 0.0, "high": 0.002, "ceiling": 0.0},
         {"id": "private.near_copy", "label": "Near copies", "value": 0.0012, "low": 0.0, "high": 0.004, "ceiling": 0.0},
-        {"id": "private.membership", "label": "Membership beyond guessing", "value": 0.006, "low": -0.004, "high": 0.019,
-         "ceiling": 0.0},
-        {"id": "private.attribute", "label": "Guessing a sensitive column", "value": 0.031, "low": 0.002, "high": 0.061,
-         "ceiling": 0.02},
+        {"id": "private.membership", "label": "Membership beyond guessing", "value": 0.006, "low": -0.004,
+         "high": 0.019, "ceiling": 0.0},
+        {"id": "private.attribute", "label": "Guessing a sensitive column", "value": 0.031, "low": 0.002,
+         "high": 0.061, "ceiling": 0.02},
     ]  # fmt: skip
 
 

@@ -1,0 +1,66 @@
+"""The page in a real browser: it fits a phone, and the dark page is dark."""
+
+import html
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+
+HARNESS = """<!doctype html><body style="margin:0">
+<iframe style="width:{width}px;height:900px;border:0" srcdoc="{page}">
+</iframe><pre id="out"></pre><script>onload = () => {{
+  const page = document.querySelector("iframe").contentDocument;
+  if ({unfold}) page.querySelectorAll("details").forEach(d => d.open = true);
+  const wide = [...page.querySelectorAll("body *")].filter(e => !e.closest(".scroll, svg, .skip, .metrics thead")
+    && e.getBoundingClientRect().right > {width} + 1).map(e => e.tagName + "." + e.className);
+  const tiny = [...page.querySelectorAll("svg text")].filter(t => t.getBoundingClientRect().height > 0)
+    .map(t => parseFloat(page.defaultView.getComputedStyle(t).fontSize) * t.getScreenCTM().a);
+  document.getElementById("out").textContent = JSON.stringify({{
+    scroll: page.documentElement.scrollWidth, wide: wide.slice(0, 5), smallest: Math.min(...tiny),
+    pictures: page.querySelectorAll("svg[role=img]").length,
+    titled: page.querySelectorAll("svg[role=img] > title").length}});
+}};</script>"""
+
+
+def measure(page: str, folder: Path, *, width: int, unfold: bool = False) -> dict[str, object]:
+    import json
+
+    file = folder / "harness.html"
+    file.write_text(
+        HARNESS.format(width=width, page=html.escape(page, quote=True), unfold=str(unfold).lower()), encoding="utf-8"
+    )
+    command = [
+        str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", f"--user-data-dir={folder / 'profile'}", "--window-size=1400,1000",
+        "--virtual-time-budget=3000", "--dump-dom", file.as_uri(),
+    ]  # fmt: skip
+    home = {**os.environ, "HOME": str(folder)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=home)
+    found = re.search(r'<pre id="out">(.*?)</pre>', done.stdout)
+    assert found is not None
+    return dict(json.loads(html.unescape(found[1])))
+
+
+@pytest.mark.parametrize("edition", ["simulated", "release"])
+@pytest.mark.parametrize("unfold", [False, True])
+def test_page_fits_a_phone(pages: dict[str, str], tmp_path: Path, edition: str, unfold: bool) -> None:
+    seen = measure(pages[edition], tmp_path, width=390, unfold=unfold)
+    assert seen["wide"] == []
+    assert int(str(seen["scroll"])) <= 390
+
+
+def test_text_in_figures_stays_readable_on_a_phone(pages: dict[str, str], tmp_path: Path) -> None:
+    seen = measure(pages["simulated"], tmp_path, width=390)
+    assert float(str(seen["smallest"])) >= 8.0
+
+
+def test_every_figure_has_its_title_in_the_browser(pages: dict[str, str], tmp_path: Path) -> None:
+    seen = measure(pages["simulated"], tmp_path, width=1280)
+    assert seen["pictures"] == seen["titled"]
+    assert int(str(seen["scroll"])) <= 1280
