@@ -92,7 +92,7 @@ def _as_dict(source: "Mapping[str, Any] | str | Path | SdvMetadata") -> Mapping[
 
 
 def _only_table(plain: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    tables: Mapping[str, Any] = plain["tables"] if "tables" in plain else {"table": plain}
+    tables: Mapping[str, Any] = plain.get("tables", {"table": plain})
     if len(tables) != 1:
         raise DictionaryError(f"SDV metadata has {len(tables)} tables; synthfed reads one: remove the others")
     name, table = next(iter(tables.items()))
@@ -111,7 +111,7 @@ def _column(name: str, raw: Mapping[str, Any], *, is_key: bool) -> Column:
     if kind == "numerical":
         if "range_min" not in raw or "range_max" not in raw:
             raise DictionaryError(
-                f"column {name!r}: SDV metadata has no range_min and range_max; add public bounds, not the data's extremes"
+                f"column {name!r}: SDV metadata lacks range_min or range_max; add public bounds, never the data's"
             )
         decimals = int(raw.get("decimal_places", 2))
         return Column(
