@@ -47,7 +47,7 @@ class _Solved:
     """Odds and baselines that reproduce published shares on the reference population."""
 
     genes: dict[str, Values]  # intercept per class
-    baseline: Values  # (risk group, [log cumulative hazard at 12 months, shape])
+    baseline: Values  # (risk group, month): log cumulative hazard
     remission: Values  # intercept per risk group
     unassessed: float  # intercept of a missing response
 
@@ -122,8 +122,10 @@ def _baseline(
         return np.array([c[key] if part is None else c[key][part] for c in classes], dtype=float)[kind]
 
     drawn: Grid = {"class": kind.astype(float)}
-    age = bounded_normal(of_class("age_years", 0) + site.age_shift, of_class("age_years", 1), 18, 90, rng)
-    drawn["age_years"] = np.floor(age)
+    middle, sd = of_class("age_years", 0) + site.age_shift, of_class("age_years", 1)
+    # medians lie above means: the lower half is wider than the upper one
+    z = bounded_normal(np.zeros(rows), np.ones(rows), (17.6 - middle) / (1.15 * sd), (90 - middle) / (0.85 * sd), rng)
+    drawn["age_years"] = np.round(middle + sd * np.where(z < 0, 1.15, 0.85) * z)
     drawn["sex"] = np.where(chance(of_class("male"), rows, rng), 0.0, 1.0)  # levels male, female
     levels = schema["aml_type"].levels
     secondary, therapy = of_class("secondary"), of_class("therapy_related")
@@ -230,8 +232,10 @@ def _labs(
     u = dict(zip(facts["order"], uniforms.T, strict=True))
     usual_itd = np.array(prior["genes"]["FLT3_ITD"])[kind] / 100
     shift = facts["itd_log_wbc"] * (drawn["FLT3_ITD"] - usual_itd) + site.lab_shift
-    spread = np.sqrt(of_class("log_wbc", 1) ** 2 - facts["itd_log_wbc"] ** 2 * usual_itd * (1 - usual_itd))
-    wbc = np.exp(of_class("log_wbc", 0) + shift + spread * z["wbc"])
+    within = of_class("wbc_10e9_l", 1) ** 2 - facts["itd_log_wbc"] ** 2 * usual_itd * (1 - usual_itd)
+    # measured skew of the logarithm -0.31: the upper half is pressed, the lower half stretched
+    leaning = np.where(z["wbc"] > 0, 0.85, 1.12) * z["wbc"]
+    wbc = of_class("wbc_10e9_l", 0) * np.exp(shift + np.sqrt(within) * leaning)
     drawn["wbc_10e9_l"] = np.clip(np.round(wbc, 1), 0.3, 500.0)
     drawn["hb_g_dl"] = np.clip(np.round(of_class("hb_g_dl", 0) + of_class("hb_g_dl", 1) * z["hb"], 1), 3.0, 17.0)
     platelets = np.exp(of_class("log_platelets", 0) + of_class("log_platelets", 1) * z["platelets"])
@@ -264,7 +268,7 @@ def _risk_group(drawn: Grid, prior: dict[str, Any], schema: Schema) -> Values:
     drawn["CEBPA"] = np.where(drawn.pop("CEBPA_bi") == 1, code["bi"], either)
     position = eln2022(drawn, schema)
     order = [schema["eln2022"].levels.index(name) for name in prior["survival"]["groups"]]
-    return np.argsort(order)[position.astype(int)].astype(float)
+    return np.asarray(np.argsort(order)[position.astype(int)], dtype=np.float64)
 
 
 def _log_hazard(drawn: Grid, prior: dict[str, Any], schema: Schema) -> Values:
@@ -283,21 +287,26 @@ def _log_hazard(drawn: Grid, prior: dict[str, Any], schema: Schema) -> Values:
 
 
 def _solve_baseline(drawn: Grid, prior: dict[str, Any]) -> Values:
-    """Weibull baselines for which the *mixture* over the reference patients survives as published."""
+    """Log cumulative hazards at `months` for which the *mixture* over the reference patients survives as published."""
+    facts = prior["survival"]
     relative = np.exp(_log_hazard(drawn, prior, _dictionary().schema))
-    solved = []
-    for g, (year, two_years) in enumerate(
-        zip(prior["survival"]["at_12_months"], prior["survival"]["at_24_months"], strict=True)
-    ):
-        of_group = relative[drawn["group"] == g]
 
-        def dead(log_hazard: float, share: float, risk: Values) -> float:
-            return share - float(np.exp(-np.exp(log_hazard) * risk).mean())
+    def log_hazard(share: float, risk: Values) -> float:
+        return bisect(lambda x: share - float(np.exp(-np.exp(x) * risk).mean()), -15.0, 10.0)
 
-        first = bisect(lambda x, s=year, r=of_group: dead(x, s, r), -15.0, 10.0)  # type: ignore[misc]
-        second = bisect(lambda x, s=two_years, r=of_group: dead(x, s, r), -15.0, 10.0)  # type: ignore[misc]
-        solved.append([first, (second - first) / np.log(2.0)])
-    return np.array(solved)
+    return np.array(
+        [
+            [log_hazard(share, relative[drawn["group"] == g]) for share in facts[name]]
+            for g, name in enumerate(facts["groups"])
+        ]
+    )
+
+
+def _time_of(log_hazard: Values, knots: Values, log_months: Values) -> Values:
+    """Months at which a cumulative hazard is reached; Weibull pieces are lines in these logarithms."""
+    piece = np.clip(np.searchsorted(knots, log_hazard) - 1, 0, len(knots) - 2)
+    slope = (log_months[piece + 1] - log_months[piece]) / (knots[piece + 1] - knots[piece])
+    return np.asarray(np.exp(np.minimum(log_months[piece] + slope * (log_hazard - knots[piece]), 8.0)))
 
 
 def _survive(drawn: Grid, rng: np.random.Generator, prior: dict[str, Any], solved: _Solved) -> None:
@@ -305,9 +314,11 @@ def _survive(drawn: Grid, rng: np.random.Generator, prior: dict[str, Any], solve
     rows = len(drawn["group"])
     group = drawn["group"].astype(int)
     luck = rng.random(rows)
-    log_hazard, shape = solved.baseline[group].T
-    relative = np.exp(_log_hazard(drawn, prior, _dictionary().schema) + log_hazard)
-    death = 12 * DAYS_PER_MONTH * (-np.log1p(-luck) / relative) ** (1.0 / shape)
+    reached = np.log(-np.log1p(-luck)) - _log_hazard(drawn, prior, _dictionary().schema)
+    log_months = np.log(np.array(prior["survival"]["months"], dtype=float))
+    death = np.zeros(rows)
+    for g, knots in enumerate(solved.baseline):
+        death[group == g] = DAYS_PER_MONTH * _time_of(reached[group == g], knots, log_months)
     early, usual, late = prior["survival"]["follow_up_months"]
     long = chance(prior["survival"]["late_follow_up"], rows, rng)
     uniform = rng.random(rows)
@@ -321,7 +332,7 @@ def _remission_log_odds(drawn: Grid, prior: dict[str, Any]) -> Values:
     facts = prior["response"]
     decade = (drawn["age_years"] - 60) / 10
     usual = facts["probit_of_survival"] * drawn["fortune"] + facts["log_odds_per_10y"] * decade
-    return np.where(drawn["os_days"] < 21, -60.0, usual)
+    return np.asarray(np.where(drawn["os_days"] < 21, -60.0, usual))
 
 
 def _unassessed_log_odds(drawn: Grid, prior: dict[str, Any], site: SiteEffects) -> Values:

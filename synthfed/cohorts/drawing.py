@@ -59,7 +59,7 @@ def normal_of_spearman(rank_correlation: Values) -> Values:
     return np.asarray(2.0 * np.sin(np.pi / 6.0 * rank_correlation))
 
 
-def bounded_normal(mean: Values, sd: Values, lower: float, upper: float, rng: np.random.Generator) -> Values:
+def bounded_normal(mean: Values, sd: Values, lower: Values, upper: Values, rng: np.random.Generator) -> Values:
     """Normal draws truncated to [lower, upper], one per entry of `mean`."""
     low, high = ndtr((lower - mean) / sd), ndtr((upper - mean) / sd)
     return np.asarray(mean + sd * ndtri(low + (high - low) * rng.random(len(mean))))
@@ -68,7 +68,8 @@ def bounded_normal(mean: Values, sd: Values, lower: float, upper: float, rng: np
 def pick(weights: Values, rng: np.random.Generator) -> Codes:
     """One position per row, with odds `weights` of shape (rows, k)."""
     edges = np.cumsum(weights / weights.sum(axis=1, keepdims=True), axis=1)
-    return np.minimum((rng.random(len(weights))[:, None] > edges).sum(axis=1), weights.shape[1] - 1)
+    drawn = (rng.random(len(weights))[:, None] > edges).sum(axis=1)
+    return np.asarray(np.minimum(drawn, weights.shape[1] - 1), dtype=np.int64)
 
 
 def chance(probability: Values | float, rows: int, rng: np.random.Generator) -> Mask:

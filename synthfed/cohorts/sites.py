@@ -1,0 +1,408 @@
+"""Cohorts: the named sites of one disease, each with its training rows and the hold-out that is never trained on.
+
+`load_cohort` draws simulated patients; `read_cohort` reads hospitals' tables. Both give the same `Cohort`, and
+`Cohort.simulated` says which it is, wherever it is shown.
+
+The hold-out is drawn before anything else looks at the rows, and by looking at one patient alone: a patient is held
+out iff HMAC-SHA256(site's split key, patient id) falls below the fraction. So no patient's presence moves another
+between the halves, scoring the hold-out costs the training patients nothing (parallel composition), and an outsider
+without the key cannot tell who was held out.
+"""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from synthfed.cohorts.aml import simulate_aml
+from synthfed.cohorts.drawing import SiteEffects
+from synthfed.cohorts.scd import simulate_scd
+from synthfed.errors import ConfigError, DataError, EmptySite, MissingColumn, UnreadableFile
+from synthfed.tables.dictionary import Dictionary, header_key, load_dictionary
+from synthfed.tables.reading import Finding, ImportReport, read_frame, type_table
+from synthfed.tables.rules import RuleSet
+from synthfed.tables.schema import Schema
+
+SplitRule = Literal["random", "size", "age"]
+Source = Mapping[str, str | Path | pd.DataFrame] | pd.DataFrame | str | Path
+
+_SIMULATORS: Mapping[str, Callable[..., pd.DataFrame]] = {"aml": simulate_aml, "scd": simulate_scd}
+_FILES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet")
+_ROWS_NAMED = 5
+# assumptions: how much simulated hospitals differ at skew 1, as standard deviations of SiteEffects' fields
+_SPREAD = {"age_shift": 3.0, "lab_shift": 0.12, "missing_factor": 0.35, "severity": 0.2}
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """One disease's patients at named sites.
+
+    Attributes:
+        schema: The selected columns.
+        rules: The rules that speak of them.
+        sites: Training rows by site: typed tables, derived columns included.
+        holdouts: Rows never trained on, by site.
+        simulated: True when no row stems from a patient.
+        origin: Where the rows come from, in words, for reports.
+        reports: What was noticed while reading, by site. Counts of patients: stays at the site.
+    """
+
+    schema: Schema
+    rules: RuleSet
+    sites: Mapping[str, pd.DataFrame]
+    holdouts: Mapping[str, pd.DataFrame]
+    simulated: bool
+    origin: str
+    reports: Mapping[str, ImportReport]
+
+    @property
+    def site_names(self) -> tuple[str, ...]:
+        return tuple(self.sites)
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Training rows by site."""
+        return {name: len(table) for name, table in self.sites.items()}
+
+    @property
+    def train(self) -> pd.DataFrame:
+        """All training rows in one table; for simulated cohorts and evaluation inside one trust boundary."""
+        return _pooled(self.sites)
+
+    @property
+    def holdout(self) -> pd.DataFrame:
+        """All hold-out rows in one table."""
+        return _pooled(self.holdouts)
+
+
+def load_cohort(
+    disease: str = "aml",
+    *,
+    sites: int | Sequence[str] = 4,
+    patients: int = 2000,
+    shares: Sequence[float] | None = None,
+    seed: int = 7,
+    skew: float = 1.0,
+    columns: Sequence[str] | None = None,
+    holdout_fraction: float = 0.2,
+) -> Cohort:
+    """Simulate a cohort: no row stems from a patient.
+
+    Args:
+        sites: Number of hospitals, or their names.
+        patients: All patients together, hold-out included.
+        shares: Each site's share of them; equal when left out.
+        seed: Same seed, same rows.
+        skew: How much the hospitals differ: 0 not at all, 1 by some years of age, missing values and severity.
+        columns: Columns to keep; all that the simulator draws when left out.
+
+    Raises:
+        ConfigError: An unknown disease, or shares that do not fit the sites.
+        EmptySite: A site that would get no training patient.
+
+    Example: `load_cohort("aml", sites=["lyon", "milano", "berlin"], patients=900, seed=1).train`
+    """
+    if disease not in _SIMULATORS:
+        raise ConfigError(f"no simulator for {disease!r}; simulated diseases: {', '.join(_SIMULATORS)}")
+    names = [f"site_{i}" for i in range(1, sites + 1)] if isinstance(sites, int) else list(sites)
+    counts = _counts(patients, names, shares)
+    dictionary = load_dictionary(disease)
+    effects = _effects(counts, seed, skew)
+    draws = np.random.SeedSequence([seed, 1]).generate_state(len(names))
+    tables = {}
+    for name, count, effect, draw in zip(names, counts, effects, draws, strict=True):
+        table = _SIMULATORS[disease](count, seed=int(draw), site=effect)
+        table["patient_id"] = pd.Series(
+            [f"SIM-{name}-{i:06d}" for i in range(1, count + 1)], dtype=pd.StringDtype(), index=table.index
+        )
+        tables[name] = table
+    drawn = next(iter(tables.values())).columns
+    schema = dictionary.schema.select(drawn if columns is None else columns)
+    absent = [name for name in schema.names if name not in drawn]
+    if absent:
+        raise MissingColumn(f"the {disease!r} simulator does not draw {absent}; leave these columns out")
+    rules = RuleSet.load(dictionary.folder, dictionary.schema).restrict(schema.names)
+    tables = {name: rules.derive(table[list(schema.names)]) for name, table in tables.items()}
+    reports = {name: ImportReport(len(table), ()) for name, table in tables.items()}
+    key = hashlib.sha256(f"synthfed simulated split {seed}".encode()).digest()
+    origin = f"simulated {disease} cohort, {patients} patients, seed {seed}: no row stems from a patient"
+    return _cohort(
+        schema, rules, tables, reports, key, holdout_fraction, simulated=True, origin=origin, min_rows=1, ids=None
+    )
+
+
+def read_cohort(
+    source: Source,
+    *,
+    dictionary: str | Path = "aml",
+    columns: Sequence[str] | None = None,
+    site_column: str | None = None,
+    split_sites: int | None = None,
+    split_rule: SplitRule = "random",
+    seed: int = 7,
+    holdout_fraction: float = 0.2,
+    min_rows: int = 1,
+    on_out_of_range: Literal["error", "missing"] = "error",
+    on_violation: Literal["missing", "keep", "drop"] = "missing",
+    split_key: bytes | None = None,
+) -> Cohort:
+    """Read real patients from one file or table per site, a folder of them, or one table to be split.
+
+    Args:
+        source: `{"lyon": "lyon.csv", ...}`, a folder with one file per site (named after it), a file, or a DataFrame.
+        dictionary: A shipped disease or the path of a dictionary.toml.
+        columns: Columns to keep; all of the dictionary's that every table has when left out.
+        site_column: The column of a single table that names the site.
+        split_sites: Split a single table into this many made-up sites, by `split_rule`: `random` in equal parts,
+            `size` in shares 1 : 1/2 : 1/3 ..., `age` from young to old. The origin says so.
+        min_rows: Fewest training rows a site may have.
+        on_violation: What becomes of cells that break hard rules: missing, kept, or the row dropped.
+        split_key: 32 bytes that decide who is held out. Keep it secret and keep it: another key, another hold-out.
+            A new random one when left out.
+
+    Raises:
+        DataError: A table does not fit its dictionary, or one patient's rows contradict each other.
+        EmptySite: A site has fewer training rows than `min_rows`.
+        ConfigError: `site_column` and `split_sites` together, or either of them with several tables.
+    """
+    known = load_dictionary(dictionary)
+    tables = _tables_of(source)
+    if (site_column or split_sites) and len(tables) > 1:
+        raise ConfigError("site_column and split_sites need one table; the source has one per site already")
+    if site_column and split_sites:
+        raise ConfigError("give site_column or split_sites, not both")
+    if split_sites is not None and split_sites < 2:
+        raise ConfigError(f"split_sites is {split_sites}; it needs at least 2")
+    extra = () if site_column is None else (site_column,)
+    wanted = _shared_columns(tables, known, extra) if columns is None else list(columns)
+    schema = known.schema.select(wanted)
+    rules = RuleSet.load(known.folder, known.schema).restrict(schema.names)
+    typed: dict[str, pd.DataFrame] = {}
+    reports: dict[str, ImportReport] = {}
+    for name, raw in tables.items():
+        table, report = type_table(
+            raw, known, list(schema.names), origin=name, extra=extra, on_out_of_range=on_out_of_range
+        )
+        labels = _site_labels(raw, site_column, name)
+        for site in dict.fromkeys(labels):
+            rows = labels == site
+            findings = report.findings
+            part, merged = _merge_duplicates(table[rows], schema, site)
+            part, broken = _mend(part, rules, on_violation)
+            typed[site] = part.reset_index(drop=True)
+            reports[site] = ImportReport(int(rows.sum()), (*findings, *merged, *broken))
+    origin = f"{', '.join(tables)}" if len(tables) <= 6 else f"{len(tables)} tables"
+    key = secrets.token_bytes(32) if split_key is None else split_key
+    if split_sites is not None:
+        name, table = next(iter(typed.items()))
+        report = reports[name]
+        typed = _split(table, split_sites, split_rule, seed)
+        reports = {site: replace(report, rows=len(part)) for site, part in typed.items()}
+        origin += f", split by {split_rule!r} into {split_sites} made-up sites (seed {seed})"
+    identity = next((column.name for column in schema.columns if column.kind == "id"), None)
+    return _cohort(
+        schema, rules, typed, reports, key, holdout_fraction, simulated=False, origin=origin, min_rows=min_rows,
+        ids=identity,
+    )  # fmt: skip
+
+
+def is_held_out(patient_id: str, *, key: bytes, site: str, fraction: float) -> bool:
+    """Whether a patient belongs to the site's hold-out; depends on nothing but the arguments."""
+    site_key = hmac.new(key, f"site:{site}".encode(), hashlib.sha256).digest()
+    digest = hmac.new(site_key, patient_id.encode(), hashlib.sha256).digest()
+    return int.from_bytes(digest[:8], "big") < fraction * 2.0**64
+
+
+def _pooled(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat(list(tables.values()), ignore_index=True)
+
+
+def _counts(patients: int, names: Sequence[str], shares: Sequence[float] | None) -> list[int]:
+    """Whole patients per site by largest remainder."""
+    if not names or len(set(names)) != len(names):
+        raise ConfigError(f"sites are {list(names)}; they need different names, at least one")
+    parts = np.ones(len(names)) if shares is None else np.array(shares, dtype=float)
+    if len(parts) != len(names) or (parts <= 0).any():
+        raise ConfigError(f"shares {list(parts)} need one positive number for each of {len(names)} sites")
+    exact = patients * parts / parts.sum()
+    counts = np.floor(exact).astype(int)
+    for i in np.argsort(counts - exact, kind="stable")[: patients - counts.sum()]:
+        counts[i] += 1
+    if counts.min() < 1:
+        raise EmptySite(f"{patients} patients leave site {names[int(counts.argmin())]!r} empty; raise patients")
+    return [int(count) for count in counts]
+
+
+def _effects(counts: Sequence[int], seed: int, skew: float) -> list[SiteEffects]:
+    """Differences between hospitals that cancel over all patients."""
+    rng = np.random.default_rng([seed, 2])
+    weights = np.array(counts) / sum(counts)
+    drawn = {}
+    for name, spread in _SPREAD.items():
+        values = rng.normal(size=len(counts)).clip(-1.6, 1.6)
+        drawn[name] = skew * spread * (values - values @ weights)
+    return [
+        SiteEffects(
+            age_shift=float(drawn["age_shift"][i]),
+            lab_shift=float(drawn["lab_shift"][i]),
+            missing_factor=float(np.exp(drawn["missing_factor"][i])),
+            severity=float(drawn["severity"][i]),
+        )
+        for i in range(len(counts))
+    ]
+
+
+def _tables_of(source: Source) -> dict[str, pd.DataFrame]:
+    if isinstance(source, pd.DataFrame):
+        return {"site": source}
+    if isinstance(source, Mapping):
+        if not source:
+            raise DataError("the source names no site; give at least one file or table")
+        return {
+            name: table if isinstance(table, pd.DataFrame) else read_frame(Path(table))
+            for name, table in source.items()
+        }
+    path = Path(source)
+    if path.is_dir():
+        files = sorted(f for f in path.iterdir() if f.suffix.lower() in _FILES and not f.name.startswith((".", "~")))
+        if not files:
+            raise UnreadableFile(f"folder {path} holds no table; put one file per site there ({', '.join(_FILES)})")
+        twice = sorted({f.stem for f in files if [g.stem for g in files].count(f.stem) > 1})
+        if twice:
+            raise UnreadableFile(f"folder {path} holds two files for each of the sites {twice}; keep one file per site")
+        return {file.stem: read_frame(file) for file in files}
+    return {path.stem: read_frame(path)}
+
+
+def _shared_columns(tables: Mapping[str, pd.DataFrame], known: Dictionary, extra: Sequence[str]) -> list[str]:
+    """The dictionary's columns that every table has, and those derived or composed from them."""
+    tolerated = {header_key(name) for name in extra}
+    shared: set[str] | None = None
+    for table in tables.values():
+        headers = {header_key(str(header)) for header in table.columns} - tolerated
+        present = {
+            column.name
+            for column in known.schema.columns
+            if headers & {header_key(name) for name in (column.name, *column.aliases)}
+        }
+        for recipe in known.composed:
+            if {flag for flag, _ in recipe.parts} <= present:
+                present = (present - {flag for flag, _ in recipe.parts}) | {recipe.column}
+        shared = present if shared is None else shared & present
+    kept = {name for name in shared or set() if not known.schema[name].derived}
+    rules = RuleSet.load(known.folder, known.schema)
+    derived = {column.name for column in known.schema.columns if column.derived}
+    kept |= {rule.derives for rule in rules.restrict(kept | derived).hard if rule.derives}
+    return sorted(kept)
+
+
+def _site_labels(raw: pd.DataFrame, site_column: str | None, name: str) -> pd.Series:
+    if site_column is None:
+        return pd.Series([name] * len(raw), dtype="object")
+    if site_column not in raw.columns:
+        raise MissingColumn(f"{name}: no column {site_column!r} to name the sites; columns: {list(raw.columns)[:20]}")
+    labels = raw[site_column].astype("string").fillna("").str.strip().reset_index(drop=True)
+    if (labels == "").any():
+        unnamed = np.flatnonzero(labels == "")
+        rows = [int(i) + 1 for i in unnamed[:_ROWS_NAMED]]
+        raise DataError(
+            f"{name}: column {site_column!r} is empty in {len(unnamed)} rows (first: {rows}); name the site"
+        )
+    return labels.astype("object")
+
+
+def _merge_duplicates(table: pd.DataFrame, schema: Schema, site: str) -> tuple[pd.DataFrame, tuple[Finding, ...]]:
+    """One row per patient: identical rows are merged, contradicting ones refused.
+
+    Raises:
+        DataError: Two rows of one patient differ; the row numbers are named, never the id.
+    """
+    identity = next((c.name for c in schema.columns if c.kind == "id" and c.name in table.columns), None)
+    if identity is None or not len(table):
+        return table, ()
+    ids = table[identity]
+    if ids.isna().any():
+        rows = [int(i) + 1 for i in table.index[ids.isna()][:_ROWS_NAMED]]
+        raise DataError(f"site {site!r}: {int(ids.isna().sum())} rows have no {identity!r} (first: {rows}); add it")
+    merged = table.drop_duplicates()
+    again = merged[merged.duplicated(identity, keep=False)]
+    if len(again):
+        rows = [int(i) + 1 for i in again.index[: 2 * _ROWS_NAMED]]
+        raise DataError(
+            f"site {site!r}: rows {rows} share a {identity!r} and contradict each other; resolve them in the file"
+        )
+    lost = len(table) - len(merged)
+    note = (Finding("duplicate", identity, lost, "identical rows of one patient were merged"),) if lost else ()
+    return merged, note
+
+
+def _mend(table: pd.DataFrame, rules: RuleSet, on_violation: str) -> tuple[pd.DataFrame, tuple[Finding, ...]]:
+    """Derive what is derived and settle broken hard rules; counts go to the site's own report."""
+    blanked, counts = rules.blank(table)
+    text = {rule.id: rule.text for rule in rules.rules}
+    findings = tuple(Finding("rule", rule, count, text[rule]) for rule, count in counts.items())
+    if on_violation == "missing":
+        return blanked, findings
+    derived = rules.derive(table)
+    if on_violation == "keep":
+        return derived, findings
+    broken = rules.check(derived)[[rule.id for rule in rules.hard]].any(axis=1)
+    return derived[~broken], findings
+
+
+def _split(table: pd.DataFrame, sites: int, rule: SplitRule, seed: int) -> dict[str, pd.DataFrame]:
+    """Made-up sites from one table."""
+    if len(table) < sites:
+        raise EmptySite(f"{len(table)} rows cannot be split into {sites} sites; give more rows or fewer sites")
+    order = np.random.default_rng(seed).permutation(len(table))
+    parts = np.ones(sites) if rule != "size" else 1.0 / np.arange(1, sites + 1)
+    if rule == "age":
+        if "age_years" not in table.columns:
+            raise MissingColumn("split_rule 'age' needs the column 'age_years'; choose 'random' or 'size'")
+        ages = table["age_years"].to_numpy(dtype=float, na_value=np.inf)
+        order = order[np.argsort(ages[order], kind="stable")]
+    ends = np.round(len(table) * np.cumsum(parts) / parts.sum()).astype(int)
+    starts = np.concatenate([[0], ends[:-1]])
+    return {
+        f"site_{i + 1}": table.iloc[np.sort(order[start:end])].reset_index(drop=True)
+        for i, (start, end) in enumerate(zip(starts, ends, strict=True))
+    }
+
+
+def _cohort(
+    schema: Schema,
+    rules: RuleSet,
+    tables: Mapping[str, pd.DataFrame],
+    reports: Mapping[str, ImportReport],
+    key: bytes,
+    fraction: float,
+    *,
+    simulated: bool,
+    origin: str,
+    min_rows: int,
+    ids: str | None,
+) -> Cohort:
+    train, holdout = {}, {}
+    for site, table in tables.items():
+        with_ids = ids is not None and ids in table.columns
+        names = table[ids].astype(str) if with_ids else [f"row {i}" for i in range(len(table))]
+        held = np.array([is_held_out(name, key=key, site=site, fraction=fraction) for name in names], dtype=bool)
+        train[site] = table[~held].reset_index(drop=True)
+        holdout[site] = table[held].reset_index(drop=True)
+        if len(train[site]) < min_rows:
+            raise EmptySite(
+                f"site {site!r} has {len(train[site])} training rows after {int(held.sum())} were held out; "
+                f"it needs at least {min_rows} (cohort.min_rows): add patients or leave the site out"
+            )
+    kept = schema.select(next(iter(tables.values())).columns)
+    return Cohort(
+        kept, rules.restrict(kept.names), MappingProxyType(train), MappingProxyType(holdout), simulated, origin,
+        MappingProxyType(dict(reports)),
+    )  # fmt: skip
