@@ -2,7 +2,7 @@
 
 Handlers never raise: Flower would carry an exception's text to the coordinator verbatim, and the text may quote a
 row. What goes wrong is written to the site's own `site.log` by class and code line, without its message, and the
-reply is a code of the closed table in `wire`. Query handlers load neither torch nor rows.
+reply is a code of the closed table in `wire`. Handlers of keys and shares load neither torch nor rows.
 
 `build_client_app` takes the way a site gets its rows, so the in-process run injects them; `app` reads them as a
 deployed site does, from its node config (`site`, `site-dir`, `data`, `dictionary`).
@@ -12,6 +12,7 @@ import datetime
 import os
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +26,18 @@ from synthfed.federation.site import Site
 from synthfed.generators.base import Codes, Generator
 
 M = TypeVar("M")
-Handler = Callable[[Site, Any, Context], Any]
+
+
+def open_site(context: Context) -> AbstractContextManager[Site]:
+    """Open the site that the node config names, for one message.
+
+    Raises:
+        Refused: `site`: the node config names no site folder.
+    """
+    name, folder = context.node_config.get("site"), context.node_config.get("site-dir")
+    if not (isinstance(name, str) and isinstance(folder, str) and Path(folder).is_dir()):
+        raise Refused("site")
+    return Site(Path(folder), name)
 
 
 def generator_of(manifest: Manifest) -> Generator:
@@ -36,48 +48,66 @@ def generator_of(manifest: Manifest) -> Generator:
 
 
 def build_client_app(
-    load_codes: Callable[[Context], Codes], *, make_generator: Callable[[Manifest], Generator] = generator_of
+    load_codes: Callable[[Context], Codes],
+    *,
+    make_generator: Callable[[Manifest], Generator] = generator_of,
+    open_site: Callable[[Context], AbstractContextManager[Site]] = open_site,
 ) -> ClientApp:
     """Make a site's app.
 
     Args:
         load_codes: Gives the encoded training rows of the site whose context is passed; called once per stint.
-        make_generator: From the manifest to the generator; replaced in tests only.
+        make_generator: From the manifest to the generator.
+        open_site: Opens a site for one message; an in-process run keeps sites open instead.
     """
     app = ClientApp()
 
+    def answer(message: Message, context: Context, kind: type[M], work: Callable[[Site, M], Any]) -> Message:
+        """Decode, work, encode; whatever goes wrong becomes a refusal's code."""
+        try:
+            request = wire.from_record(message.content, kind)
+            with open_site(context) as site:
+                reply = work(site, request)
+        except Exception as error:
+            _note(context, error)
+            reply = refusal_of(error)
+        return Message(wire.to_record(reply), reply_to=message)
+
     @app.query("enrol")
     def enrol(message: Message, context: Context) -> Message:
-        return _answer(message, context, wire.EnrolRequest, _enrol)
+        def work(site: Site, request: wire.EnrolRequest) -> wire.EnrolReply:
+            return stages.enrol(site, context.node_id, request, version=synthfed_version())
+
+        return answer(message, context, wire.EnrolRequest, work)
 
     @app.query("hello")
     def hello(message: Message, context: Context) -> Message:
-        return _answer(message, context, wire.HelloRequest, lambda site, ask, _: stages.hello(site, ask))
+        return answer(message, context, wire.HelloRequest, stages.hello)
 
     @app.query("share")
     def share(message: Message, context: Context) -> Message:
-        return _answer(message, context, wire.ShareRequest, lambda site, ask, _: stages.share(site, ask))
+        return answer(message, context, wire.ShareRequest, stages.share)
 
     @app.train("round")
     def train_round(message: Message, context: Context) -> Message:
-        def work(site: Site, request: wire.RoundRequest, context: Context) -> wire.RoundReply:
+        def work(site: Site, request: wire.RoundRequest) -> wire.RoundReply:
             return stages.train_round(
                 site, request, load_codes=lambda: load_codes(context), make_generator=make_generator
             )
 
-        return _answer(message, context, wire.RoundRequest, work)
+        return answer(message, context, wire.RoundRequest, work)
 
     @app.query("unmask")
     def unmask(message: Message, context: Context) -> Message:
-        return _answer(message, context, wire.UnmaskRequest, lambda site, ask, _: stages.unmask(site, ask))
+        return answer(message, context, wire.UnmaskRequest, stages.unmask)
 
     @app.query("close")
     def close(message: Message, context: Context) -> Message:
-        return _answer(message, context, wire.CloseRequest, lambda site, ask, _: stages.close(site, ask))
+        return answer(message, context, wire.CloseRequest, stages.close)
 
     @app.query("settle")
     def settle(message: Message, context: Context) -> Message:
-        return _answer(message, context, wire.SettleRequest, lambda site, ask, _: stages.settle(site, ask))
+        return answer(message, context, wire.SettleRequest, stages.settle)
 
     return app
 
@@ -102,28 +132,6 @@ def codes_from_node_config(context: Context) -> Codes:
     columns = pipeline.cohort.columns
     table, _ = type_table(read_frame(Path(data)), dictionary, columns, origin=Path(data).name)
     return public_transformer(dictionary.schema.select(columns)).encode(table)
-
-
-def _enrol(site: Site, request: wire.EnrolRequest, context: Context) -> wire.EnrolReply:
-    return stages.enrol(site, context.node_id, request, version=synthfed_version())
-
-
-def _answer(message: Message, context: Context, kind: type[M], work: Callable[[Site, M, Context], Any]) -> Message:
-    """Decode, work, encode; whatever goes wrong becomes a refusal's code."""
-    try:
-        request = wire.from_record(message.content, kind)
-        reply = work(_site(context), request, context)
-    except Exception as error:
-        _note(context, error)
-        reply = refusal_of(error)
-    return Message(wire.to_record(reply), reply_to=message)
-
-
-def _site(context: Context) -> Site:
-    name, folder = context.node_config.get("site"), context.node_config.get("site-dir")
-    if not (isinstance(name, str) and isinstance(folder, str) and Path(folder).is_dir()):
-        raise Refused("site")
-    return Site(Path(folder), name)
 
 
 def _note(context: Context, error: Exception) -> None:

@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from flwr.app import Context, Message, RecordDict
 
 from synthfed.errors import FederationError, TooFewSites
 from synthfed.federation.checkpoints import Checkpoints
-from synthfed.federation.client_app import build_client_app
+from synthfed.federation.client_app import build_client_app, open_site
 from synthfed.federation.durable import make_private_folder, write_durably
 from synthfed.federation.local_grid import LocalGrid
 from synthfed.federation.manifest import Manifest, make_manifest
@@ -26,7 +27,7 @@ from synthfed.federation.policy import Policy
 from synthfed.federation.progress import RoundDone
 from synthfed.federation.rounds import Coordinator, Outcome
 from synthfed.federation.server_app import build_server_app, keep_manifest, kept_manifest
-from synthfed.federation.site import create_site, pin_roster
+from synthfed.federation.site import Site, create_site, pin_roster
 from synthfed.federation.words import honest_sentences
 from synthfed.generators.base import Codes, Generator, Layout, Weights
 from synthfed.pipeline import Pipeline
@@ -129,7 +130,12 @@ def run_in_process(
         resume=resume,
     )
     rows = {roster_names[name]: codes for name, codes in sites.items()}
-    client_app = build_client_app(lambda context: rows[str(context.node_config["site"])], make_generator=lambda _: made)
+    open_sites = _OpenSites()
+    client_app = build_client_app(
+        lambda context: rows[str(context.node_config["site"])],
+        make_generator=lambda _: made,
+        open_site=open_sites if workers == 1 else open_site,  # a sqlite connection stays in its thread
+    )
     outcomes: list[Outcome] = []
 
     def prepare(_: Context) -> Coordinator:
@@ -151,7 +157,7 @@ def run_in_process(
     grid = LocalGrid(
         client_app, nodes, workers=workers, serialise=tap.serialise, faults=tap.faults, on_message=tap.on_message
     )
-    with grid.as_server():
+    with open_sites, grid.as_server():
         server_app(grid, Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config={}))
     (outcome,) = outcomes
     return FederationResult(
@@ -169,6 +175,27 @@ def run_in_process(
             in_process=not simulated,
         ),
     )
+
+
+class _OpenSites:
+    """Keeps sites open between messages: opening one checks its whole ledger."""
+
+    def __init__(self) -> None:
+        self._sites: dict[str, Site] = {}
+
+    def __call__(self, context: Context) -> AbstractContextManager[Site]:
+        name = str(context.node_config["site"])
+        if name not in self._sites:
+            self._sites[name] = Site(Path(str(context.node_config["site-dir"])), name)
+        return nullcontext(self._sites[name])
+
+    def __enter__(self) -> "_OpenSites":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for site in self._sites.values():
+            site.shut()
+        self._sites.clear()
 
 
 def _make_generator(pipeline: Pipeline) -> Generator:

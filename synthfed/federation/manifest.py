@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
@@ -70,8 +71,7 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """Canonical JSON: what is hashed and signed."""
-        body = {"schema": SCHEMA, **asdict(self)}
-        return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        return _canonical(self)
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> "Manifest":
@@ -109,16 +109,7 @@ class Manifest:
         Raises:
             ManifestError: It is not a pipeline of this version.
         """
-        try:
-            raw = json.loads(self.pipeline)
-            if raw.get("privacy", {}).get("epsilon") == "inf":
-                raw["privacy"]["epsilon"] = float("inf")
-            pipeline = Pipeline.parse(raw, origin="the run manifest")
-        except (ValueError, AttributeError, TypeError, PipelineError) as error:
-            raise ManifestError("the manifest's pipeline cannot be read by this version of synthfed") from error
-        if pipeline.canonical() != self.pipeline.encode():
-            raise ManifestError("the manifest's pipeline is not in canonical form")
-        return pipeline
+        return _parsed(self.pipeline)
 
     def pipeline_digest(self) -> str:
         """SHA-256 of the pipeline's canonical bytes, hex; policies allow pipelines by it."""
@@ -146,6 +137,26 @@ class Manifest:
     def round_events(self, round_index: int) -> tuple[PrivacyEvent, ...]:
         """What one round costs one patient."""
         return round_events(self.plan, round_index)
+
+
+@lru_cache(maxsize=8)
+def _canonical(manifest: Manifest) -> bytes:
+    body = {"schema": SCHEMA, **asdict(manifest)}
+    return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+@lru_cache(maxsize=8)
+def _parsed(text: str) -> Pipeline:
+    try:
+        raw = json.loads(text)
+        if raw.get("privacy", {}).get("epsilon") == "inf":
+            raw["privacy"]["epsilon"] = float("inf")
+        pipeline = Pipeline.parse(raw, origin="the run manifest")
+    except (ValueError, AttributeError, TypeError, PipelineError) as error:
+        raise ManifestError("the manifest's pipeline cannot be read by this version of synthfed") from error
+    if pipeline.canonical() != text.encode():
+        raise ManifestError("the manifest's pipeline is not in canonical form")
+    return pipeline
 
 
 def synthfed_version() -> str:

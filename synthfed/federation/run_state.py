@@ -6,29 +6,32 @@ A ClientApp lives for one message, so nothing may be kept in memory. `runs/<mani
 |---|---|
 | `manifest.json`, `manifest.sig` | the signed manifest, written once the budget is reserved |
 | `lock` | held (flock) while a message is worked on: an orphaned process cannot interleave |
-| `state.sqlite` | sealed replies and sessions; key (round, attempt, stage); WAL, synchronous=FULL, secure_delete=ON |
+| `state.sqlite` | sealed replies and sessions by (round, attempt, stage), and the signed audit chain |
+| `audit.jsonl` | the audit chain as text, once the run is settled |
 | `parked/` | the noised result of a round until its sum is verified: a crash costs no second training and no charge |
-| `audit.jsonl` | the site's signed audit chain |
 | `training.jsonl` | losses, clipped shares, seconds; computed from patients and not paid for: never sent |
 
 Promise: a stage answered once gives the same bytes for the same request for as long as they may be needed, and
 refuses any other request for ever. Without the site's seal key the files tell nothing but which rounds ran.
 """
 
+import datetime
 import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from synthfed.federation.durable import make_private_folder, write_durably
 from synthfed.federation.refused import Refused
+from synthfed.secagg.audit import AuditHead, append_line
+from synthfed.secagg.sealed import seal, unseal
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS stage (
@@ -36,6 +39,7 @@ CREATE TABLE IF NOT EXISTS stage (
     PRIMARY KEY (round, attempt, stage));
 CREATE TABLE IF NOT EXISTS session (
     round INTEGER, attempt INTEGER, frozen BLOB NOT NULL, PRIMARY KEY (round, attempt));
+CREATE TABLE IF NOT EXISTS audit (seq INTEGER PRIMARY KEY, id BLOB NOT NULL, line TEXT NOT NULL);
 """
 
 
@@ -53,7 +57,7 @@ class Key:
 
 
 class RunState:
-    """One run at one site; use as a context manager: it holds the run's lock while open."""
+    """One run at one site; inside `with`, the run's lock is held."""
 
     def __init__(self, folder: Path, *, run: str, seal_key: bytes) -> None:
         self.folder = folder
@@ -72,27 +76,31 @@ class RunState:
             os.close(lock)
             raise Refused("busy") from error
         self._lock = lock
-        path = self.folder / "state.sqlite"
-        if not path.exists():
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        base = sqlite3.connect(path, isolation_level=None)
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
-            base.execute(f"PRAGMA {pragma}")
-        base.executescript(_TABLES)
-        self._base = base
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._base is not None:
-            self._base.close()
         if self._lock is not None:
             os.close(self._lock)
-        self._base = self._lock = None
+        self._lock = None
+
+    def shut(self) -> None:
+        """Close the database."""
+        if self._base is not None:
+            self._base.close()
+        self._base = None
 
     @property
     def base(self) -> sqlite3.Connection:
-        """The open database."""
-        assert self._base is not None, "the run is used outside its lock"
+        """The database, opened when first needed."""
+        assert self._lock is not None, "the run is used outside its lock"
+        if self._base is None:
+            path = self.folder / "state.sqlite"
+            if not path.exists():
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._base = sqlite3.connect(path, isolation_level=None)
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
+                self._base.execute(f"PRAGMA {pragma}")
+            self._base.executescript(_TABLES)
         return self._base
 
     @contextmanager
@@ -120,11 +128,11 @@ class RunState:
             return None
         if row[0] != request or row[1] is None:
             raise Refused("replay")
-        return unseal(self._seal_key, row[1], key.row(self.run))
+        return unseal(self._seal_key, row[1], row=key.row(self.run))
 
     def store_answer(self, key: Key, request: bytes, reply: bytes) -> None:
         """Keep a reply under its request's fingerprint; inside a transaction."""
-        sealed = seal(self._seal_key, reply, key.row(self.run))
+        sealed = seal(self._seal_key, reply, row=key.row(self.run))
         self.base.execute(
             "INSERT INTO stage VALUES (?, ?, ?, ?, ?)", (key.round_index, key.attempt, key.stage, request, sealed)
         )
@@ -145,11 +153,11 @@ class RunState:
         ).fetchone()
         if row is None:
             raise Refused("order")
-        return unseal(self._seal_key, row[0], Key(round_index, attempt, "session").row(self.run))
+        return unseal(self._seal_key, row[0], row=Key(round_index, attempt, "session").row(self.run))
 
     def store_session(self, round_index: int, attempt: int, frozen: bytes) -> None:
         """Keep a session's newest state; inside a transaction."""
-        sealed = seal(self._seal_key, frozen, Key(round_index, attempt, "session").row(self.run))
+        sealed = seal(self._seal_key, frozen, row=Key(round_index, attempt, "session").row(self.run))
         self.base.execute("INSERT OR REPLACE INTO session VALUES (?, ?, ?)", (round_index, attempt, sealed))
 
     def erase(self, round_index: int) -> None:
@@ -173,9 +181,24 @@ class RunState:
         write_durably(self.folder / "manifest.json", raw)
 
     @property
-    def audit_path(self) -> Path:
-        """The site's audit chain of this run, JSON lines."""
-        return self.folder / "audit.jsonl"
+    def audit_head(self) -> AuditHead:
+        """Where the run's audit chain stands."""
+        row = self.base.execute("SELECT seq, id FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
+        return AuditHead() if row is None else AuditHead(int(row[0]) + 1, row[1])
+
+    def audit(self, kind: str, body: Mapping[str, Any], identity: Ed25519PrivateKey) -> None:
+        """Sign another line of the audit chain; inside a transaction, so that it stands or falls with its stage."""
+        head = self.audit_head
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        after, line = append_line(head, time=now, kind=kind, body={"run": self.run, **body}, identity=identity)
+        self.base.execute("INSERT INTO audit VALUES (?, ?, ?)", (head.length, after.id, line))
+
+    def audit_lines(self) -> bytes:
+        """The audit chain as JSON lines; also written to `audit.jsonl` for people."""
+        lines = [row[0] for row in self.base.execute("SELECT line FROM audit ORDER BY seq")]
+        text = "".join(f"{line}\n" for line in lines).encode()
+        write_durably(self.folder / "audit.jsonl", text)
+        return text
 
     def log_training(self, **entry: Any) -> None:
         """Add a line to the site's own training log. It is never sent."""
@@ -187,12 +210,3 @@ def _private(path: Path) -> Path:
     if not path.exists():
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
     return path
-
-
-def seal(key: bytes, value: bytes, row: bytes) -> bytes:
-    nonce = os.urandom(12)
-    return nonce + AESGCM(key).encrypt(nonce, value, row)
-
-
-def unseal(key: bytes, sealed: bytes, row: bytes) -> bytes:
-    return AESGCM(key).decrypt(sealed[:12], sealed[12:], row)

@@ -8,10 +8,7 @@ them, everything that this site sent.
 
 import datetime
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -21,10 +18,8 @@ from synthfed.federation.manifest import Manifest, check_signature
 from synthfed.federation.policy import Policy
 from synthfed.federation.refused import Refused
 from synthfed.federation.run_state import RunState
+from synthfed.privacy.ledger import Ledger
 from synthfed.secagg.roster import Roster
-
-if TYPE_CHECKING:
-    from synthfed.privacy.ledger import Ledger
 
 
 class SiteUnusable(FederationError):
@@ -59,20 +54,37 @@ class Site:
         if member.public_key != self.identity.public_key().public_bytes_raw():
             raise SiteUnusable(f"the roster names another key for site {name!r} than its identity/site.key")
 
-    @contextmanager
-    def ledger(self) -> "Iterator[Ledger]":
-        """The site's privacy ledger over all runs, closed afterwards."""
-        from synthfed.privacy.ledger import Ledger
+        self._ledger: Ledger | None = None
+        self._runs: dict[str, RunState] = {}
+        self._manifests: dict[str, Manifest] = {}
 
-        ledger = Ledger.open(self.folder / "ledger.sqlite", site=self.name, limit=self.policy.budget)
-        try:
-            yield ledger
-        finally:
-            ledger.shut()
+    def __enter__(self) -> "Site":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shut()
+
+    def shut(self) -> None:
+        """Close ledger and run states; everything in them is durable already."""
+        for run in self._runs.values():
+            run.shut()
+        self._runs.clear()
+        if self._ledger is not None:
+            self._ledger.shut()
+            self._ledger = None
+
+    def ledger(self) -> Ledger:
+        """The site's privacy ledger over all runs; opened and checked when first needed."""
+        if self._ledger is None:
+            self._ledger = Ledger.open(self.folder / "ledger.sqlite", site=self.name, limit=self.policy.budget)
+        return self._ledger
 
     def run(self, manifest_hash: str) -> RunState:
-        """The state of a run, known or new."""
-        return RunState(self.folder / "runs" / manifest_hash, run=manifest_hash, seal_key=self._seal_key)
+        """The state of a run, known or new; enter it to hold its lock."""
+        if manifest_hash not in self._runs:
+            folder = self.folder / "runs" / manifest_hash
+            self._runs[manifest_hash] = RunState(folder, run=manifest_hash, seal_key=self._seal_key)
+        return self._runs[manifest_hash]
 
     def manifest(self, manifest_hash: str) -> Manifest:
         """The manifest of an enrolled run, checked again from disk.
@@ -80,6 +92,8 @@ class Site:
         Raises:
             Refused: `manifest`: this site never enrolled in that run, or the stored file was altered.
         """
+        if manifest_hash in self._manifests:
+            return self._manifests[manifest_hash]
         folder = self.folder / "runs" / manifest_hash
         if len(manifest_hash) != 64 or set(manifest_hash) - set("0123456789abcdef") or not folder.is_dir():
             raise Refused("manifest")
@@ -91,6 +105,7 @@ class Site:
         manifest = Manifest.from_bytes(raw)
         if manifest.hash() != manifest_hash:
             raise Refused("manifest")
+        self._manifests[manifest_hash] = manifest
         return manifest
 
 

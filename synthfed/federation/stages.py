@@ -18,6 +18,7 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -51,8 +52,7 @@ def enrol(site: Site, node_id: int, request: wire.EnrolRequest, *, version: str)
     name = manifest.hash()
     with site.run(name) as run:
         if not (run.folder / "manifest.json").exists():
-            with site.ledger() as ledger:
-                ledger.reserve(name, manifest.events())
+            site.ledger().reserve(name, manifest.events())
             run.keep_manifest(request.manifest, request.signature)
         last_round = run.last_round("masked")
     return wire.EnrolReply(
@@ -105,7 +105,7 @@ def train_round(
         def work() -> wire.RoundReply:
             return _train_round(site, run, manifest, request, load_codes, make_generator)
 
-        with _false_sum_ends(run, request.round_index - 1):
+        with _false_sum_ends(run, request.round_index - 1, site.identity):
             return _once(run, Key(request.round_index, request.attempt, "masked"), request, wire.RoundReply, work)
 
 
@@ -136,16 +136,16 @@ def close(site: Site, request: wire.CloseRequest) -> wire.CloseReply:
         def work() -> wire.CloseReply:
             session = _thaw(site, run, manifest, request.round_index, request.attempt)
             session.verify(request.result)
-            closed = session.close()
-            with site.ledger() as ledger:
-                ledger.close(request.manifest)
-                export = ledger.export(request.manifest)
+            run.audit("closed", {"result": _hash(request.result)}, site.identity)
+            closed = session.close(run.audit_head.id)
+            site.ledger().close(request.manifest)
+            export = site.ledger().export(request.manifest)
             run.erase(request.round_index)
             run.store_session(request.round_index, request.attempt, session.freeze())  # only hashes are left in it
             return wire.CloseReply(closed, json.dumps(export, sort_keys=True).encode())
 
         # One round after the last, so that erasing the last round keeps this reply.
-        with _false_sum_ends(run, request.round_index):
+        with _false_sum_ends(run, request.round_index, site.identity):
             reply = _once(run, Key(request.round_index + 1, 0, "close"), request, wire.CloseReply, work)
         run.drop_parked(request.round_index)
         return reply
@@ -170,18 +170,18 @@ def settle(site: Site, request: wire.SettleRequest) -> wire.SettleReply:
         agree = all(close.accepted and close.result_digest == own.result_digest for close in said.values())
         if set(said) != {member.index for member in site.roster.members} or not agree:
             raise SplitView("the sites did not all accept the same last sum; keep the audit log and ask the relay")
-        audit = run.audit_path.read_bytes() if run.audit_path.exists() else b""
-    return wire.SettleReply(audit)
+        return wire.SettleReply(run.audit_lines())
 
 
 @contextmanager
-def _false_sum_ends(run: RunState, round_index: int) -> Iterator[None]:
+def _false_sum_ends(run: RunState, round_index: int, identity: Ed25519PrivateKey) -> Iterator[None]:
     """After a false sum the attempt is over for good: its secrets go before the refusal does."""
     try:
         yield
     except TagMismatch:
         with run.transaction():
             run.erase(round_index)
+            run.audit("false sum", {"round": round_index}, identity)
         raise
 
 
@@ -219,13 +219,22 @@ def _train_round(
     if not path.exists():
         _train_and_park(site, run, manifest, model, index, path, load_codes, make_generator)
     parked = path.read_bytes()
-    _charge(site, manifest, index, parked)
+    charged = _charge(site, manifest, index, parked)
 
     vector = ring.encode(
         _change_in(parked), bound=manifest.parse_pipeline().federation.delta_bound, weight=_weight(manifest)
     )
     run.log_training(round=index, clipped_fraction=vector.clipped_fraction, seconds=round(time.monotonic() - began, 3))
     masked = session.mask(vector.values, model_digest, request.shares, request.sealed)
+    entry = {
+        "round": index,
+        "context": session.context1.hex(),
+        "members": list(session.members),
+        "verified": _hash(request.result) if index else "",
+        "charged": charged,
+        "masked": _hash(masked),
+    }
+    run.audit("masked", entry, site.identity)
     run.store_session(index, attempt, session.freeze())
     if index:
         run.erase(index - 1)
@@ -262,11 +271,15 @@ def _train_and_park(
     write_durably(path, content)  # type: ignore[arg-type]
 
 
-def _charge(site: Site, manifest: Manifest, index: int, parked: bytes) -> None:
-    result = hashlib.sha256(parked).hexdigest()
-    with site.ledger() as ledger:
-        for number, event in enumerate(manifest.round_events(index)):
-            ledger.charge(f"{result}:{number}", manifest.hash(), event)
+def _charge(site: Site, manifest: Manifest, index: int, parked: bytes) -> str:
+    result = _hash(parked)
+    for number, event in enumerate(manifest.round_events(index)):
+        site.ledger().charge(f"{result}:{number}", manifest.hash(), event)
+    return result
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _change_in(parked: bytes) -> npt.NDArray[np.float32]:
@@ -306,7 +319,7 @@ def _model(raw: bytes, manifest: Manifest) -> npt.NDArray[np.float32]:
 
 def _open_session(site: Site, run: RunState, manifest: Manifest, index: int, attempt: int) -> bytes:
     session = SiteSession(site.roster, site.name, site.identity, sum_context(manifest, site.roster, index, attempt))
-    shown = session.hello()
+    shown = session.hello(run.audit_head.id)
     run.store_session(index, attempt, session.freeze())
     return shown
 

@@ -202,7 +202,6 @@ REFUSALS: Mapping[str, str] = {
     "secagg": "the secure sum's rules forbid the answer",
     "data": "the site's rows do not fit the run's layout, or are too few",
     "training": "training at the site cannot go on",
-    "deadline": "the stint ran past its deadline",
     "internal": "the site's app failed",
 }
 
