@@ -21,7 +21,7 @@ Scores = Mapping[str, float]  # NaN where a score is undefined
 Score = Callable[[Rows, Rows], Scores]
 
 SUBSETS = 5  # of S, averaged
-SPLITS = 60  # of T and H, for ceiling and band
+SPLITS = 100  # of T and H, for ceiling and band
 
 
 @dataclass(frozen=True, slots=True)

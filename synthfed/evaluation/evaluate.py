@@ -24,6 +24,7 @@ from synthfed.evaluation.scorecard import Metric, Scorecard
 from synthfed.evaluation.survival import SurvivalScore, curve_of, events_of, restricted_mean
 from synthfed.evaluation.thresholds import (
     MINIMUM_ASSOCIATION_ROWS,
+    MINIMUM_COLUMN_ROWS,
     MINIMUM_KM_EVENTS,
     MINIMUM_SOFT_RULE_ROWS,
     THRESHOLDS,
@@ -190,6 +191,7 @@ def _fidelity(
     scores: Mapping[str, Anchored], real: Rows, fake: Rows, sizes: Mapping[str, int], seed: int
 ) -> list[Metric]:
     found = scores.get("association")
+    few = _few(min(sizes["holdout"], sizes["synthetic"]), MINIMUM_COLUMN_ROWS)
     too_few = _few(min(sizes["holdout"], sizes["synthetic"]), MINIMUM_ASSOCIATION_ROWS)
     if found is not None and not found.ceiling - found.floor > found.high - found.low:
         too_few = too_few or "shuffled columns score as high as fresh patients: there is no dependence to keep"
@@ -212,6 +214,7 @@ def _fidelity(
             role="deciding",
             label="likeness of single columns",
             direction="higher",
+            too_small=few,
         ),
         judged(
             "faithful.missing",
@@ -221,6 +224,7 @@ def _fidelity(
             role="deciding",
             label="largest difference in a column's missing share",
             direction="lower",
+            too_small=few,
         ),
     ]
     levels = levels_kept(real, fake, seed=seed)

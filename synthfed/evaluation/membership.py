@@ -1,7 +1,7 @@
 """Membership inference without access to the model: can an attacker tell who was in the training rows?
 
 The attacker holds the released table S and reference patients R (half of the hold-out). Targets are members (from T)
-and as many outsiders (the other half). Scales and the classifier see R and S only, so permuting who is a member
+and outsiders (the other half of the hold-out). Scales and the classifier see R and S only, so permuting who is a member
 gives an exact p value for the best of all attacks together. The score that counts is how many members are found
 while almost no outsider is accused; the area under the curve misses partial copying.
 """
@@ -79,15 +79,16 @@ def infer_membership(train: Rows, holdout: Rows, synthetic: Rows, *, seed: int) 
     """
     rng = np.random.default_rng([seed, 5])
     order = rng.permutation(len(holdout))
-    half = min(len(holdout) // 2, len(train), TARGET_CAP)
-    if half < MINIMUM_NONMEMBERS:
+    half = min(len(holdout) // 2, TARGET_CAP)
+    if half < MINIMUM_NONMEMBERS or len(train) < MINIMUM_NONMEMBERS:
         return None
     outsiders, reference = holdout.take(order[:half]), holdout.take(order[half:])
-    members = train.take(rng.permutation(len(train))[:half])
+    members = train.take(rng.permutation(len(train))[:TARGET_CAP])
+    count = len(members)
     scores = np.vstack(
         [_attacks(members, reference, synthetic, seed), _attacks(outsiders, reference, synthetic, seed)]
     ).T  # (attacks, targets), members first
-    is_member = np.arange(2 * half) < half
+    is_member = np.arange(count + half) < count
     labels = np.vstack([is_member, *[rng.permutation(is_member) for _ in range(PERMUTATIONS)]])
     rate = next((f for f in RATES if f * half >= 2), RATES[-1])
     allowed = math.floor(rate * half)
@@ -95,18 +96,18 @@ def infer_membership(train: Rows, holdout: Rows, synthetic: Rows, *, seed: int) 
     areas = np.array([_areas(row, labels) for row in scores])
     best, best_area = found.max(axis=0), areas.max(axis=0)
     guess = float(np.quantile(best[1:], 0.95))
-    hits = round(float(best[0]) * half)
+    hits = round(float(best[0]) * count)
     return Membership(
         rate=rate,
         found=float(best[0]),
-        low=float(beta.ppf(0.025, hits, half - hits + 1)) if hits else 0.0,
-        high=float(beta.ppf(0.975, hits + 1, half - hits)) if hits < half else 1.0,
+        low=float(beta.ppf(0.025, hits, count - hits + 1)) if hits else 0.0,
+        high=float(beta.ppf(0.975, hits + 1, count - hits)) if hits < count else 1.0,
         guess=guess,
         p=float((best[1:] >= best[0]).sum() + 1) / (PERMUTATIONS + 1),
-        sight=_sight(guess - rate, half),
+        sight=_sight(guess - rate, count),
         area=float(best_area[0]),
         area_p=float((best_area[1:] >= best_area[0]).sum() + 1) / (PERMUTATIONS + 1),
-        targets=half,
+        targets=count,
         curve=_curve(scores[int(found[:, 0].argmax())], labels),
     )
 
@@ -160,12 +161,12 @@ def _sight(noise: float, targets: int) -> float:
 
 def _curve(scores: Floats, labels: Bools) -> dict[str, Any]:
     """ROC of one attack at no more than 64 false-positive rates, with the 95 % band of permuted labels."""
-    half = int(labels[0].sum())
-    allowed = np.unique(np.round(np.geomspace(1, half, 48)).astype(int)) - 1
+    outsiders = int((~labels[0]).sum())
+    allowed = np.unique(np.round(np.geomspace(1, outsiders, 48)).astype(int)) - 1
     curves = np.array([_found(scores, labels[:200], int(k)) for k in allowed])  # (points, 1 + permutations)
     low, high = np.quantile(curves[:, 1:], [0.025, 0.975], axis=1)
     return {
-        "fpr": rounded(list(allowed / half)),
+        "fpr": rounded(list(allowed / outsiders)),
         "tpr": rounded(list(curves[:, 0])),
         "band_low": rounded(list(low)),
         "band_high": rounded(list(high)),

@@ -4,11 +4,12 @@ Its headline rates columns shuffled independently above most generators, so it i
 """
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from synthfed.evaluation.anchors import Anchored, finite, judged
+from synthfed.evaluation.anchors import Anchored, judged
 from synthfed.evaluation.rows import Rows
 from synthfed.evaluation.scorecard import Metric
 
@@ -49,11 +50,11 @@ def quality_metric(train: Rows, holdout: Rows, synthetic: Rows, *, seed: int) ->
         value=quality_score(train, subset),
         floor=quality_score(train, subset.shuffled(rng)),
         ceiling=ceiling,
-        low=finite(ceiling) or 0.0,
-        high=finite(ceiling) or 0.0,
+        low=ceiling,
+        high=ceiling,
         rows=size,
     )
-    return judged(
+    metric = judged(
         "faithful.sdmetrics",
         found,
         threshold="faithful.sdmetrics",
@@ -62,3 +63,4 @@ def quality_metric(train: Rows, holdout: Rows, synthetic: Rows, *, seed: int) ->
         label="SDMetrics quality score",
         direction="higher",
     )
+    return replace(metric, low=None, high=None)  # one split only: no band

@@ -45,6 +45,7 @@ THRESHOLDS: Mapping[str, Threshold] = {
 
 # Fewest hold-out rows or events for which a score is attempted; below, the metric is not measurable.
 MINIMUM_ASSOCIATION_ROWS = 100
+MINIMUM_COLUMN_ROWS = 50
 MINIMUM_SOFT_RULE_ROWS = 50
 MINIMUM_KM_EVENTS = 30
 MINIMUM_GROUP_ROWS = 30

@@ -38,32 +38,30 @@ SCHEMA = Schema(
     survivals=(Survival("os", "os_days", "os_event", "Overall survival", 1826.0, primary=True),),
 )
 
-RULES = RuleSet.parse(
-    {
-        "rule": [
-            {
-                "id": "T1",
-                "class": "hard",
-                "kind": "structural",
-                "when": {"FLT3": 1},
-                "columns": ["ratio"],
-                "note": "An allelic ratio exists only with the mutation.",
-                "source": "by definition",
-            },
-            {
-                "id": "T2",
-                "class": "soft",
-                "kind": "range",
-                "columns": ["blasts"],
-                "lower": 20,
-                "upper": 100,
-                "note": "Mostly 20 % or more.",
-                "source": "test",
-            },
-        ]
-    },
-    SCHEMA,
-)
+RULES_TOML = {
+    "rule": [
+        {
+            "id": "T1",
+            "class": "hard",
+            "kind": "structural",
+            "when": {"FLT3": 1},
+            "columns": ["ratio"],
+            "note": "An allelic ratio exists only with the mutation.",
+            "source": "by definition",
+        },
+        {
+            "id": "T2",
+            "class": "soft",
+            "kind": "range",
+            "columns": ["blasts"],
+            "lower": 20,
+            "upper": 100,
+            "note": "Mostly 20 % or more.",
+            "source": "test",
+        },
+    ]
+}
+RULES = RuleSet.parse(RULES_TOML, SCHEMA)
 SETTINGS = EvaluationSettings(targets=("os_event", "NPM1", "risk"), groups=("risk",))
 PRIVACY = {
     "populations": {"train": {"epsilon": 3.0, "delta": 1e-5}},
