@@ -47,8 +47,8 @@ class TvaeSettings(_Section):
     kind: Literal["tvae"]
     hidden: int = Field(96, ge=8, le=1024)
     latent: int = Field(12, ge=2, le=256)
-    beta: float = Field(0.2, gt=0)
-    site_rate: float = Field(0.5, gt=0, description="SGD step size inside the site")
+    beta: float = Field(0.5, gt=0)
+    site_rate: float = Field(0.05, gt=0, description="SGD step size inside the site")
     server_rate: float = Field(0.03, gt=0, description="Adam step size on the aggregate")
     server_ema: float = Field(0.98, ge=0, lt=1)
     open_rate: float = Field(0.003, gt=0, description="Adam step size when epsilon is inf")
@@ -65,13 +65,13 @@ class CtganSettings(_Section):
     temperature: float = Field(0.4, gt=0)
     fakes: int = Field(256, ge=16)
     penalty: float = Field(10.0, ge=0)
-    site_rate: float = Field(0.5, gt=0)
-    critic_rate: float = Field(0.001, gt=0)
+    site_rate: float = Field(0.05, gt=0)
+    critic_rate: float = Field(0.003, gt=0)
     generator_rate: float = Field(0.001, gt=0)
     generator_steps: int = Field(1, ge=1, description="generator steps at the coordinator per round")
     server_ema: float = Field(0.98, ge=0, lt=1)
-    open_rate: float = Field(0.001, gt=0, description="Adam step size of both networks when epsilon is inf")
-    open_batch: int = Field(100, ge=2, description="minibatch when epsilon is inf")
+    open_rate: float = Field(0.002, gt=0, description="Adam step size of both networks when epsilon is inf")
+    open_batch: int = Field(50, ge=2, description="minibatch when epsilon is inf")
 
 
 GeneratorSettings = Annotated[TvaeSettings | CtganSettings, Field(discriminator="kind")]

@@ -96,11 +96,11 @@ class FlatNetwork:
         if losses.shape[0] == 0:
             return torch.zeros_like(self.flat.data)
         slopes = self._pull_back(losses)
-        squares = torch.zeros_like(losses)
+        squares = torch.zeros(losses.shape[0])
         for a, b in zip(self._inputs, slopes, strict=True):
-            squares += b.square().sum(1) * (a.square().sum(1) + 1.0)
-        factors = (clip_norm / (squares.detach().sqrt() + 1e-6)).clamp(max=1.0)
-        if not bool(torch.isfinite(squares).all()):
+            squares.addcmul_(torch.linalg.vecdot(b, b), torch.linalg.vecdot(a, a).add_(1.0))
+        factors = squares.sqrt().add_(1e-6).reciprocal_().mul_(clip_norm).clamp_(max=1.0)
+        if not bool(torch.isfinite(squares.sum())):
             raise TrainingError("a gradient is NaN or infinite; lower generator.site_rate or check the weights")
         return self._weighted_sum(slopes, factors[:, None])
 

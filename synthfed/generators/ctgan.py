@@ -25,6 +25,7 @@ from synthfed.generators.plan import round_events
 from synthfed.pipeline import CtganSettings
 
 _BETAS = (0.5, 0.9)  # Adam for WGAN-GP, arXiv 1704.00028
+_CRITIC_STEPS = 3  # per generator step, with noise off
 _CRITIC, _GENERATOR = "critic.", "generator."
 
 
@@ -125,6 +126,8 @@ class Ctgan:
         critic_adam = torch.optim.Adam(gan.critic.parameters(), betas=_BETAS)
         generator_adam = torch.optim.Adam(gan.generator.parameters(), betas=_BETAS)
 
+        critic_steps = 0
+
         def step(batch: Tensor) -> float:
             with torch.no_grad():
                 fakes = gan.fakes(len(batch), s.temperature, draws)
@@ -136,6 +139,10 @@ class Ctgan:
             critic_adam.zero_grad()
             loss.backward()
             critic_adam.step()
+            nonlocal critic_steps
+            critic_steps += 1
+            if critic_steps % _CRITIC_STEPS:
+                return float(loss.detach())
             generator_loss = -gan.critic(gan.fakes(len(batch), s.temperature, draws)).mean()
             generator_adam.zero_grad()
             generator_loss.backward()

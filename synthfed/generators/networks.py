@@ -63,22 +63,10 @@ class Blocks:
         return powers / ((powers @ self.members) @ self.members.T)
 
     def draw(self, logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-        """One-hot draws per block whose gradient is that of a Gumbel softmax (straight-through, arXiv 1611.01144).
-
-        Drawn rows are one-hot like real ones, so a critic cannot tell them apart by softness.
-        """
+        """A soft draw per block, differentiable in `logits` (Gumbel softmax, arXiv 1611.01144): (rows, width)."""
         uniform = torch.rand(logits.shape, generator=generator).clamp_(1e-10, 1 - 1e-7)
-        noise = -torch.log(-torch.log(uniform))
-        scores = (logits.clamp(-LOGIT_BOUND, LOGIT_BOUND) + noise) / temperature
-        soft = self.softmax(scores)
-        best = torch.zeros_like(soft)
-        offset = 0
-        for width in self.layout.widths:
-            winner = scores[:, offset : offset + width].argmax(1, keepdim=True)
-            best[:, offset : offset + width].scatter_(1, winner, 1.0)
-            offset += width
-        straight: Tensor = best + soft - soft.detach()
-        return straight
+        gumbel = -torch.log(-torch.log(uniform))
+        return self.softmax((logits.clamp(-LOGIT_BOUND, LOGIT_BOUND) + gumbel) / temperature)
 
 
 class Vae(nn.Module):
@@ -116,7 +104,7 @@ class Gan(nn.Module):
         self.blocks = Blocks(layout)
 
     def fakes(self, rows: int, temperature: float, draws: torch.Generator) -> Tensor:
-        """Rows drawn by the generator, one-hot forward, soft backward: (rows, width)."""
+        """Soft rows drawn by the generator, nearly one-hot at a low temperature: (rows, width)."""
         latent = torch.randn(rows, self.noise_width, generator=draws)
         return self.blocks.draw(self.generator(latent), temperature, draws)
 

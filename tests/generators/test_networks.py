@@ -37,12 +37,12 @@ def test_cross_entropy_is_the_sum_over_blocks(layout: Layout, codes: Codes) -> N
     torch.testing.assert_close(Blocks(layout).cross_entropy(logits, one_hot(codes, layout)), expected)
 
 
-def test_straight_through_draws_are_one_hot_and_carry_gradients(layout: Layout) -> None:
+def test_soft_draws_sum_to_one_per_block_and_carry_gradients(layout: Layout) -> None:
     blocks = Blocks(layout)
     logits = torch.zeros(50, layout.total_width, requires_grad=True)
     drawn = blocks.draw(logits, 0.4, torch.Generator().manual_seed(1))
     torch.testing.assert_close(drawn.detach() @ blocks.members, torch.ones(50, len(layout.widths)))
-    assert torch.equal(drawn.detach().round(decimals=4).unique(), torch.tensor([0.0, 1.0]))
+    assert (drawn.detach() >= 0).all()
     weights = torch.arange(float(layout.total_width))
     (drawn @ weights).sum().backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None

@@ -1,0 +1,112 @@
+"""What privacy costs in time: the same training step without it, with book-keeping, and with Opacus' own hooks.
+
+Run with `python -m pytest -m benchmarks tests/benchmarks/test_generators_speed.py -s`. All three take turns inside one
+run on one thread, so the ratios compare; the absolute times depend on the machine.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from synthfed.generators.base import Layout, Plan
+from synthfed.generators.clipping import FlatNetwork
+from synthfed.generators.dpsgd import Clipping, poisson, private_steps
+from synthfed.generators.networks import Mlp, Vae, first_weights, load_weights, one_hot, one_thread
+from synthfed.privacy.mechanisms import NoiseStream
+from tests.generators.conftest import make_codes
+
+pytestmark = [
+    pytest.mark.benchmarks,
+    pytest.mark.filterwarnings("ignore:Full backward hook is firing"),  # torch, when Opacus' hooks run
+]
+
+LAYOUTS = {
+    "100 wide, 12 blocks": Layout(tuple(f"b{i}" for i in range(12)), (10,) * 8 + (5,) * 4),
+    "260 wide, 46 blocks": Layout(tuple(f"b{i}" for i in range(46)), (20,) * 7 + (25,) + (2,) * 19 + (3,) * 19),
+}
+ROWS, STEPS, TURNS, TARGET = 2000, 12, 7, 1.3
+LATENT = 12
+Losses = Callable[[nn.Module, Tensor], Tensor]
+
+
+def _vae(layout: Layout) -> tuple[nn.Module, Losses]:
+    draws = torch.Generator().manual_seed(0)
+
+    def losses(module: nn.Module, batch: Tensor) -> Tensor:
+        out: Tensor = module(batch, torch.randn(len(batch), LATENT, generator=draws))
+        return out
+
+    return Vae(layout, hidden=96, latent=LATENT, beta=0.2), losses
+
+
+def _critic(layout: Layout) -> tuple[nn.Module, Losses]:
+    def losses(module: nn.Module, batch: Tensor) -> Tensor:
+        scores: Tensor = module(batch)
+        return -scores.squeeze(1)
+
+    return Mlp((layout.total_width, 128, 128, 1)), losses
+
+
+def _without_privacy(network: nn.Module, losses: Losses, rows: Tensor, plan: Plan, noise: NoiseStream) -> None:
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+    for _ in range(plan.local_steps):
+        loss = losses(network, poisson(rows, plan.sample_rate, noise)).mean()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+
+@pytest.mark.parametrize("shape", LAYOUTS)
+@pytest.mark.parametrize("build", [_vae, _critic], ids=["vae", "critic"])
+@pytest.mark.parametrize("batch", [256, ROWS])
+def test_private_steps_take_at_most_1_3_times_as_long(
+    batch: int, build: Callable[[Layout], tuple[nn.Module, Losses]], shape: str
+) -> None:
+    layout = LAYOUTS[shape]
+    rows = one_hot(make_codes(layout, ROWS), layout)
+    plan = Plan(
+        rounds=1,
+        local_steps=STEPS,
+        sample_rate=batch / ROWS,
+        clip_norm=1.0,
+        noise_multiplier=1.0,
+        expected_batch=float(batch),
+        sites=1,
+    )
+
+    def fresh() -> tuple[nn.Module, Losses]:
+        network, losses = build(layout)
+        load_weights(network, first_weights(network, seed=0))
+        return network, losses
+
+    def time_of(way: str, steps: int) -> float:
+        noise = NoiseStream(bytes(32))
+        network, losses = fresh()
+        part = replace(plan, local_steps=steps)
+        flat = FlatNetwork(network) if way != "no privacy" else None
+        begin = time.perf_counter()
+        if flat is None:
+            _without_privacy(network, losses, rows, part, noise)
+        else:
+            clipping: Clipping = "hooks" if way == "hooks" else "book-keeping"
+            private_steps(flat, rows, losses, part, rate=0.01, round_index=0, noise=noise, clipping=clipping)
+        return (time.perf_counter() - begin) / steps
+
+    with one_thread():
+        times: dict[str, list[float]] = {"no privacy": [], "book-keeping": [], "hooks": []}
+        for turn in range(TURNS):
+            for way, seen in times.items():
+                if way != "hooks" or turn < 3:
+                    seen.append(time_of(way, 4 if way == "hooks" else STEPS))
+    best = {way: float(np.min(seen)) for way, seen in times.items()}
+    ratio = {way: value / best["no privacy"] for way, value in best.items()}
+    print(
+        f"\n{build.__name__[1:]:6} {shape}, batch {batch:4}: no privacy {best['no privacy'] * 1e3:6.2f} ms,"
+        f" book-keeping x{ratio['book-keeping']:.2f}, Opacus hooks x{ratio['hooks']:.2f}"
+    )
+    assert ratio["book-keeping"] <= TARGET
