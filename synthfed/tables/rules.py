@@ -184,9 +184,8 @@ class RuleSet:
         counts: dict[str, int] = {}
 
         def blanked(rules: "RuleSet", grid: Grid, rows: int) -> Grid:
-            absent_before = {rule.derives for rule in rules.hard if rule.derives not in table.columns}
             for rule in rules.hard:
-                if rule.derives not in absent_before:
+                if rule.derives is None or rule.derives in table.columns:
                     broken = int(rule.body.violated(grid, rows).sum())
                     if broken:
                         counts[rule.id] = broken
