@@ -5,6 +5,7 @@ depends on the shape of the data follows from it. `datasets/README.md` explains 
 itself is refused when it is loaded, so that everything after can trust it.
 """
 
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -134,10 +135,22 @@ def _column(entry: Mapping[str, Any]) -> Column:
     strange = sorted({level for _, level in column.synonyms} - set(column.levels))
     if strange:
         raise DictionaryError(f"column {name!r}: synonyms lead to {strange}; levels are {list(column.levels)}")
+    _check_loinc(column)
     outside = [spike for spike in column.spikes if not _inside(spike, column)]
     if outside:
         raise DictionaryError(f"column {name!r}: spikes {outside} lie outside bounds [{column.lower}, {column.upper}]")
     return column
+
+
+def _check_loinc(column: Column) -> None:
+    """A LOINC number ends in a check digit (mod 10, every second digit doubled); wrong ones circulate."""
+    for number, check in re.findall(r"LOINC (\d+)-(\d)", column.code):
+        doubled = "".join(str(int(digit) * (2 if place % 2 == 0 else 1)) for place, digit in enumerate(number[::-1]))
+        right = -sum(map(int, doubled)) % 10
+        if right != int(check):
+            raise DictionaryError(
+                f"column {column.name!r}: LOINC {number}-{check} has a wrong check digit; look it up again"
+            )
 
 
 def _bounds(entry: Mapping[str, Any], name: str) -> tuple[float, float]:

@@ -100,6 +100,7 @@ def test_names_declares_several_columns(tmp_path: Path) -> None:
             'compose_none = "a"\ncompose = { sex = "b" }\n',
             "not a flag",
         ),
+        ('[[column]]\nname = "x"\nkind = "flag"\ncode = "LOINC 4576-9"\n', "check digit"),
         ('[[column]]\nkind = "flag"\n', "name"),
         ('[[survival]]\nname = "os"\ntime = "age"\nevent = "sex"\n', "flag"),
         ('[[survival]]\nname = "os"\ntime = "age"\n', "event"),
