@@ -120,7 +120,7 @@ def build_report(
         "lights": lights,
         "metrics": metrics,
         "figures": figures,
-        "privacy": {"statement": dict(ledger), **guarantee(ledger, pipeline, simulated=simulated)},
+        "privacy": {"statement": dict(ledger), **guarantee(ledger, simulated=simulated)},
     }
     report["limits"] = _limits(report)
     return dict(canonical(report))
@@ -133,7 +133,7 @@ def metric_entry(metric: Metric) -> dict[str, Any]:
         "id": metric.id,
         "question": metric.question,
         "role": metric.role,
-        "label": metric.label,
+        "label": capital(metric.label),
         "value": metric.value,
         "interval": {"low": metric.value_low, "high": metric.value_high},
         "direction": metric.direction,
@@ -149,6 +149,11 @@ def metric_entry(metric: Metric) -> dict[str, Any]:
         "rows_used": metric.rows_used,
         "releasable": "yes" if metric.rows_used == "none" else "no",
     }
+
+
+def capital(label: str) -> str:
+    """A label as the beginning of a line."""
+    return label[:1].upper() + label[1:]
 
 
 def report_bytes(report: Mapping[str, Any]) -> bytes:
@@ -206,13 +211,28 @@ def _lights(scorecard: Scorecard, metrics: Sequence[Mapping[str, Any]]) -> dict[
 
 
 def _figures(figures: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
-    """The scorecard's figures, with the dictionary's group of every column of the association matrix."""
+    """The scorecard's figures, with the dictionary's words for groups of columns and groups of patients."""
     out = {key: figures.get(key) for key in ("marginals", "associations", "survival", "membership", "risks", "anchors")}
+    for key in ("risks", "anchors"):
+        out[key] = [{**row, "label": capital(row["label"])} for row in out[key] or ()]
+    out["survival"] = [
+        {**curve, "group_label": _group_label(curve["group"], schema)} for curve in out["survival"] or ()
+    ]
     if out["associations"]:
         names = out["associations"]["columns"]
         groups = [schema[name].group if name in schema else "" for name in names]
         out["associations"] = {**out["associations"], "groups": groups}
     return out
+
+
+def _group_label(group: str, schema: Schema) -> str:
+    """`eln2022=adverse` as "ELN 2022 risk: adverse"."""
+    name, equals, level = group.partition("=")
+    if not equals:
+        return "all patients" if group == "all" else group
+    label = schema[name].label if name in schema and schema[name].label else name.replace("_", " ")
+    words = {"0": "no", "1": "yes"}.get(level, level) if name in schema and schema[name].kind == "flag" else level
+    return f"{label}: {words.replace('_', ' ')}"
 
 
 def _refuse_real_rows(metrics: Sequence[Mapping[str, Any]], figures: Mapping[str, Any]) -> None:

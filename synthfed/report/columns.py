@@ -1,5 +1,6 @@
 """Charts of columns: one small picture per column, and the square of all pairs."""
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,14 @@ def marginal(panel: Mapping[str, Any], key: str) -> Panel:
     note = "" if panel["score"] is None else number(panel["score"])
     if note and panel.get("ceiling") is not None:
         note += f" · fresh {number(panel['ceiling'])}"
-    heading = panel["label"] + (f" ({panel['unit']})" if panel["unit"] else "")
+    heading = panel["label"] + (f" ({unit_text(panel['unit'])})" if panel["unit"] else "")
     return Panel(svg, key, heading=heading, note=note, width=160)
+
+
+def unit_text(unit: str) -> str:
+    """A unit with its exponent raised: `10^9/L` as 10⁹/L."""
+    raised = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+    return re.sub(r"\^(-?\d+)", lambda hit: hit[1].translate(raised), unit)
 
 
 def _histogram(panel: Mapping[str, Any]) -> Any:
@@ -30,21 +37,22 @@ def _histogram(panel: Mapping[str, Any]) -> Any:
     place(axes, left=4, right=4, top=6, bottom=18)
     synthetic, real = filled(panel["synthetic"]), filled(panel["real"])
     cells = len(synthetic) - 1
-    gap = cells * 0.08
+    gap, thick = cells * 0.11, cells * 0.13
+    top = max(max(synthetic[:-1]), max(real[:-1]) if real is not None else 0.0, 1e-6)
+    end = cells + gap + thick
+    axes.set(xlim=(-0.3, end + 0.02 * cells), ylim=(0, top * 1.05))
     if real is not None:
         axes.bar(range(cells), real[:-1], width=1.0, align="edge", color=REAL, alpha=0.55, linewidth=0)
-        axes.bar([cells + gap], [real[-1]], width=gap * 1.4, align="edge", color=REAL, alpha=0.55, linewidth=0)
+        axes.bar([cells + gap], [real[-1] * top], width=thick, align="edge", color=REAL, alpha=0.55, linewidth=0)
     axes.stairs(synthetic[:-1], range(cells + 1), color=ACCENT, linewidth=1.7)
-    axes.stairs([synthetic[-1]], [cells + gap, cells + gap * 2.4], color=ACCENT, linewidth=1.7)
-    axes.set_xlim(-0.3, cells + gap * 2.6)
-    top = max(max(synthetic), max(real) if real is not None else 0.0, 1e-6)
-    axes.set_ylim(0, top * 1.05)
+    axes.bar([cells + gap], [top], width=thick, align="edge", fill=False, edgecolor=LINE, linewidth=0.8)
+    axes.plot([cells + gap, end], [synthetic[-1] * top] * 2, color=ACCENT, linewidth=2.2, solid_capstyle="butt")
     edges = panel["edges"]
     middle = cells // 2
-    labels = [number(edges[0]), number(edges[middle]), number(edges[-1])]
-    for x, text, side in zip((0, middle, cells), labels, ("left", "center", "right"), strict=True):
+    labels = [number(edges[0]), number(edges[middle])]
+    for x, text, side in zip((0, middle), labels, ("left", "center"), strict=True):
         axes.text(x, -0.05 * top, text, ha=side, va="top", color=SOFT, fontsize=TEXT - 1.5)
-    axes.text(cells + gap * 2.6, -0.05 * top, "miss.", ha="right", va="top", color=SOFT, fontsize=TEXT - 1.5)
+    axes.text(end, -0.05 * top, "missing", ha="right", va="top", color=SOFT, fontsize=TEXT - 1.5)
     _bare(axes)
     return drawing
 

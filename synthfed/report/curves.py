@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from synthfed.report.drawing import ACCENT, LINE, PAPER, REAL, SOFT, TEXT, Panel, canvas, filled, place, style, to_svg
-from synthfed.report.verdict import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,9 +50,10 @@ def survival(entry: Mapping[str, Any], key: str) -> Panel:
         axes.text(0, row, "at risk", ha="left", va="top", color=SOFT, fontsize=TEXT - 1)
         _numbers_at_risk(axes, curves, years, height - 8 - below)
         said = "; ".join(f"{name}: {_last(curve):.0%} at the end" for name, curve in curves)
-        svg = to_svg(drawing, key, title=f"Survival, {group_label(entry)}", description=f"Kaplan-Meier curves, {said}.")
-    note = f"mean gap {number(entry['km_area'])}" if entry.get("km_area") is not None else ""
-    return Panel(svg, key, heading=group_label(entry), note=note, width=width)
+        who = entry["group_label"]
+        svg = to_svg(drawing, key, title=f"Survival, {who}", description=f"Kaplan-Meier curves, {said}.")
+    note = f"{100 * entry['km_area']:.1f} points apart on average" if entry.get("km_area") is not None else ""
+    return Panel(svg, key, heading=who, note=note, width=width)
 
 
 def _numbers_at_risk(axes: "Axes", curves: Sequence[tuple[str, Mapping[str, Any]]], years: float, tall: float) -> None:
@@ -73,12 +73,6 @@ def _year_ticks(years: float) -> list[float]:
 
 def _last(curve: Mapping[str, Any]) -> float:
     return float(next((v for v in reversed(curve["survival"]) if v is not None), 0.0))
-
-
-def group_label(entry: Mapping[str, Any]) -> str:
-    """The group of a curve for people: `eln2022=adverse` becomes `eln2022: adverse`."""
-    group = str(entry["group"])
-    return "all patients" if group == "all" else group.replace("=", ": ").replace("_", " ")
 
 
 def membership(data: Mapping[str, Any], key: str) -> Panel:

@@ -15,6 +15,9 @@ from synthfed.report.verdict import number
 Shape = Literal["single", "pair", "triple", "small"]
 _PATIENTS = ("real", "patients")
 _SYNTHETIC = ("synthetic", "synthetic")
+# Attacks whose value is a gain over the same attack on outsiders; an area under a curve has another scale.
+_GAINS = {"private.exact", "private.near_copy", "private.membership", "private.membership_rare"}
+_GAINS |= {"private.unique_value", "private.attribute", "private.singling_out", "private.linkability"}
 FAR_APART = 0.2  # difference of two associations that a reader would notice
 
 
@@ -60,7 +63,6 @@ def anchors_figure(rows: Sequence[Mapping[str, Any]] | None) -> Figure | None:
     usable = [row for row in scored if _apart(row)]
     if not usable:
         return None
-    reached = [row for row in usable if row["light"] == "green"]
     lead = next((row for row in usable if "association" in row["id"]), usable[0])
     share = strips.anchored(lead, lead["value"])
     way = f"{100 * max(0.0, min(1.0, share)):.0f} %"
@@ -68,9 +70,9 @@ def anchors_figure(rows: Sequence[Mapping[str, Any]] | None) -> Figure | None:
     return Figure(
         key="anchors",
         title=title,
-        caption=f"{len(reached)} of {len(usable)} scores meet their threshold. Every score runs from shuffled columns "
-        "(left) to patients the generator never saw (right), at the same number of rows; a mark beyond the end of a "
-        "line is drawn at its end. Circle: shown; diamond: partly shown; cross: not met; square: no light of its own."
+        caption="Every score runs from shuffled columns (left) to patients the generator never saw (right), at the "
+        "same number of rows; a mark beyond the end of a line is drawn at its end. Circle: shown; diamond: partly shown; "
+        "cross: not met; square: no light of its own, for information."
         + (
             f" Left out: {len(scored) - len(usable)} whose two ends lie too close together." if scored != usable else ""
         ),
@@ -113,7 +115,7 @@ def marginals_figure(
         title = f"{len(panels)} columns of the synthetic table"
     caption = (
         "Each small picture is one column, worst first: share of rows per cell between public edges (drawn equally "
-        f"wide), missing values last. {report['rows']:,} synthetic rows."
+        f"wide); the bar at the right is the share that is missing, out of all rows. {report['rows']:,} synthetic rows."
     )
     rows = []
     for panel in panels:
@@ -180,10 +182,10 @@ def associations_figure(data: Mapping[str, Any] | None) -> Figure | None:
     ]
     pairs = [value for i in range(len(names)) for j in range(i) if (value := gap[i][j]) is not None]
     far = sum(abs(value) > FAR_APART for value in pairs)
-    words = f"{far} of {len(pairs)} pairs differ by more than {FAR_APART}."
+    words = f"{far} of {len(pairs):,} pairs differ by more than {FAR_APART}."
     return Figure(
         key="associations",
-        title=f"{far} of {len(pairs)} pairs of columns differ by more than {FAR_APART}",
+        title=f"{far} of {len(pairs):,} pairs of columns differ by more than {FAR_APART}",
         caption=f"Rank or Cramér association of every pair; opacity is strength, blue positive, orange negative; in "
         f"the difference, blue means the synthetic table overstates. {where}",
         panels=(
@@ -232,10 +234,11 @@ def _strongest(names: Sequence[str], real: Any, synthetic: Any, count: int = 15)
 
 def survival_figure(entries: Sequence[Mapping[str, Any]] | None, report: Mapping[str, Any]) -> Figure | None:
     """Kaplan-Meier curves, all patients first, then groups worst first."""
-    if not entries:
+    if not entries or not any(entry["synthetic"] or entry["real"] for entry in entries):
         return None
-    overall = [entry for entry in entries if entry["group"] == "all"]
-    groups = sorted((e for e in entries if e["group"] != "all"), key=lambda e: -(e["km_area"] or 0.0))
+    drawn = [entry for entry in entries if entry["synthetic"] or entry["real"]]
+    overall = [entry for entry in drawn if entry["group"] == "all"]
+    groups = sorted((e for e in drawn if e["group"] != "all"), key=lambda e: -(e["km_area"] or 0.0))
     ordered = [*overall, *groups]
     with_real = any(entry["real"] for entry in entries)
     lead = ordered[0]
@@ -244,7 +247,7 @@ def survival_figure(entries: Sequence[Mapping[str, Any]] | None, report: Mapping
         title = f"Survival to {years:.0f} years differs by {100 * lead['km_area']:.1f} points on average"
         measured = [g for g in groups if g["km_area"] is not None]
         if measured:
-            title += f", by {100 * measured[0]['km_area']:.1f} in the worst group ({curves.group_label(measured[0])})"
+            title += f", by {100 * measured[0]['km_area']:.1f} in the worst group ({measured[0]['group_label']})"
     else:
         title = f"{lead['label']} of the synthetic patients"
     rows = []
@@ -253,7 +256,7 @@ def survival_figure(entries: Sequence[Mapping[str, Any]] | None, report: Mapping
             if entry[name]:
                 said = [_at(entry[name], entry["tau_days"] * part) for part in (0.25, 0.5, 1.0)]
                 start = entry[name]["at_risk"][0][1] if entry[name]["at_risk"] else "–"
-                rows.append((curves.group_label(entry), "patients" if name == "real" else name, str(start), *said))
+                rows.append((entry["group_label"], "patients" if name == "real" else name, str(start), *said))
     return Figure(
         key="survival",
         title=title,
@@ -304,7 +307,8 @@ def membership_figure(data: Mapping[str, Any] | None, report: Mapping[str, Any])
 
 def risks_figure(rows: Sequence[Mapping[str, Any]] | None) -> Figure | None:
     """What each attack gains over the same attack on outsiders."""
-    measured = [row for row in rows or () if row["value"] is not None]
+    gains = [row for row in rows or () if row["id"] in _GAINS]
+    measured = [row for row in gains if row["value"] is not None]
     if not measured:
         return None
     worst = max(measured, key=lambda row: row["value"])
@@ -316,11 +320,10 @@ def risks_figure(rows: Sequence[Mapping[str, Any]] | None) -> Figure | None:
         title=title,
         caption="What each attack gains over the same attack on outsiders. Dashed at 0.09: "
         "the re-identification probability of EMA Policy 0070 and Health Canada, used by analogy.",
-        panels=(strips.risks(rows or (), "risks"),),
+        panels=(strips.risks(gains, "risks"),),
         head=("attack", "gain", "95 % interval", "fresh patients"),
         rows=tuple(
-            (r["label"], number(r["value"]), _interval(r["low"], r["high"]), number(r.get("ceiling")))
-            for r in rows or ()
+            (r["label"], number(r["value"]), _interval(r["low"], r["high"]), number(r.get("ceiling"))) for r in gains
         ),
         legend=(("synthetic", "gain of the attack, 95 % interval"), ("real", "the same attack on fresh patients")),
     )
@@ -335,7 +338,9 @@ def budget_figure(privacy: Mapping[str, Any], settings: Mapping[str, Any]) -> Fi
     name, most = max(spent, key=lambda pair: pair[1])
     return Figure(
         key="budget",
-        title=f"The most spent at a site is epsilon {number(most)} of {number(limit)} ({name})",
+        title=f"The most spent at a site is epsilon {number(most)} of {number(limit)} ({name})"
+        if privacy["formal"]
+        else f"Under secret noise a site would spend epsilon {number(most)} of {number(limit)}; here none is promised",
         caption=f"Epsilon per site at delta {number(privacy['delta'])}; one patient is at one site, so the "
         "release costs the largest, not the sum. The table lists every event that touched patients' rows.",
         panels=(

@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from synthfed.pipeline import Pipeline
 from synthfed.report.verdict import number
 
 _NEIGHBOURS = {
@@ -14,28 +13,31 @@ _NEIGHBOURS = {
 }
 
 
-def guarantee(ledger: Mapping[str, Any], pipeline: Pipeline, *, simulated: bool) -> dict[str, Any]:
-    """What the page says about differential privacy, from the ledger statement.
+def guarantee(ledger: Mapping[str, Any], *, simulated: bool) -> dict[str, Any]:
+    """What the page says about differential privacy, from the ledger statement (`privacy.statement.release_ledger`).
 
     Returns:
-        `formal` (whether a guarantee is claimed at all), `epsilon`, `delta`, `sentence`, `plain`, `trust`, `sites`
-        (name and epsilon), `events` (equal events joined) and `not_covered`.
+        `formal` (whether anything is promised), `epsilon` (of the events: what is promised, or what the same plan
+        would cost under secret noise), `delta`, `sentence`, `plain`, `trust`, `sites` (name and epsilon), `events`
+        (equal events joined), `accountant`, `covered` and `not_covered`.
     """
-    train = ledger["populations"]["train"]
-    epsilon, delta = _number(train["epsilon"]), float(train["delta"])
-    formal, doubt = _formal(ledger, epsilon)
+    worst = max(ledger["populations"].values(), key=lambda stated: _number(stated["epsilon_of_events"]))
+    epsilon, delta = _number(worst["epsilon_of_events"]), float(worst["delta"])
+    formal = bool(ledger["formal"]) and not ledger["seeded"] and math.isfinite(epsilon)
     return {
         "formal": formal,
         "epsilon": epsilon,
         "delta": delta,
         "unit": str(ledger["unit"]),
         "adjacency": str(ledger["adjacency"]),
-        "sentence": _sentence(ledger, epsilon, delta) if formal else f"No formal guarantee: {doubt}.",
+        "sentence": _sentence(ledger, epsilon, delta) if formal else _no_guarantee(ledger),
         "plain": _plain(epsilon, delta) if formal else _no_promise(simulated),
-        "trust": _trust(pipeline) if formal else "",
-        "sites": _site_budgets(ledger, epsilon),
+        "trust": str(ledger["trust"]) if formal else "",
+        "accountant": _accountant(worst),
+        "sites": [{"site": str(entry["site"]), "epsilon": _number(entry["epsilon"])} for entry in ledger["sites"]],
         "events": joined_events(ledger["events"]),
-        "not_covered": [str(entry) for entry in ledger.get("not_covered", ())],
+        "covered": [str(entry) for entry in ledger["covered"]],
+        "not_covered": [str(entry) for entry in ledger["not_covered"]],
     }
 
 
@@ -43,9 +45,7 @@ def joined_events(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Ledger events with the same mechanism and noise as one line, steps added up."""
     joined: dict[tuple[Any, ...], dict[str, Any]] = {}
     for event in events:
-        sigma = event.get("noise_multiplier", event.get("sigma"))
-        rate = event.get("sample_rate", event.get("q"))
-        reach = event.get("l2_sensitivity", event.get("l2"))
+        sigma, rate, reach = event["noise_multiplier"], event["sample_rate"], event["l2_sensitivity"]
         purpose = str(event["purpose"])
         kind = "training rounds" if purpose.startswith("round") else purpose
         key = (kind, event["mechanism"], event["population"], sigma, rate, reach)
@@ -71,15 +71,17 @@ def _number(value: Any) -> float:
     return math.inf if value is None or value == "inf" else float(value)
 
 
-def _formal(ledger: Mapping[str, Any], epsilon: float) -> tuple[bool, str]:
-    if not math.isfinite(epsilon):
-        return False, "differential privacy was switched off for this run"
-    if ledger.get("seeded") or ledger.get("formal") is False:
-        return (
-            False,
-            "the noise was drawn from a seed so that the run can be repeated, and a known seed undoes the noise",
-        )
-    return True, ""
+def _no_guarantee(ledger: Mapping[str, Any]) -> str:
+    words = str(ledger["guarantee"])
+    return words[:1].upper() + words[1:]
+
+
+def _accountant(stated: Mapping[str, Any]) -> str:
+    words = f"{stated['accountant']} ({stated['version']})"
+    other = stated.get("second_opinion")
+    if not other:
+        return words
+    return f"{words}; second opinion {other['name']}: {number(other['epsilon'])}"
 
 
 def _sentence(ledger: Mapping[str, Any], epsilon: float, delta: float) -> str:
@@ -111,22 +113,3 @@ def _no_promise(simulated: bool) -> str:
     if simulated:
         return "Nobody is exposed: the patients are simulated. With real patients the same run draws secret noise."
     return "Nothing but the attacks below speaks for the patients' privacy. Do not release this table as private."
-
-
-def _trust(pipeline: Pipeline) -> str:
-    if pipeline.federation.noise == "local":
-        return (
-            "Each site adds its own full noise before anything leaves it, so the promise holds against the server, "
-            "all outsiders, and all other sites together. Only the patient's own hospital is trusted."
-        )
-    return "Sites share the noise: the promise assumes that not all other sites collude."
-
-
-def _site_budgets(ledger: Mapping[str, Any], epsilon: float) -> list[dict[str, Any]]:
-    sites = ledger.get("sites", {})
-    if isinstance(sites, Mapping):
-        return [
-            {"site": name, "epsilon": _number(entry["epsilon"] if isinstance(entry, Mapping) else entry)}
-            for name, entry in sites.items()
-        ]
-    return [{"site": str(entry["site"]), "epsilon": _number(entry.get("epsilon", epsilon))} for entry in sites]

@@ -21,8 +21,8 @@ _BANNERS: Mapping[str, str] = {
 }
 _FIGURES_OF: Mapping[str, tuple[str, ...]] = {
     "valid": (),
-    "faithful": ("anchors", "marginals", "associations"),
-    "useful": ("survival",),
+    "faithful": ("marginals", "associations", "survival"),
+    "useful": (),
     "private": ("risks",),
     "guaranteed": ("budget", "rounds"),
 }
@@ -87,8 +87,7 @@ def _badly_represented(report: Mapping[str, Any]) -> list[str]:
     curves = [c for c in figures["survival"] or () if c["group"] != "all" and c["km_area"] is not None]
     for curve in sorted(curves, key=lambda c: -c["km_area"])[:2]:
         if curve["km_area"] > 0.05:
-            group = curve["group"].replace("=", " ").replace("_", " ")
-            said.append(f"Survival of {group}: off by {100 * curve['km_area']:.1f} points on average")
+            said.append(f"Survival, {curve['group_label']}: off by {100 * curve['km_area']:.1f} points on average")
     return said
 
 

@@ -15,7 +15,7 @@ QUESTION_TEXT: Mapping[str, str] = {
     "guaranteed": "What does differential privacy promise?",
 }
 _USES: Mapping[str, str] = {
-    "valid": "any analysis that trusts single records",
+    "valid": "analyses that trust single records",
     "faithful": "describing the patients",
     "useful": "prediction or survival analysis",
 }
@@ -30,7 +30,7 @@ def number(value: float | None) -> str:
         text = f"{size:,.0f}"
     elif size >= 0.01 or size == 0:
         text = f"{size:.3g}"
-    elif size >= 0.0005:
+    elif size >= 0.0001:
         text = f"{size:.4f}".rstrip("0")
     else:
         text = f"{size:.0e}".replace("e-0", "e-")
@@ -62,7 +62,7 @@ def verdict(
     if blocking:
         code, sentence = "not_for_release", f"Not for release: {lights[blocking]['because']}."
     elif red:
-        code, sentence = "not_fit", f"Not fit for {_USES[red[0]]}: {lights[red[0]]['because']}."
+        code, sentence = "not_fit", f"Not fit for {', nor for '.join(_USES[question] for question in red)}."
     elif grey:
         code, sentence = "not_shown", _not_shown(grey, lights, edition, holdout)
     else:

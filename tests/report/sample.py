@@ -1,12 +1,17 @@
 """A plausible scored release from random simulated numbers: no patient, and no score that was measured."""
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from synthfed.evaluation.scorecard import Metric, Scorecard
 from synthfed.pipeline import Pipeline
+from synthfed.privacy.accounting import calibrate_noise
+from synthfed.privacy.events import Budget, PrivacyEvent
+from synthfed.privacy.ledger import Ledger
+from synthfed.privacy.statement import release_ledger
 from synthfed.report.build import RunBlock
 from synthfed.tables.schema import Column, Schema, Survival
 
@@ -85,55 +90,50 @@ def pipeline(**changes: Any) -> Pipeline:
             "cohort": {"columns": ["patient_id", "age_years", "sex"]},
             "generator": {"kind": "tvae"},
             "privacy": {"epsilon": 3.0, "expected_patients": 1600},
+            "federation": {"rounds": 20},
         },
         origin="sample",
     )
     return base.replace(**changes)
 
 
-def ledger(*, seeded: bool = False, epsilon: float = 2.98) -> dict[str, Any]:
-    """A ledger statement of four sites and a hundred rounds."""
+@cache
+def exports() -> dict[str, dict[str, Any]]:
+    """What the ledgers of four sites hold after all rounds, from real ledgers in memory."""
+    settings = pipeline()
+    sigma = calibrate_noise(epsilon=3.0, delta=1e-5, sample_rate=1.0, steps=settings.total_steps)
     events = [
-        {
-            "id": f"{index:064x}",
-            "purpose": f"round {index}",
-            "mechanism": "gaussian",
-            "population": "train",
-            "l2_sensitivity": 1.0,
-            "noise_multiplier": 14.2,
-            "sample_rate": 1.0,
-            "steps": 3,
-        }
-        for index in range(100)
+        PrivacyEvent(f"round {index}", "gaussian", "train", 1.0, sigma, 1.0, settings.federation.local_steps)
+        for index in range(settings.federation.rounds)
     ]
-    return {
-        "schema": "synthfed.ledger/1",
-        "unit": "one patient: all rows of that patient at one site, capped at one row",
-        "adjacency": "add/remove",
-        "seeded": seeded,
-        "populations": {"train": {"epsilon": epsilon, "delta": 1e-5, "accountant": "opacus PRV"}},
-        "sites": {name: {"epsilon": epsilon} for name in ("lyon", "milano", "barcelona", "berlin")},
-        "events": events,
-        "public": [{"name": "expected_patients", "value": 1600, "declared_in": "pipeline"}],
-        "not_covered": [
-            "What the table says about the disease, and so about everybody who has it.",
-            "Side channels such as running time at a site.",
-            "Who was eligible to take part.",
-        ],
-    }
+    out = {}
+    for site in ("lyon", "milano", "barcelona", "berlin"):
+        with Ledger.open(None, site=site, limit=Budget(3.0, 1e-5)) as site_ledger:
+            site_ledger.reserve("sample", events)
+            for index, event in enumerate(events):
+                site_ledger.charge(f"{site}:{index}", "sample", event)
+            site_ledger.close("sample")
+            out[site] = site_ledger.export()
+    return out
+
+
+@cache
+def ledger(*, seeded: bool = False) -> dict[str, Any]:
+    """The ledger statement of four sites and twenty rounds."""
+    return release_ledger(exports(), pipeline(), simulated=seeded, seeded=seeded)
 
 
 def run_facts(*, simulated: bool = True) -> RunBlock:
-    """What a run of a hundred rounds says about itself."""
+    """What a run of twenty rounds says about itself."""
     history = [
         {
             "round": index,
-            "epsilon": 2.98 * math.sqrt((index + 1) / 100),
-            "bytes": 1_210_000,
-            "update_norm": 0.9 * math.exp(-index / 30) + 0.35 + 0.03 * math.sin(index),
+            "epsilon": 2.98 * math.sqrt((index + 1) / 20),
+            "bytes": 6_050_000,
+            "update_norm": 0.9 * math.exp(-index / 6) + 0.35 + 0.03 * math.sin(index),
             "seconds": 2.1,
         }
-        for index in range(100)
+        for index in range(20)
     ]
     return {
         "created": "2026-03-02T10:15:00Z",
@@ -147,7 +147,7 @@ def run_facts(*, simulated: bool = True) -> RunBlock:
         "seconds": 412.0,
         "bytes_up": 61_000_000,
         "bytes_down": 60_000_000,
-        "rounds": 100,
+        "rounds": 20,
         "words": [
             "3 sites together learn the last one's contribution. "
             "The server with up to 2 sites learns only the sum of the others.",

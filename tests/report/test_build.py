@@ -12,7 +12,9 @@ import pytest
 
 from synthfed.errors import DossierError, PrivacyError
 from synthfed.evaluation.scorecard import Scorecard
-from synthfed.report import report_bytes, validate_report
+from synthfed.privacy.events import PrivacyEvent
+from synthfed.privacy.statement import central_ledger
+from synthfed.report import render_html, report_bytes, validate_report
 from synthfed.report.build import canonical
 from tests.report import sample
 from tests.report.conftest import build
@@ -119,15 +121,23 @@ def test_seeded_noise_claims_no_guarantee() -> None:
 
 
 def test_switched_off_privacy_claims_no_guarantee() -> None:
-    report = build(ledger=sample.ledger(epsilon=math.inf), pipeline=sample.pipeline(privacy__epsilon=math.inf))
+    pipeline = sample.pipeline(privacy__epsilon=math.inf)
+    steps = pipeline.federation.local_steps
+    events = [
+        PrivacyEvent(f"round {index}", "gaussian", "train", 1.0, 0.0, 1.0, steps)
+        for index in range(pipeline.federation.rounds)
+    ]
+    ledger = central_ledger(events, pipeline, site="lyon", simulated=False, seeded=False)
+    report = build("internal", ledger=ledger, pipeline=pipeline)
     assert report["privacy"]["epsilon"] == "inf"
     assert report["privacy"]["sentence"].startswith("No formal guarantee: differential privacy was switched off")
+    assert "none in force" in render_html(report)
     validate_report(report)
 
 
 def test_epsilon_is_never_without_delta_and_unit(reports: dict[str, dict[str, Any]]) -> None:
     sentence = reports["release"]["privacy"]["sentence"]
-    assert all(word in sentence for word in ("epsilon = 2.98", "delta = 1e-5", "one patient", "adding or removing"))
+    assert all(word in sentence for word in ("epsilon = 3 ", "delta = 1e-5", "one patient", "adding or removing"))
 
 
 def test_numbers_become_plain_json() -> None:
