@@ -38,7 +38,8 @@ class Finding:
     """Something worth knowing that did not stop the import.
 
     Attributes:
-        kind: `dropped`, `ignored`, `derived`, `composed`, `ambiguous`, `censored`, `rounded`, `out_of_range`, `no_id`.
+        kind: `dropped`, `ignored`, `derived`, `composed`, `ambiguous`, `censored`, `rounded`, `out_of_range`, `unit`,
+            `no_id`.
         column: The column, by its name in the dictionary, or the header in the file.
         count: Rows concerned; 0 when the finding is about the column itself.
         note: One sentence. Never a value.
@@ -324,6 +325,9 @@ def _check_numbers(
         log.findings.append(
             Finding("out_of_range", column.name, int(outside.sum()), "outside the public bounds; set missing")
         )
+    if column.unit == "%" and (values > 0).any() and not (values > 1).any():
+        note = "no value is above 1, so these may be fractions; the column is in %: check, and multiply by 100 if so"
+        log.findings.append(Finding("unit", column.name, int((values > 0).sum()), note))
     if column.kind == "count":
         rounded = np.rint(values)
         moved = ~np.isnan(values) & (rounded != values)

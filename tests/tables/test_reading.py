@@ -229,6 +229,13 @@ def test_limits_and_parts_are_read_and_reported() -> None:
     assert {(f.kind, f.count) for f in report.findings} >= {("censored", 1), ("rounded", 1)}
 
 
+def test_fractions_in_a_percent_column_are_pointed_out() -> None:
+    _, report = type_table(rows(bm_blasts_pct=[0.7, 0.2]), AML, ("bm_blasts_pct",), origin="t")
+    assert [f.column for f in report.findings if f.kind == "unit"] == ["bm_blasts_pct"]
+    _, report = type_table(rows(bm_blasts_pct=[70, 0.2]), AML, ("bm_blasts_pct",), origin="t")
+    assert not [f for f in report.findings if f.kind == "unit"]
+
+
 def test_a_code_for_missing_counts_only_outside_the_bounds() -> None:
     table = typed(rows(age_years=[99, 61], hb_g_dl=[99, 9]), ("age_years", "hb_g_dl"))
     assert table["age_years"].tolist() == [99.0, 61.0]
