@@ -116,8 +116,11 @@ def require_signature(roster: Roster, kind: Kind, context: bytes, sender: int, s
         UnknownSender: The roster does not name the sender.
         BadSignature: The signature is not the sender's.
     """
-    public = roster.relay_key if sender == RELAY else roster.at(sender).public_key
-    name = "the relay" if sender == RELAY else f"site {roster.at(sender).site!r}"
+    if kind in _FROM_RELAY:
+        public, name = roster.relay_key, "the relay"
+    else:
+        member = roster.at(sender)  # the relay has no place in the roster, so it cannot speak as a site
+        public, name = member.public_key, f"site {member.site!r}"
     try:
         Ed25519PublicKey.from_public_bytes(public).verify(signature, _signed_bytes(kind, context, sender, signed))
     except InvalidSignature as error:

@@ -117,9 +117,7 @@ class Attempt:
 
     def masked(self) -> dict[int, bytes]:
         return {
-            index: self.saw(
-                self.sites[index].mask(self.inputs[index], self.model, delivery.shares, delivery.sealed)
-            )
+            index: self.saw(self.sites[index].mask(self.inputs[index], self.model, delivery.shares, delivery.sealed))
             for index, delivery in self.deliveries().items()
         }
 

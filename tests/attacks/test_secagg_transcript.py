@@ -1,0 +1,175 @@
+"""What a curious relay sees: nothing that tells a site's vector from noise.
+
+Each test shows the flaw where it was found, in the smallest form that has it, then runs it against us.
+"""
+
+import math
+
+import numpy as np
+import pytest
+
+from synthfed.secagg import messages
+from synthfed.secagg.messages import Kind
+from synthfed.secagg.refusals import RosterRefused
+from synthfed.secagg.ring import append_aux, decode_sum, encode, split_aux
+from tests.secagg.federation import attempt
+
+D = 50_000
+
+
+def masked_words(run):
+    """The words of every MASKED, by roster index."""
+    found = {}
+    for raw in run.transcript:
+        if raw[:3] == b"SA1" and raw[3] == Kind.MASKED:
+            sender = int.from_bytes(raw[4:6], "little")
+            found[sender] = messages.Masked.unpack(messages.body_of(raw), length=raw_length(raw)).vector
+    return found
+
+
+def raw_length(raw):
+    return (len(raw) - 156) // 4
+
+
+def correlation(left, right):
+    return abs(np.corrcoef(left.astype(np.float64), right.astype(np.float64))[0, 1])
+
+
+def weights(seed, n=D):
+    return (np.random.default_rng(seed).standard_normal(n) * 0.1).astype(np.float32)
+
+
+def encoded_run(sites=3, n=D):
+    """A run over realistic weight changes."""
+    vectors = {i: encode(weights(i, n), bound=1.0, weight=1 / sites).values for i in range(sites)}
+    return attempt(sites, vectors=vectors)
+
+
+def test_float_shares_follow_the_weight_and_masked_words_do_not():
+    """Attack 1: shares drawn as floats of the weight's own size; the last one carries what is left."""
+    x = weights(0)
+    rng = np.random.default_rng(9)
+    last = x - sum(rng.standard_normal(D) * 0.1 for _ in range(2))
+    assert correlation(last, x) > 0.4
+
+    run = encoded_run()
+    run.finish()
+    for index, words in masked_words(run).items():
+        for other in run.inputs.values():
+            assert correlation(words.view(np.int32), other.view(np.int32)) < 4.5 / math.sqrt(D), index
+
+
+@pytest.mark.parametrize("counts", [(20, 50, 130), (100, 500, 940), (1, 1, 100_000)])
+def test_weighting_after_sharing_is_wrong_and_before_sharing_is_exact(counts):
+    """Attack 2: multiplying share sums by n_i mixes the sites' shares; weighting comes before sharing here."""
+    n = 200
+    changes = [weights(i, n).astype(np.float64) for i in range(3)]
+    w = np.array(counts) / sum(counts)
+    exact = sum(weight * change for weight, change in zip(w, changes, strict=True))
+    rng = np.random.default_rng(3)
+    parts = rng.standard_normal((3, 3, n))
+    for i in range(3):
+        parts[i, i] += changes[i] - parts[i].sum(axis=0)
+    wrong = sum(weight * parts[:, j].sum(axis=0) for j, weight in enumerate(w))
+    assert np.abs(wrong - exact).max() > 1.0 * np.abs(exact).max()
+
+    vectors = {i: append_aux(encode(changes[i], bound=1.0, weight=float(w[i])), weight=float(w[i])) for i in range(3)}
+    total = attempt(3, vectors=vectors).finish()
+    expected = sum(vector.view(np.int32).astype(np.int64) for vector in vectors.values())
+    assert np.array_equal(total.view(np.int32), expected)
+    values, total_weight, clipped = split_aux(total)
+    assert clipped == 0.0
+    assert np.abs(decode_sum(values, bound=1.0, total_weight=total_weight) - exact).max() < 4e-9
+
+
+def test_a_classifier_on_transcripts_guesses():
+    """Attack 3: the relay knows that a site holds one of two vectors and looks at everything it carried."""
+    n = 8
+    low, high = np.full(n, 5, dtype=np.uint32), np.full(n, 2**28, dtype=np.uint32)
+    rest = {1: np.zeros(n, dtype=np.uint32), 2: np.zeros(n, dtype=np.uint32)}
+
+    def features(vector):
+        run = attempt(3, vectors={0: vector} | rest)
+        run.masked()
+        whole = np.frombuffer(b"".join(run.transcript), dtype=np.uint8).astype(np.float64)
+        return masked_words(run)[3].astype(np.float64), whole
+
+    runs = 60
+    lows, highs = [features(low) for _ in range(runs)], [features(high) for _ in range(runs)]
+    for part in (0, 1):
+        a, b = (np.array([run[part] for run in side]) for side in (lows, highs))
+        half = runs // 2
+        direction = b[:half].mean(axis=0) - a[:half].mean(axis=0)  # learned on one half, judged on the other
+        score_a, score_b = a[half:] @ direction, b[half:] @ direction
+        auc = np.mean(score_b[:, None] > score_a[None, :])
+        spread = math.sqrt((2 * half + 1) / (12 * half * half))
+        assert abs(auc - 0.5) < 4.5 * spread
+
+
+def test_no_bytes_of_a_vector_or_of_a_secret_pass_the_relay():
+    run = encoded_run(4, 512)
+    run.heads()
+    secrets = []
+    for site in run.sites.values():
+        state = site._state
+        secrets += [state.seal_secret, state.mask_seed, state.self_seed, state.tag_part, state.tag_key]
+        secrets += [state.commitment_nonce]
+    seen = b"".join(run.transcript)
+    assert all(secret not in seen for secret in secrets)
+    for vector in run.inputs.values():
+        raw = vector.tobytes()
+        assert not any(raw[at : at + 8] in seen for at in range(0, len(raw), 8))
+
+
+def test_masked_words_are_uniform():
+    """Attack 11: shares without a modulus leak at their edges. Chi-square on all four bytes of constant inputs."""
+    constant = {i: np.full(D, 1, dtype=np.uint32) for i in range(3)}
+    run = attempt(3, vectors=constant)
+    run.masked()
+    for words in masked_words(run).values():
+        for byte in words.view(np.uint8).reshape(-1, 4).T:
+            counts = np.bincount(byte, minlength=256)
+            statistic = ((counts - D / 256) ** 2 / (D / 256)).sum()
+            assert 255 - 6 * math.sqrt(510) < statistic < 255 + 6 * math.sqrt(510)
+
+
+def test_two_attempts_at_one_vector_share_no_words():
+    vectors = {i: np.arange(D, dtype=np.uint32) for i in range(3)}
+    one, two = (attempt(3, vectors=vectors) for _ in range(2))
+    one.masked()
+    two.masked()
+    left, right = masked_words(one)[3], masked_words(two)[3]
+    assert np.count_nonzero(left == right) < 5
+    assert correlation(left, right) < 4.5 / math.sqrt(D)
+
+
+def test_sums_of_all_but_one_masked_vector_stay_uniform():
+    """The relay may add up what it likes; without U1 whole, the missing pair masks stay in."""
+    run = attempt(4, vectors={i: np.full(D, i, dtype=np.uint32) for i in range(4)})
+    run.masked()
+    words = list(masked_words(run).values())
+    partial = np.sum(words[:3], axis=0, dtype=np.uint32)
+    counts = np.bincount(partial.view(np.uint8), minlength=256)
+    statistic = ((counts - 4 * D / 256) ** 2 / (4 * D / 256)).sum()
+    assert statistic < 255 + 6 * math.sqrt(510)
+
+
+def test_even_the_whole_sum_is_hidden_before_the_self_masks_open():
+    run = attempt(3, vectors={i: np.ones(D, dtype=np.uint32) for i in range(3)})
+    run.masked()
+    total = np.sum(list(masked_words(run).values()), axis=0, dtype=np.uint32)
+    assert np.count_nonzero(total == 3) < 5
+
+
+def test_masks_come_from_32_byte_keys():
+    """Attack 5: 32-bit seeds are searched in minutes. Every seed and key here has 256 bits."""
+    run = attempt(3)
+    run.masked()
+    state = run.sites[3]._state
+    for secret in (state.mask_seed, state.self_seed, state.tag_part, state.tag_key, state.seal_secret):
+        assert len(secret) == 32
+
+
+def test_two_sites_cannot_start():
+    with pytest.raises(RosterRefused, match="2 sites"):
+        attempt(2)
