@@ -1,0 +1,345 @@
+"""The dossier: a release folder that is written whole or not at all, signed, and checked by anybody who receives it.
+
+`SHA256SUMS` names every file with its hash (the format of `sha256sum`), `signatures/SHA256SUMS.sig` is an Ed25519
+signature over its bytes and `signatures/coordinator.pem` the public key, so that a reader without synthfed can check:
+
+    sha256sum --check SHA256SUMS
+    openssl pkeyutl -verify -pubin -inkey signatures/coordinator.pem -rawin -in SHA256SUMS -sigfile \
+signatures/SHA256SUMS.sig
+
+The signature shows that the holder of that key wrote exactly these files. Whose key it is, readers learn elsewhere (by
+voice, from a web page): a forger can sign a forged folder with a key of their own. Files under `internal/` stay with
+the data holder; sums and signature leave them out.
+"""
+
+import ctypes
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+
+from synthfed.errors import DossierError, LedgerBroken, SecAggError
+
+SUMS = "SHA256SUMS"
+SIGNATURE = "signatures/SHA256SUMS.sig"
+PUBLIC_KEY = "signatures/coordinator.pem"
+INTERNAL = "internal"
+
+Kind = Literal["altered", "missing", "extra", "signature", "ledger", "audit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong with a dossier."""
+
+    kind: Kind
+    name: str
+    note: str
+
+    def __str__(self) -> str:
+        return f"{self.kind:9} {self.name}: {self.note}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What `verify_dossier` found.
+
+    Attributes:
+        findings: Empty when everything holds.
+        files: How many files the sums cover.
+        signer: Ed25519 public key, hex, that signed; empty when the signature does not hold.
+    """
+
+    findings: tuple[Finding, ...]
+    files: int
+    signer: str
+
+    @property
+    def ok(self) -> bool:
+        return not self.findings
+
+
+def write_dossier(
+    out: Path,
+    files: Mapping[str, bytes],
+    *,
+    key: Ed25519PrivateKey,
+    replace: bool = False,
+    unsigned: Mapping[str, bytes] | None = None,
+) -> Path:
+    """Write, sign and publish a dossier in one rename.
+
+    Everything is written and synced in a sibling folder `<out>.partial` first; a writer that is killed leaves that
+    folder, never a half dossier, and the next writer removes it.
+
+    Args:
+        files: Content by relative path, such as `report.json` or `figures/marginals.svg`.
+        replace: Swap with an existing dossier; readers see the old one or the new one, whole. Where the system cannot
+            swap folders in one step, the old one is moved to `<out>.previous` for that moment.
+        unsigned: Files below `internal/`, outside sums and signature.
+
+    Raises:
+        DossierError: `out` exists and `replace` is false, or is no dossier; a name is not a plain relative path.
+    """
+    out = out.absolute()
+    unsigned = dict(unsigned or {})
+    for name in [*files, *unsigned]:
+        _check_name(name, inside=name in unsigned)
+    if os.path.lexists(out):
+        _check_replaceable(out, replace=replace)
+    partial = out.with_name(f"{out.name}.partial")
+    if partial.exists():
+        shutil.rmtree(partial)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    sums = _sums(files)
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    signed = {**files, SUMS: sums, SIGNATURE: key.sign(sums), PUBLIC_KEY: public}
+    try:
+        for name, content in {**signed, **unsigned}.items():
+            _write_synced(partial / name, content)
+        for folder in [partial, *(path for path in partial.rglob("*") if path.is_dir())]:
+            _sync_folder(folder)
+        _publish(partial, out)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    _sync_folder(out.parent)
+    return out
+
+
+def verify_dossier(path: Path, *, signer: str | None = None) -> Verification:
+    """Check signature, every file's hash, that nothing is missing or extra, epsilon from its events, the audit chain.
+
+    Args:
+        signer: The Ed25519 public key, hex, that must have signed; None accepts the key in the folder.
+
+    Raises:
+        DossierError: `path` is no folder or holds no `SHA256SUMS`.
+    """
+    try:
+        sums = (path / SUMS).read_bytes()
+    except OSError as error:
+        raise DossierError(f"{path} is no dossier: {SUMS} cannot be read; give the folder that a run wrote") from error
+    findings: list[Finding] = []
+    key = _check_signature(path, sums, signer, findings)
+    named = _parse_sums(sums, findings)
+    present = set(_present(path))
+    for name in sorted(set(named) - present):
+        findings.append(Finding("missing", name, "named in SHA256SUMS, not in the folder"))
+    for name in sorted(present - set(named) - {SUMS, SIGNATURE, PUBLIC_KEY}):
+        findings.append(Finding("extra", name, "in the folder, not named in SHA256SUMS"))
+    for name in sorted(present & set(named)):
+        file = path / name
+        if file.is_symlink() or not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != named[name]:
+            findings.append(Finding("altered", name, "content differs from its hash in SHA256SUMS"))
+    findings += _check_ledger(path)
+    findings += _check_audit(path)
+    return Verification(tuple(findings), len(named), key)
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """The dossier's `report.json`.
+
+    Raises:
+        DossierError: It is missing or no JSON object.
+    """
+    try:
+        report = json.loads((path / "report.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DossierError(f"{path} holds no readable report.json; give the folder that a run wrote") from error
+    if not isinstance(report, dict):
+        raise DossierError(f"{path / 'report.json'} holds {type(report).__name__}; it must be a JSON object")
+    return report
+
+
+def coordinator_key(home: Path) -> Ed25519PrivateKey:
+    """The key that signs dossiers: kept in `home`, made at first use, readable by its owner only.
+
+    Raises:
+        DossierError: The key file can be read by others, or is not 32 bytes.
+    """
+    file = home / "coordinator.key"
+    if not file.exists():
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fresh = file.with_name(f"coordinator.key.{os.getpid()}")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(os.urandom(32))
+            stream.flush()
+            os.fsync(stream.fileno())
+        try:
+            os.link(fresh, file)  # fails when another process was first: its key is the key
+        except FileExistsError:
+            pass
+        finally:
+            fresh.unlink()
+    if file.stat().st_mode & 0o077:
+        raise DossierError(f"{file} can be read by others; set its mode to 0600, or remove it to get a new key")
+    raw = file.read_bytes()
+    if len(raw) != 32:
+        raise DossierError(f"{file} has {len(raw)} bytes; a key has 32: restore it, or remove it to get a new key")
+    return Ed25519PrivateKey.from_private_bytes(raw)
+
+
+def _check_name(name: str, *, inside: bool) -> None:
+    path = PurePosixPath(name)
+    plain = name == str(path) and not path.is_absolute() and ".." not in path.parts and path.parts
+    if not plain or "\\" in name or not name.isprintable():
+        raise DossierError(f"dossier file {name!r} is not a plain relative path with forward slashes")
+    if inside != (path.parts[0] == INTERNAL) or path.parts[0] in (SUMS, "signatures"):
+        raise DossierError(
+            f"dossier file {name!r} is in the wrong place: {INTERNAL}/ is for unsigned files only, and {SUMS} and "
+            "signatures/ are written by the dossier itself"
+        )
+
+
+def _check_replaceable(out: Path, *, replace: bool) -> None:
+    if not replace:
+        raise DossierError(f"{out} exists; choose another folder with --out, or replace it on purpose")
+    if out.is_symlink() or not out.is_dir() or (any(out.iterdir()) and not (out / SUMS).is_file()):
+        raise DossierError(f"{out} is no dossier, so it is not replaced; choose another folder with --out")
+
+
+def _sums(files: Mapping[str, bytes]) -> bytes:
+    return "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files)).encode()
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "xb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _publish(partial: Path, out: Path) -> None:
+    if not out.exists():
+        os.rename(partial, out)
+    elif _exchange(partial, out):
+        shutil.rmtree(partial)
+    else:
+        previous = out.with_name(f"{out.name}.previous")
+        os.rename(out, previous)
+        os.rename(partial, out)
+        shutil.rmtree(previous)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Swap two folders in one step: renameat2(2) with RENAME_EXCHANGE. False where the system has none."""
+    if not sys.platform.startswith("linux"):
+        return False
+    here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE: linux/fcntl.h, linux/fs.h
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "renameat2"):
+        return False
+    return bool(libc.renameat2(here, os.fsencode(first), here, os.fsencode(second), swap) == 0)
+
+
+def _present(path: Path) -> Iterator[str]:
+    for folder, folders, files in os.walk(path):
+        relative = Path(folder).relative_to(path)
+        if relative == Path():
+            folders[:] = [name for name in folders if name != INTERNAL]
+        links = [name for name in folders if (Path(folder) / name).is_symlink()]
+        for name in [*files, *links]:
+            yield (relative / name).as_posix()
+
+
+def _check_signature(path: Path, sums: bytes, signer: str | None, findings: list[Finding]) -> str:
+    try:
+        pem = (path / PUBLIC_KEY).read_bytes()
+        key = load_pem_public_key(pem)
+        if not isinstance(key, Ed25519PublicKey):
+            raise ValueError("not an Ed25519 key")
+        if key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo) != pem:
+            raise ValueError("not in canonical form")
+    except (OSError, ValueError, UnsupportedAlgorithm) as error:
+        findings.append(Finding("signature", PUBLIC_KEY, f"the public key cannot be read ({error})"))
+        return ""
+    try:
+        key.verify((path / SIGNATURE).read_bytes(), sums)
+    except (OSError, InvalidSignature):
+        findings.append(Finding("signature", SIGNATURE, f"does not sign {SUMS}: one of the two was altered"))
+        return ""
+    found = key.public_bytes_raw().hex()
+    if signer is not None and found != signer:
+        findings.append(Finding("signature", PUBLIC_KEY, f"signed by {found[:16]}…, wanted {signer[:16]}…"))
+    return found
+
+
+def _parse_sums(sums: bytes, findings: list[Finding]) -> dict[str, str]:
+    named: dict[str, str] = {}
+    for number, line in enumerate(sums.decode(errors="replace").splitlines(), start=1):
+        digest, gap, name = line[:64], line[64:66], line[66:]
+        if gap != "  " or not name or name in named or name.startswith("/") or ".." in PurePosixPath(name).parts:
+            findings.append(Finding("altered", SUMS, f"line {number} is not '<sha256>  <name>'"))
+            continue
+        named[name] = digest
+    return named
+
+
+def _check_ledger(path: Path) -> list[Finding]:
+    from synthfed.privacy.statement import inconsistencies
+
+    try:
+        ledger = json.loads((path / "ledger.json").read_text(encoding="utf-8"))
+        problems = inconsistencies(ledger)
+    except (OSError, ValueError, LedgerBroken) as error:
+        return [Finding("ledger", "ledger.json", f"cannot be read ({type(error).__name__})")]
+    return [Finding("ledger", "ledger.json", problem) for problem in problems]
+
+
+def _check_audit(path: Path) -> list[Finding]:
+    """Each site's log, one after the other; signatures where `audit_keys.json` (site -> key, hex) names the keys."""
+    from synthfed.secagg.audit import verify_lines
+
+    try:
+        lines = (path / "audit.jsonl").read_text(encoding="utf-8").splitlines()
+        logs = _split_logs(lines)
+        keys_file = path / "audit_keys.json"
+        if keys_file.exists():
+            keys: dict[str, str] = json.loads(keys_file.read_text(encoding="utf-8"))
+            for key, log in zip(keys.values(), logs, strict=True):
+                verify_lines(log, bytes.fromhex(key))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, SecAggError) as error:
+        return [Finding("audit", "audit.jsonl", f"a site's chain does not hold: {error}")]
+    return []
+
+
+def _split_logs(lines: list[str]) -> list[list[str]]:
+    """Cut at the lines that begin a log (seq 0) and check that each line names the one before.
+
+    Raises:
+        ValueError: A line does not follow the line before it.
+        KeyError, TypeError: A line is no audit line.
+    """
+    logs: list[list[str]] = []
+    previous = ""
+    for number, line in enumerate(lines, start=1):
+        entry = json.loads(line)
+        if entry["seq"] == 0:
+            logs.append([])
+        elif not logs or (entry["seq"], entry["prev"]) != (len(logs[-1]), previous):
+            raise ValueError(f"line {number} does not follow the line before it")
+        logs[-1].append(line)
+        previous = entry["id"]
+    return logs
