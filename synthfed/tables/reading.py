@@ -2,7 +2,7 @@
 
 Three steps, each its own function, so that another format only has to bring its own first step:
 
-1. `read_frame` turns a file into a table of texts (delimiter, encoding, line ends, blank rows);
+1. `read_frame` turns a file into a table of texts (`tables.files`);
 2. `type_table` finds the dictionary's columns behind the headers and types their cells (`tables.cells`);
 3. the checks collect everything that does not fit the dictionary and raise it as one error.
 
@@ -10,101 +10,23 @@ A message names the file, the column, how many rows and the first row numbers, c
 never holds what a cell says: an `ImportReport` and an error stay at the site, but logs travel.
 """
 
-import csv
 import difflib
-import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 
-from synthfed.errors import DataError, MissingColumn, OutOfRange, UnknownColumn, UnknownLevel, UnreadableFile
+from synthfed.errors import DataError, MissingColumn, OutOfRange, UnknownColumn, UnknownLevel
 from synthfed.tables.cells import Cells, Mark, Mask, as_text, decimal_mark, read_ids, read_levels, read_numbers
 from synthfed.tables.dictionary import Composed, Dictionary, header_key
+from synthfed.tables.files import read_frame
+from synthfed.tables.findings import Finding, ImportReport, Log
 from synthfed.tables.schema import Column, Schema
 
-_TEXT_FILES = (".csv", ".tsv", ".txt")
-_DELIMITERS = (";", ",", "\t")
-_PROBLEMS_SHOWN = 20
+__all__ = ["Finding", "ImportReport", "read_frame", "type_table"]
+
 _ROWS_SHOWN = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something worth knowing that did not stop the import.
-
-    Attributes:
-        kind: `dropped`, `ignored`, `derived`, `composed`, `ambiguous`, `censored`, `rounded`, `out_of_range`, `unit`,
-            `no_id`.
-        column: The column, by its name in the dictionary, or the header in the file.
-        count: Rows concerned; 0 when the finding is about the column itself.
-        note: One sentence. Never a value.
-    """
-
-    kind: str
-    column: str
-    count: int
-    note: str
-
-
-@dataclass(frozen=True, slots=True)
-class ImportReport:
-    """What happened when a table was read. Stays at the site: its counts are of patients and not paid for."""
-
-    rows: int
-    findings: tuple[Finding, ...]
-
-
-@dataclass(slots=True)
-class _Log:
-    """Problems and findings of one import, in the order they are met."""
-
-    findings: list[Finding] = field(default_factory=list)
-    problems: list[tuple[type[DataError], str]] = field(default_factory=list)
-
-    def raise_problems(self, origin: str) -> None:
-        if not self.problems:
-            return
-        kinds = {kind for kind, _ in self.problems}
-        lines = [f"  {text}" for _, text in self.problems[:_PROBLEMS_SHOWN]]
-        if len(self.problems) > _PROBLEMS_SHOWN:
-            lines.append(f"  and {len(self.problems) - _PROBLEMS_SHOWN} more")
-        noun = "problem" if len(self.problems) == 1 else "problems"
-        error = kinds.pop() if len(kinds) == 1 else DataError
-        raise error("\n".join([f"{origin}: {len(self.problems)} {noun}", *lines]))
-
-
-def read_frame(path: Path) -> pd.DataFrame:
-    """Read a CSV, Excel or Parquet file as texts, with stripped headers and without blank rows.
-
-    CSV: `,`, `;` or tab; UTF-8, UTF-16 with a mark, or Windows-1252; any line ends. Excel: the first sheet.
-
-    Raises:
-        UnreadableFile: The file is absent, of another kind, empty or ragged.
-    """
-    suffix = path.suffix.lower()
-    if not path.is_file():
-        raise UnreadableFile(f"{path} is not a file; give the path of a .csv, .xlsx or .parquet file")
-    try:
-        if suffix in _TEXT_FILES:
-            return _read_text(path)
-        if suffix in (".xlsx", ".xlsm"):
-            frame = pd.read_excel(path, dtype=object, na_filter=False)
-        elif suffix == ".parquet":
-            frame = pd.read_parquet(path)
-        else:
-            raise UnreadableFile(
-                f"{path.name} ends in {suffix or 'nothing'}; synthfed reads .csv, .tsv, .xlsx, .parquet"
-            )
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
-        raise UnreadableFile(f"{path.name} cannot be read ({type(error).__name__}); save it again as .csv") from error
-    return _tidy(
-        [str(name) for name in frame.columns], [as_text(frame.iloc[:, i]) for i in range(frame.shape[1])], path
-    )
 
 
 def type_table(
@@ -132,7 +54,7 @@ def type_table(
         DataError: Everything that does not fit, in one message: as `UnknownColumn`, `MissingColumn`, `UnknownLevel` or
             `OutOfRange` when all problems are of that kind.
     """
-    log = _Log()
+    log = Log()
     schema = dictionary.schema.select(columns)
     found = _match_headers([str(name) for name in raw.columns], dictionary, extra, origin, log)
     texts = {name: as_text(raw.iloc[:, place]) for name, place in found.items() if _is_needed(name, schema, dictionary)}
@@ -153,62 +75,8 @@ def type_table(
     return table, ImportReport(len(table), tuple(log.findings))
 
 
-def _read_text(path: Path) -> pd.DataFrame:
-    text = _decode(path)
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\n")
-    if not lines.strip():
-        raise UnreadableFile(f"{path.name} is empty; it needs a header line and one line per patient")
-    delimiter = max(_DELIMITERS, key=lambda sign: len(next(csv.reader(io.StringIO(lines), delimiter=sign))))
-    try:
-        header, *rows = csv.reader(io.StringIO(lines, newline=""), delimiter=delimiter)
-    except csv.Error as error:
-        raise UnreadableFile(f"{path.name} is not a table of {delimiter!r}-separated values: {error}") from error
-    rows = [row for row in rows if any(cell.strip() for cell in row)]
-    width = len(header)
-    for number, row in enumerate(rows, start=1):
-        if len(row) < width or any(cell.strip() for cell in row[width:]):
-            raise UnreadableFile(
-                f"{path.name}: row {number} has {len(row)} cells, the header has {width}; "
-                f"quote cells that hold a {delimiter!r} and export the file again"
-            )
-    columns = [pd.Series([row[i] for row in rows], dtype="object") for i in range(width)]
-    return _tidy(header, [as_text(column) for column in columns], path)
-
-
-def _decode(path: Path) -> str:
-    data = path.read_bytes()
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return data.decode("utf-16")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        pass
-    try:
-        return data.decode("cp1252")
-    except UnicodeDecodeError as error:
-        raise UnreadableFile(f"{path.name} is neither UTF-8 nor Windows-1252; export it as UTF-8") from error
-
-
-def _tidy(header: Sequence[str], columns: Sequence[pd.Series], path: Path) -> pd.DataFrame:
-    """Clean headers, drop blank columns without a header and blank rows."""
-    names = [" ".join(name.replace("\ufeff", "").split()) for name in header]
-    kept = {
-        place: name
-        for place, name in enumerate(names)
-        if not ((name == "" or name.startswith("Unnamed:")) and (columns[place] == "").all())
-    }
-    twice = sorted({name for name in kept.values() if list(kept.values()).count(name) > 1})
-    if twice:
-        raise UnreadableFile(
-            f"{path.name} has columns named twice: {', '.join(map(repr, twice))}; rename or remove one"
-        )
-    frame = pd.DataFrame({name: columns[place] for place, name in kept.items()}, dtype="object")
-    blank = (frame == "").all(axis=1)
-    return frame.loc[~blank].reset_index(drop=True)
-
-
 def _match_headers(
-    headers: Sequence[str], dictionary: Dictionary, extra: Sequence[str], origin: str, log: _Log
+    headers: Sequence[str], dictionary: Dictionary, extra: Sequence[str], origin: str, log: Log
 ) -> dict[str, int]:
     """Which column of the file holds which column of the dictionary."""
     meanings = _header_meanings(dictionary.schema)
@@ -266,7 +134,7 @@ def _is_needed(name: str, schema: Schema, dictionary: Dictionary) -> bool:
     return any(name == flag for c in dictionary.composed if c.column in schema for flag, _ in c.parts)
 
 
-def _note_unused(found: Mapping[str, int], used: Mapping[str, pd.Series], schema: Schema, log: _Log) -> None:
+def _note_unused(found: Mapping[str, int], used: Mapping[str, pd.Series], schema: Schema, log: Log) -> None:
     for name in found:
         if name in schema and schema[name].derived:
             log.findings.append(Finding("derived", name, 0, "computed by rule; the file's column is not used"))
@@ -275,7 +143,7 @@ def _note_unused(found: Mapping[str, int], used: Mapping[str, pd.Series], schema
 
 
 def _type_column(
-    texts: pd.Series, column: Column, file_mark: Mark | None, on_out_of_range: str, log: _Log
+    texts: pd.Series, column: Column, file_mark: Mark | None, on_out_of_range: str, log: Log
 ) -> pd.Series | None:
     cells = _read_cells(texts, column, file_mark)
     if cells.unreadable.any():
@@ -308,7 +176,7 @@ def _read_cells(texts: pd.Series, column: Column, file_mark: Mark | None) -> Cel
 
 
 def _check_numbers(
-    values: np.ndarray[tuple[int, ...], np.dtype[np.float64]], column: Column, on_out_of_range: str, log: _Log
+    values: np.ndarray[tuple[int, ...], np.dtype[np.float64]], column: Column, on_out_of_range: str, log: Log
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     lower, upper = column.lower, column.upper
     outside = (values < (-np.inf if lower is None else lower)) | (values > (np.inf if upper is None else upper))
@@ -350,7 +218,7 @@ def _unreadable_problem(column: Column, unreadable: Mask) -> tuple[type[DataErro
     )
 
 
-def _type_absent(column: Column, dictionary: Dictionary, texts: Mapping[str, pd.Series], log: _Log) -> pd.Series | None:
+def _type_absent(column: Column, dictionary: Dictionary, texts: Mapping[str, pd.Series], log: Log) -> pd.Series | None:
     recipe = next((c for c in dictionary.composed if c.column == column.name), None)
     if recipe is not None and any(flag in texts for flag, _ in recipe.parts):
         return _compose(recipe, dictionary.schema, texts, log)
@@ -365,7 +233,7 @@ def _type_absent(column: Column, dictionary: Dictionary, texts: Mapping[str, pd.
     return None
 
 
-def _compose(recipe: Composed, schema: Schema, texts: Mapping[str, pd.Series], log: _Log) -> pd.Series:
+def _compose(recipe: Composed, schema: Schema, texts: Mapping[str, pd.Series], log: Log) -> pd.Series:
     """A category from its flags: the first that is 1 decides, all missing is missing, else the none level."""
     present = [(flag, level) for flag, level in recipe.parts if flag in texts]
     length = len(texts[present[0][0]])

@@ -108,7 +108,7 @@ def test_a_typed_table_is_typed_to_itself(write: Write) -> None:
         ("\n\n", "empty"),
         ("a,b\n1,2,3\n", "row 1 has 3 cells"),
         ("a,b\n1,2\n1\n", "row 2 has 1 cells"),
-        ("a,a\n1,2\n", "named twice"),
+        ("a,b,a\n1,2,3\n", "columns 1, 3"),
         (b"a,b\n\x81,2\n", "neither UTF-8"),
     ],
 )

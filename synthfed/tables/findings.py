@@ -1,0 +1,55 @@
+"""What an import noticed and what stops it, collected so that a data manager sees everything at once.
+
+Neither a finding nor a problem ever holds what a cell says.
+"""
+
+from dataclasses import dataclass, field
+
+from synthfed.errors import DataError
+
+_PROBLEMS_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something worth knowing that did not stop the import.
+
+    Attributes:
+        kind: `dropped`, `ignored`, `derived`, `composed`, `ambiguous`, `censored`, `rounded`, `out_of_range`, `unit`,
+            `no_id`.
+        column: The column, by its name in the dictionary, or the header in the file.
+        count: Rows concerned; 0 when the finding is about the column itself.
+        note: One sentence. Never a value.
+    """
+
+    kind: str
+    column: str
+    count: int
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What happened when a table was read. Stays at the site: its counts are of patients and not paid for."""
+
+    rows: int
+    findings: tuple[Finding, ...]
+
+
+@dataclass(slots=True)
+class Log:
+    """Problems and findings of one import, in the order they are met."""
+
+    findings: list[Finding] = field(default_factory=list)
+    problems: list[tuple[type[DataError], str]] = field(default_factory=list)
+
+    def raise_problems(self, origin: str) -> None:
+        if not self.problems:
+            return
+        kinds = {kind for kind, _ in self.problems}
+        lines = [f"  {text}" for _, text in self.problems[:_PROBLEMS_SHOWN]]
+        if len(self.problems) > _PROBLEMS_SHOWN:
+            lines.append(f"  and {len(self.problems) - _PROBLEMS_SHOWN} more")
+        noun = "problem" if len(self.problems) == 1 else "problems"
+        error = kinds.pop() if len(kinds) == 1 else DataError
+        raise error("\n".join([f"{origin}: {len(self.problems)} {noun}", *lines]))
