@@ -1,0 +1,197 @@
+"""The simulated AML cohort agrees with the published facts it claims to be built from."""
+
+import functools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from synthfed.cohorts.aml import simulate_aml
+from synthfed.cohorts.drawing import SiteEffects, load_prior
+from synthfed.pipeline import Pipeline
+from synthfed.tables.dictionary import load_dictionary
+from synthfed.tables.rules import RuleSet
+
+PATIENTS = 20_000
+MONTH = 30.4375
+PRIOR = load_prior("aml")
+
+
+@functools.cache
+def cohort() -> pd.DataFrame:
+    return simulate_aml(PATIENTS, seed=11)
+
+
+def surviving(rows: "pd.Series[bool]", months: float) -> float:
+    """Kaplan-Meier survival by hand: the product over deaths of 1 - 1/at risk."""
+    table = cohort()[rows.fillna(False).astype(bool) & cohort()["os_days"].notna()]
+    order = np.argsort(table["os_days"].to_numpy(dtype=float), kind="stable")
+    days = table["os_days"].to_numpy(dtype=float)[order]
+    died = table["os_event"].to_numpy(dtype=float)[order]
+    steps = 1.0 - died / np.arange(len(days), 0, -1)
+    return float(np.prod(steps[days <= months * MONTH]))
+
+
+def log_odds_ratio(a: str, b: str) -> float:
+    known = cohort()[cohort()[[a, b]].notna().all(axis=1)]
+    counts = pd.crosstab(known[a], known[b]).to_numpy() + 0.5
+    return float(np.log(counts[1, 1] * counts[0, 0] / counts[0, 1] / counts[1, 0]))
+
+
+def test_it_draws_the_pipelines_columns_with_their_types() -> None:
+    schema = load_dictionary("aml").schema
+    assert set(cohort().columns) == set(Pipeline.load("aml").cohort.columns)
+    assert list(cohort().columns) == [name for name in schema.names if name in cohort().columns]
+    assert all(cohort()[name].dtype == schema.dtype(name) for name in cohort().columns)
+
+
+def test_no_hard_rule_needs_a_repair() -> None:
+    dictionary = load_dictionary("aml")
+    rules = RuleSet.load(dictionary.folder, dictionary.schema)
+    assert not rules.check(cohort())[[rule.id for rule in rules.hard]].any(axis=None)
+    before = cohort().drop(columns="eln2022")
+    after = rules.enforce(before)
+    pd.testing.assert_frame_equal(after.drop(columns="eln2022"), before)
+
+
+def test_the_same_seed_draws_the_same_patients() -> None:
+    pd.testing.assert_frame_equal(simulate_aml(50, seed=3), simulate_aml(50, seed=3))
+    assert not simulate_aml(50, seed=3).equals(simulate_aml(50, seed=4))
+
+
+@pytest.mark.parametrize(("column", "percent"), PRIOR["prevalence"].items())
+def test_prevalences_lie_within_two_points(column: str, percent: float) -> None:
+    assert 100 * cohort()[column].mean() == pytest.approx(percent, abs=2.0)
+
+
+@pytest.mark.parametrize(("group", "percent"), PRIOR["eln2022"].items())
+def test_risk_groups_lie_within_three_points(group: str, percent: float) -> None:
+    shares = cohort()["eln2022"].value_counts(normalize=True)
+    assert 100 * shares[group] == pytest.approx(percent, abs=3.0)
+
+
+@pytest.mark.parametrize(
+    ("column", "quantiles"),
+    [
+        # 25, 50, 75 % of Beat AML 2.0 (Bottomly et al. 2022)
+        ("age_years", (50.0, 62.0, 71.0)),
+        ("hb_g_dl", (7.2, 8.3, 9.6)),
+        ("bm_blasts_pct", (41.0, 70.0, 85.5)),
+        ("pb_blasts_pct", (20.0, 51.0, 78.0)),
+        ("platelets_10e9_l", (25.0, 43.0, 83.8)),
+    ],
+)
+def test_quartiles_lie_near_the_published_ones(column: str, quantiles: tuple[float, ...]) -> None:
+    found = cohort()[column].astype(float).quantile([0.25, 0.5, 0.75]).to_numpy()
+    assert found == pytest.approx(np.array(quantiles), rel=0.12)
+
+
+def test_laboratory_values_rank_together_as_published() -> None:
+    pairs = {
+        ("wbc_10e9_l", "ldh_u_l"): 0.57,
+        ("wbc_10e9_l", "pb_blasts_pct"): 0.61,
+        ("wbc_10e9_l", "bm_blasts_pct"): 0.38,
+        ("bm_blasts_pct", "pb_blasts_pct"): 0.72,
+        ("ldh_u_l", "pb_blasts_pct"): 0.48,
+        ("hb_g_dl", "platelets_10e9_l"): 0.24,
+        ("age_years", "os_days"): -0.39,
+    }
+    for (a, b), wanted in pairs.items():
+        assert cohort()[a].astype(float).corr(cohort()[b].astype(float), method="spearman") == pytest.approx(
+            wanted, abs=0.07
+        )
+
+
+def test_itd_raises_the_white_count() -> None:
+    medians = cohort().groupby("FLT3_ITD")["wbc_10e9_l"].median()
+    assert 2.2 < medians[1] / medians[0] < 5.0
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "odds_ratio"),
+    [
+        # Beat AML 2.0, non-APL pairs with p < 1e-4
+        ("complex_karyotype", "minus5_5q", 30.0),
+        ("TP53", "minus5_5q", 30.0),
+        ("NPM1", "normal_karyotype", 18.0),
+        ("TP53", "complex_karyotype", 30.0),
+        ("NPM1", "FLT3_ITD", 5.3),
+        ("NPM1", "DNMT3A", 4.6),
+        ("NPM1", "TP53", 0.09),
+        ("NPM1", "RUNX1", 0.05),
+        ("FLT3_ITD", "NRAS", 0.1),
+        ("FLT3_ITD", "DNMT3A", 2.9),
+        ("SRSF2", "STAG2", 8.0),
+        ("ASXL1", "SRSF2", 4.8),
+        ("RUNX1", "SRSF2", 5.2),
+        ("RUNX1", "ASXL1", 4.1),
+        ("DNMT3A", "SRSF2", 0.1),
+        ("IDH2_R140", "SRSF2", 4.0),
+        ("TET2", "IDH2_R140", 0.05),
+    ],
+)
+def test_genes_meet_and_avoid_each_other_as_published(a: str, b: str, odds_ratio: float) -> None:
+    found, wanted = np.clip(log_odds_ratio(a, b), *np.log([0.05, 30.0])), np.log(odds_ratio)
+    assert found * wanted > 0
+    assert abs(found - wanted) <= 0.9
+
+
+@pytest.mark.parametrize("group", ["favorable", "intermediate", "adverse"])
+def test_survival_of_a_risk_group_keeps_the_published_shares(group: str) -> None:
+    rows = cohort()["eln2022"] == group
+    for months, wanted in zip(PRIOR["survival"]["months"], PRIOR["survival"][group], strict=True):
+        assert surviving(rows, months) == pytest.approx(wanted, abs=0.04)
+
+
+def test_median_survival_is_as_published() -> None:
+    # months: not reached within five years, 12.2, 8.6
+    assert surviving(cohort()["eln2022"] == "favorable", 60) > 0.5
+    assert (
+        surviving(cohort()["eln2022"] == "intermediate", 10.2)
+        > 0.5
+        > surviving(cohort()["eln2022"] == "intermediate", 14.2)
+    )
+    assert surviving(cohort()["eln2022"] == "adverse", 7.1) > 0.5 > surviving(cohort()["eln2022"] == "adverse", 10.1)
+
+
+def test_npm1_is_good_only_without_itd() -> None:
+    npm1, itd = cohort()["NPM1"] == 1, cohort()["FLT3_ITD"] == 1
+    alone, both, neither = (surviving(rows, 24) for rows in (npm1 & ~itd, npm1 & itd, ~npm1 & ~itd))
+    assert alone > neither + 0.15
+    assert both < neither
+    assert surviving(cohort()["TP53"] == 1, 12) < 0.25
+
+
+def test_early_deaths_and_remissions_are_as_published() -> None:
+    early = ((cohort()["os_event"] == 1) & (cohort()["os_days"] <= 30)).mean()
+    assert early == pytest.approx(0.119, abs=0.02)
+    response = cohort()["induction_response"]
+    remission = response.isin(["CR", "CRi"])[response.notna()]
+    for group, wanted in {"favorable": 0.91, "intermediate": 0.61, "adverse": 0.46}.items():
+        assert remission[cohort()["eln2022"] == group].mean() == pytest.approx(wanted, abs=0.04)
+    assert remission[cohort()["age_years"] >= 70].mean() == pytest.approx(0.43, abs=0.07)
+    assert set(response.dropna().unique()) == {"CR", "CRi", "refractory"}
+
+
+def test_missing_values_are_as_frequent_and_as_telling_as_published() -> None:
+    wanted = {
+        "wbc_10e9_l": 14.1, "hb_g_dl": 33.8, "platelets_10e9_l": 25.9, "ldh_u_l": 53.2, "bm_blasts_pct": 10.7,
+        "pb_blasts_pct": 31.0, "normal_karyotype": 8.6, "class_fusion": 7.7, "TET2": 5.3, "eln2022": 9.0,
+        "induction_response": 26.9, "os_days": 1.1, "FLT3_ITD_allelic_ratio": 82.5,
+    }  # fmt: skip
+    for column, percent in wanted.items():
+        assert 100 * cohort()[column].isna().mean() == pytest.approx(percent, abs=2.0), column
+    blank = cohort()["induction_response"].isna()
+    assert blank[cohort()["age_years"] >= 60].mean() > 2 * blank[cohort()["age_years"] < 60].mean()
+    assert surviving(blank, 12) < surviving(~blank, 12) - 0.25
+    together = cohort()[["hb_g_dl", "platelets_10e9_l"]].isna().astype(float).corr().iloc[0, 1]
+    assert together == pytest.approx(0.82, abs=0.08)
+
+
+def test_a_site_differs_as_told() -> None:
+    older = simulate_aml(4000, seed=5, site=SiteEffects(age_shift=5, lab_shift=0.5, missing_factor=1.8, severity=0.6))
+    usual = simulate_aml(4000, seed=5)
+    assert older["age_years"].mean() > usual["age_years"].mean() + 2
+    assert older["wbc_10e9_l"].median() > 1.1 * usual["wbc_10e9_l"].median()
+    assert older["ldh_u_l"].isna().mean() > 1.4 * usual["ldh_u_l"].isna().mean()
+    assert (older["eln2022"] == "adverse").mean() > (usual["eln2022"] == "adverse").mean() + 0.05
