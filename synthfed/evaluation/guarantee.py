@@ -14,18 +14,21 @@ def guarantee_metric(privacy: Mapping[str, Any]) -> Metric:
     """`guaranteed.epsilon`: the worst population's epsilon. Missing, infinite or not guaranteed is red.
 
     Args:
-        privacy: The ledger statement (`populations` -> name -> `epsilon`, `delta`; `guarantee` in words).
+        privacy: The ledger statement (`privacy.statement`): `populations` -> name -> `epsilon`, `delta`, and
+            `guarantee` in words. It is taken as stated here; verifying a dossier computes it again.
     """
     rule = THRESHOLDS["guaranteed.epsilon"]
     epsilon, delta = _spent(privacy)
     words = str(privacy.get("guarantee", "")).strip()
     light: Light = "red"
-    if epsilon is None:
+    if _NO_GUARANTEE in words.lower() or privacy.get("formal") is False:
+        reason = words or _NO_GUARANTEE
+    elif epsilon is None:
         reason = "no differential privacy statement: no formal guarantee"
     elif not math.isfinite(epsilon):
         reason = f"epsilon is not finite: {_NO_GUARANTEE}"
-    elif not words or _NO_GUARANTEE in words.lower():
-        reason = words or f"the statement names no guarantee: {_NO_GUARANTEE}"
+    elif not words:
+        reason = f"the statement names no guarantee: {_NO_GUARANTEE}"
     elif delta is None or not 0 < delta < 1:
         reason = "the statement names no delta: it is incomplete"
     else:

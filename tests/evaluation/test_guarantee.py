@@ -40,3 +40,9 @@ def test_the_worst_population_counts():
     statement = _statement(0.5)
     statement["populations"]["holdout"] = {"epsilon": 4.0, "delta": 1e-5}
     assert guarantee_metric(statement).value == 4.0
+
+
+def test_a_seeded_run_says_why_it_promises_nothing():
+    words = "no formal guarantee: the noise follows from a public seed."
+    metric = guarantee_metric(_statement(None, words) | {"formal": False})
+    assert (metric.value, metric.light, metric.reason) == (None, "red", words)

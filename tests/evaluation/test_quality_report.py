@@ -1,0 +1,23 @@
+from synthfed.evaluation.quality_report import quality_metric, quality_score
+from synthfed.evaluation.rows import Shape, read_rows
+from tests.evaluation import cheats
+
+SHAPE = Shape.of(cheats.SCHEMA)
+TRAIN, HOLDOUT, FRESH = (read_rows(cheats.simulate(n, n), SHAPE) for n in (300, 120, 250))
+
+
+def test_sdmetrics_score_of_a_table_with_itself_is_one():
+    assert quality_score(TRAIN, TRAIN) == 1
+
+
+def test_its_score_comes_with_anchors_and_decides_nothing():
+    """Shuffled columns reach above .8: a threshold on this number would pass them."""
+    metric = quality_metric(TRAIN, HOLDOUT, FRESH, seed=0)
+    assert metric is not None
+    assert metric.role == "info"
+    assert 0.8 < metric.floor < metric.ceiling <= 1
+    assert abs(metric.value - metric.ceiling) < 0.05
+
+
+def test_too_few_rows_give_no_score():
+    assert quality_metric(TRAIN, HOLDOUT.take(range(5)), FRESH, seed=0) is None
