@@ -85,7 +85,7 @@ def build_report(
     figures = _figures(scorecard.figures, schema)
     if edition == "release":
         _refuse_real_rows(metrics, figures)
-    lights = _lights(scorecard, metrics)
+    lights = _lights(scorecard, metrics, edition)
     holdout = scorecard.rows.get("holdout")
     report = {
         "schema": SCHEMA_ID,
@@ -194,7 +194,7 @@ def _sites(sites: Sequence[str] | Mapping[str, int | None], edition: Edition) ->
     return [{"id": name, "role": "training site", "rows": rows if shown else None} for name, rows in counts.items()]
 
 
-def _lights(scorecard: Scorecard, metrics: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def _lights(scorecard: Scorecard, metrics: Sequence[Mapping[str, Any]], edition: Edition) -> dict[str, dict[str, Any]]:
     lights: dict[str, dict[str, Any]] = {}
     for question in QUESTIONS:
         answer = scorecard.answer(question)
@@ -205,7 +205,7 @@ def _lights(scorecard: Scorecard, metrics: Sequence[Mapping[str, Any]]) -> dict[
             "word": answer.word,
             "leading_metric": lead["id"] if lead else None,
             "leading_label": lead["label"] if lead else None,
-            "because": because(lead),
+            "because": because(lead, edition=edition),
         }
     return lights
 
@@ -264,6 +264,11 @@ def _limits(report: Mapping[str, Any]) -> list[str]:
         f"Not measurable: {m['label']} ({m['reason']})"
         for m in report["metrics"]
         if m["status"] == "not_measurable" and m["role"] != "info"
+    ]
+    limits += [
+        f"{question.capitalize()}: {light['because']}."
+        for question, light in report["lights"].items()
+        if light["leading_metric"] is None
     ]
     if report["simulated"]:
         limits.append("The patients are simulated from published facts. Scores on real patients will differ.")

@@ -71,7 +71,7 @@ def anchors_figure(rows: Sequence[Mapping[str, Any]] | None) -> Figure | None:
         key="anchors",
         title=title,
         caption="Every score runs from shuffled columns (left) to patients the generator never saw (right), at the "
-        "same number of rows; a mark beyond the end of a line is drawn at its end. Circle: shown; diamond: partly shown; "
+        "same number of rows; a mark beyond a line is drawn at its end. Circle: shown; diamond: partly shown; "
         "cross: not met; square: no light of its own, for information."
         + (
             f" Left out: {len(scored) - len(usable)} whose two ends lie too close together." if scored != usable else ""

@@ -37,17 +37,19 @@ def number(value: float | None) -> str:
     return f"−{text}" if value < 0 else text
 
 
-def because(metric: Mapping[str, Any] | None) -> str:
+def because(metric: Mapping[str, Any] | None, *, edition: str) -> str:
     """Why a light has its colour, in one clause."""
     if metric is None:
-        return "no metric of this question was run"
+        return "needs patients' rows, which stay at the sites" if edition == "release" else "no score of it was run"
+    promise = metric["question"] == "guaranteed"  # epsilon never without its delta, which the reason names
     if metric["value"] is None:
-        return f"{metric['label']}: {metric['reason'] or 'not measured'}"
-    text = f"{metric['label']}: {number(metric['value'])}"
+        return str(metric["reason"]) if promise else f"{metric['label']}: {metric['reason']}"
+    value = number(metric["value"])
+    text = f"Epsilon {value} {metric['reason']}" if promise else f"{metric['label']}: {value}"
     wanted = metric["thresholds"]["green"]
     if wanted is not None and metric["light"] != "green":
         text += f", wanted {'at least' if metric['direction'] == 'higher' else 'at most'} {number(wanted)}"
-    elif metric["light"] != "green" and metric["reason"]:
+    elif metric["light"] != "green" and metric["reason"] and not promise:
         text += f" ({metric['reason']})"
     return text
 
@@ -60,7 +62,7 @@ def verdict(
     grey = [question for question, light in lights.items() if light["light"] == "grey"]
     blocking = next((q for q in ("private", "guaranteed") if q in red), None)
     if blocking:
-        code, sentence = "not_for_release", f"Not for release: {lights[blocking]['because']}."
+        code, sentence = "not_for_release", f"Not for release: {_reason(lights[blocking])}."
     elif red:
         code, sentence = "not_fit", f"Not fit for {', nor for '.join(_USES[question] for question in red)}."
     elif grey:
@@ -75,6 +77,12 @@ def verdict(
         "may": may,
         "may_not": may_not,
     }
+
+
+def _reason(light: Mapping[str, Any]) -> str:
+    """The reason as part of the headline; the rest of a missing guarantee's explanation is said below it."""
+    words = str(light["because"]).rstrip(".")
+    return "no formal guarantee" if words.lower().startswith("no formal guarantee") else words
 
 
 def _not_shown(grey: Sequence[str], lights: Mapping[str, Mapping[str, Any]], edition: str, holdout: int | None) -> str:

@@ -107,6 +107,14 @@ def test_grey_never_counts_as_shown() -> None:
     assert any("12 hold-out patients" in line for line in report["limits"])
 
 
+def test_a_release_says_where_the_missing_scores_are() -> None:
+    card = sample.scorecard(real=False)
+    card = replace(card, metrics=tuple(m for m in card.metrics if m.rows_used == "none"))
+    report = build("release", scorecard=card)
+    assert report["lights"]["private"]["because"] == "needs patients' rows, which stay at the sites"
+    assert "Private: needs patients' rows, which stay at the sites." in report["limits"]
+
+
 def test_a_missing_value_always_has_a_reason() -> None:
     report = build(scorecard=with_metric("faithful.shapes", value=None, light="grey", reason=""))
     entry = next(m for m in report["metrics"] if m["id"] == "faithful.shapes")
@@ -114,7 +122,9 @@ def test_a_missing_value_always_has_a_reason() -> None:
 
 
 def test_seeded_noise_claims_no_guarantee() -> None:
-    report = build(ledger=sample.ledger(seeded=True))
+    report = build(ledger=sample.ledger(seeded=True), scorecard=sample.scorecard(seeded=True))
+    assert report["verdict"]["sentence"] == "Not for release: no formal guarantee."
+    assert "public seed" in report["lights"]["guaranteed"]["because"]
     assert not report["privacy"]["formal"]
     assert report["privacy"]["sentence"].startswith("No formal guarantee")
     assert report["privacy"]["trust"] == ""

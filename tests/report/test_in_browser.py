@@ -1,6 +1,7 @@
-"""The page in a real browser: it fits a phone, and the dark page is dark."""
+"""The page in a real browser: it fits a phone and stays readable."""
 
 import html
+import json
 import os
 import re
 import shutil
@@ -29,8 +30,6 @@ HARNESS = """<!doctype html><body style="margin:0">
 
 
 def measure(page: str, folder: Path, *, width: int, unfold: bool = False) -> dict[str, object]:
-    import json
-
     file = folder / "harness.html"
     file.write_text(
         HARNESS.format(width=width, page=html.escape(page, quote=True), unfold=str(unfold).lower()), encoding="utf-8"
@@ -48,19 +47,10 @@ def measure(page: str, folder: Path, *, width: int, unfold: bool = False) -> dic
 
 
 @pytest.mark.parametrize("edition", ["simulated", "release"])
-@pytest.mark.parametrize("unfold", [False, True])
-def test_page_fits_a_phone(pages: dict[str, str], tmp_path: Path, edition: str, unfold: bool) -> None:
-    seen = measure(pages[edition], tmp_path, width=390, unfold=unfold)
+def test_page_fits_a_phone_and_stays_readable(pages: dict[str, str], tmp_path: Path, edition: str) -> None:
+    """Every fold open, 390 CSS pixels wide: nothing sticks out, no text of a figure falls below 8 pixels."""
+    seen = measure(pages[edition], tmp_path, width=390, unfold=True)
     assert seen["wide"] == []
     assert int(str(seen["scroll"])) <= 390
-
-
-def test_text_in_figures_stays_readable_on_a_phone(pages: dict[str, str], tmp_path: Path) -> None:
-    seen = measure(pages["simulated"], tmp_path, width=390)
     assert float(str(seen["smallest"])) >= 8.0
-
-
-def test_every_figure_has_its_title_in_the_browser(pages: dict[str, str], tmp_path: Path) -> None:
-    seen = measure(pages["simulated"], tmp_path, width=1280)
     assert seen["pictures"] == seen["titled"]
-    assert int(str(seen["scroll"])) <= 1280
