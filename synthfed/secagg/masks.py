@@ -36,7 +36,7 @@ def hkdf(secret: bytes, context: bytes, info: bytes, length: int) -> bytes:
     return HKDF(algorithm=hashes.SHA256(), length=length, salt=context, info=info).derive(secret)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class MaskKey:
     """What hides one vector and its tag: an AES-256 key and five 64-bit words."""
 

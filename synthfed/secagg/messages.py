@@ -246,7 +246,7 @@ class Share:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class DealtShares:
     """What one site gives another in a sealed box."""
 
@@ -321,7 +321,7 @@ class Heads:
         return cls(signed)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Unmask:
     """One site's shares of every self mask of U1."""
 

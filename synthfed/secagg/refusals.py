@@ -21,7 +21,8 @@ SecAggError
 └── AuditBroken          an audit log whose chain or signature is broken
 ```
 
-A refusal never carries a key, a share or a coordinate of a vector.
+A refusal never carries a key, a share or a coordinate of a vector. Values that hold secrets have no `repr` either, so
+that a traceback with local variables does not print them.
 """
 
 from synthfed.errors import SecAggError

@@ -126,7 +126,7 @@ class SiteSession:
         smallest: int | None = None,
         entropy: Entropy = os.urandom,
     ) -> "SiteSession":
-        """Undo `freeze`.
+        """Undo `freeze`. Give it the newest stored state only: one from before MASKED could mask a second vector.
 
         Raises:
             SealBroken: The bytes are cut, or belong to another attempt or site.
@@ -177,9 +177,10 @@ class SiteSession:
         everybody = [member.index for member in self._roster.members]
         require_enough(self._roster, received, everybody, self._smallest, "HELLO")
         peers = {index: messages.Hello.unpack(body_of(raw)) for index, raw in received.items()}
-        # Both exchanges are tried before anything is dealt, so that a key of low order ends the attempt here.
+        # Tried before anything is dealt, so that a key of low order ends the attempt here and not under a mask.
+        mask_private = self._mask_private()
         for peer in peers.values():
-            masks.exchange(self._mask_private(), peer.mask_key)
+            masks.exchange(mask_private, peer.mask_key)
         self_shares, mask_shares = (
             shamir.split(secret, sorted(peers), threshold=self._roster.threshold, entropy=self._entropy)
             for secret in (state.self_seed, state.mask_seed)

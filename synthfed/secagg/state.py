@@ -26,7 +26,7 @@ class Stage(IntEnum):
     ABORTED = 8
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class SiteState:
     """One attempt at one site. Names as in the protocol: e_i, rho_i, b_i, kappa_i.
 

@@ -33,7 +33,7 @@ _MODULI = np.array(PRIMES, dtype=np.uint64)
 Words = tuple[int, ...]  # five integers, word r in [0, PRIMES[r])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TagKey:
     """K and the context it serves. Known to every site of U1, not to the relay."""
 

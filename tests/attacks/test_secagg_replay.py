@@ -13,6 +13,7 @@ from synthfed.secagg.messages import body_of
 from synthfed.secagg.protocol import SiteSession
 from synthfed.secagg.refusals import AlreadyAnswered, BadShare
 from synthfed.secagg.sealed import seal, unseal
+from synthfed.secagg.tag import TagKey
 from tests.secagg.federation import MODEL, attempt, key
 
 SITE_KEY = bytes(range(32))
@@ -137,6 +138,8 @@ def test_sealed_state_errors_logs_and_texts_show_no_secret(caplog):
     secrets = [state.seal_secret, state.mask_seed, state.self_seed, state.tag_part, state.tag_key]
     secrets += [*state.held.values(), run.inputs[3].tobytes()[:16]]
     text = "\n".join([*shown, caplog.text, repr(site), repr(run.relay), str(site)])
+    text += repr([state, masks.self_mask(state.self_seed, bytes(32)), TagKey(state.tag_key, bytes(32))])
+    text += repr(messages.DealtShares(state.own_shares[:33], state.own_shares[33:], state.tag_part))
     at_rest = stored(run, 3)
     for secret in secrets:
         assert secret not in at_rest

@@ -42,7 +42,7 @@ def weights(seed, n=D):
 def encoded_run(sites=3, n=D):
     """A run over realistic weight changes."""
     vectors = {i: encode(weights(i, n), bound=1.0, weight=1 / sites).values for i in range(sites)}
-    return attempt(sites, vectors=vectors)
+    return attempt(sites, vectors=vectors, fixed="curious")
 
 
 def test_float_shares_follow_the_weight_and_masked_words_do_not():
@@ -56,7 +56,7 @@ def test_float_shares_follow_the_weight_and_masked_words_do_not():
     run.finish()
     for index, words in masked_words(run).items():
         for other in run.inputs.values():
-            assert correlation(words.view(np.int32), other.view(np.int32)) < 4.5 / math.sqrt(D), index
+            assert correlation(words.view(np.int32), other.view(np.int32)) < 4 / math.sqrt(D), index
 
 
 @pytest.mark.parametrize("counts", [(20, 50, 130), (100, 500, 940), (1, 1, 100_000)])
@@ -88,14 +88,14 @@ def test_a_classifier_on_transcripts_guesses():
     low, high = np.full(n, 5, dtype=np.uint32), np.full(n, 2**28, dtype=np.uint32)
     rest = {1: np.zeros(n, dtype=np.uint32), 2: np.zeros(n, dtype=np.uint32)}
 
-    def features(vector):
-        run = attempt(3, vectors={0: vector} | rest)
+    def features(vector, fixed):
+        run = attempt(3, vectors={0: vector} | rest, fixed=fixed)
         run.masked()
         whole = np.frombuffer(b"".join(run.transcript), dtype=np.uint8).astype(np.float64)
         return masked_words(run)[3].astype(np.float64), whole
 
     runs = 60
-    lows, highs = [features(low) for _ in range(runs)], [features(high) for _ in range(runs)]
+    lows, highs = [features(low, f"low{i}") for i in range(runs)], [features(high, f"high{i}") for i in range(runs)]
     for part in (0, 1):
         a, b = (np.array([run[part] for run in side]) for side in (lows, highs))
         half = runs // 2
@@ -103,7 +103,27 @@ def test_a_classifier_on_transcripts_guesses():
         score_a, score_b = a[half:] @ direction, b[half:] @ direction
         auc = np.mean(score_b[:, None] > score_a[None, :])
         spread = math.sqrt((2 * half + 1) / (12 * half * half))
-        assert abs(auc - 0.5) < 4.5 * spread
+        assert abs(auc - 0.5) < 3 * spread
+
+
+def test_a_classifier_on_words_guesses():
+    """Attack 3, word by word: masked zeros and masked large numbers rank alike, as signed numbers and by each byte."""
+
+    def words(value, fixed):
+        vectors = {0: np.full(D, value, dtype=np.uint32)} | {i: np.zeros(D, dtype=np.uint32) for i in (1, 2)}
+        run = attempt(3, vectors=vectors, fixed=fixed)
+        run.masked()
+        return masked_words(run)[3]
+
+    low, high = words(0, "low"), words(2**29, "high")
+    sides = np.repeat([0, 1], D)
+    for view in (np.int32, *(lambda w, at=at: w >> np.uint32(8 * at) & np.uint32(255) for at in range(4))):
+        a, b = (w.view(view) if view is np.int32 else view(w) for w in (low, high))
+        ties = np.random.default_rng(0).random(2 * D)
+        ranks = np.empty(2 * D)
+        ranks[np.lexsort((ties, np.concatenate([a, b])))] = np.arange(2 * D)
+        auc = (ranks[sides == 1].sum() - D * (D - 1) / 2) / D**2
+        assert abs(auc - 0.5) < 0.02
 
 
 def test_no_bytes_of_a_vector_or_of_a_secret_pass_the_relay():
@@ -124,7 +144,7 @@ def test_no_bytes_of_a_vector_or_of_a_secret_pass_the_relay():
 def test_masked_words_are_uniform():
     """Attack 11: shares without a modulus leak at their edges. Chi-square on all four bytes of constant inputs."""
     constant = {i: np.full(D, 1, dtype=np.uint32) for i in range(3)}
-    run = attempt(3, vectors=constant)
+    run = attempt(3, vectors=constant, fixed="uniform")
     run.masked()
     for words in masked_words(run).values():
         for byte in words.view(np.uint8).reshape(-1, 4).T:
@@ -135,17 +155,17 @@ def test_masked_words_are_uniform():
 
 def test_two_attempts_at_one_vector_share_no_words():
     vectors = {i: np.arange(D, dtype=np.uint32) for i in range(3)}
-    one, two = (attempt(3, vectors=vectors) for _ in range(2))
+    one, two = (attempt(3, vectors=vectors, fixed=fixed) for fixed in ("one", "two"))
     one.masked()
     two.masked()
     left, right = masked_words(one)[3], masked_words(two)[3]
     assert np.count_nonzero(left == right) < 5
-    assert correlation(left, right) < 4.5 / math.sqrt(D)
+    assert correlation(left, right) < 4 / math.sqrt(D)
 
 
 def test_sums_of_all_but_one_masked_vector_stay_uniform():
     """The relay may add up what it likes; without U1 whole, the missing pair masks stay in."""
-    run = attempt(4, vectors={i: np.full(D, i, dtype=np.uint32) for i in range(4)})
+    run = attempt(4, vectors={i: np.full(D, i, dtype=np.uint32) for i in range(4)}, fixed="partial")
     run.masked()
     words = list(masked_words(run).values())
     partial = np.sum(words[:3], axis=0, dtype=np.uint32)

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synthfed.secagg.contexts import SumConfig, context1, digest, layout_digest, lp
@@ -11,6 +11,7 @@ fields = st.lists(st.binary(max_size=12), max_size=5)
 
 
 @given(fields, fields)
+@settings(deadline=None)
 def test_different_fields_have_different_bytes(left, right):
     assert (lp(*left) == lp(*right)) == (left == right)
     assert (digest(*left) == digest(*right)) == (left == right)

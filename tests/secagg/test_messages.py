@@ -54,7 +54,7 @@ def test_trailing_and_missing_bytes_are_refused(kind):
 
 
 @given(st.sampled_from(list(Kind)), st.data())
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 def test_a_mutated_body_is_refused_or_is_another_message(kind, data):
     """No two bodies decode to one message."""
     mutated = bytearray(body(kind))
@@ -67,7 +67,7 @@ def test_a_mutated_body_is_refused_or_is_another_message(kind, data):
 
 
 @given(st.sampled_from(list(Kind)), st.data())
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 def test_no_flipped_bit_of_a_message_is_accepted(kind, data):
     mutated = bytearray(BY_KIND[kind])
     position = data.draw(st.integers(0, 8 * len(mutated) - 1))
@@ -77,6 +77,7 @@ def test_no_flipped_bit_of_a_message_is_accepted(kind, data):
 
 
 @given(st.binary(max_size=300))
+@settings(deadline=None)
 def test_arbitrary_bytes_are_refused(raw):
     for kind in Kind:
         with pytest.raises(MalformedMessage):

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -33,6 +33,7 @@ def test_half_goes_to_even():
 
 
 @given(st.lists(reals, min_size=1, max_size=8), st.sampled_from([0.1, 1.0, 1.7, 3.0]))
+@settings(deadline=None)
 def test_decoded_sum_is_the_mean_within_the_stated_error(vectors, bound):
     sites = len(vectors)
     total = np.zeros(6, dtype=np.uint32)
@@ -85,6 +86,7 @@ def test_aux_brings_the_total_weight_and_the_mean_clipping():
 
 
 @given(words, words)
+@settings(deadline=None)
 def test_ring_laws(left, right):
     assert np.array_equal(add(left, right), add(right, left))
     assert not add(left, neg(left)).any()

@@ -123,3 +123,11 @@ def test_lookups_name_what_is_missing():
         roster.member("nobody")
     with pytest.raises(UnknownSender):
         roster.at(4)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("version = 1", 'version = "1"'), (public("site1").hex(), public("site1").hex().upper())]
+)
+def test_values_have_one_spelling(old, new):
+    with pytest.raises(RosterRefused, match="cannot be read"):
+        Roster.from_toml(make_roster(3).to_toml().replace(old, new), steward_key=STEWARD, on=FROM)

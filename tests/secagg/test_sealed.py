@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synthfed.secagg.refusals import SealBroken
@@ -9,6 +9,7 @@ KEY = bytes(range(32))
 
 
 @given(st.binary(max_size=200), st.binary(max_size=20))
+@settings(deadline=None)
 def test_what_was_sealed_opens_in_its_row(state, row):
     assert unseal(KEY, seal(KEY, state, row=row), row=row) == state
 

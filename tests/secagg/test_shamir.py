@@ -36,7 +36,7 @@ def test_modulus_is_prime():
 
 
 @given(secrets, st.integers(1, 10), st.integers(0, 4))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_any_threshold_shares_open(secret, threshold, more):
     indices = [5 * i + 2 for i in range(threshold + more)]
     shares = split(secret, indices, threshold=threshold, entropy=os.urandom)
@@ -45,7 +45,7 @@ def test_any_threshold_shares_open(secret, threshold, more):
 
 
 @given(secrets, secrets)
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_fewer_shares_fit_every_secret(secret, other):
     """t-1 shares and any other secret lie on one polynomial of the same degree: they tell nothing."""
     shares = split(secret, [0, 1, 2, 3], threshold=3, entropy=os.urandom)
