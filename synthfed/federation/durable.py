@@ -29,7 +29,7 @@ def flush_folder(folder: Path) -> None:
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make a folder of mode 0700; parents are made likewise."""
+    """Make a folder of mode 0700, and its missing parents likewise."""
     if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)

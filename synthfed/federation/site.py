@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from synthfed.errors import FederationError, SecAggError
+from synthfed.errors import FederationError, LedgerBroken, SecAggError
 from synthfed.federation.durable import make_private_folder, write_durably
 from synthfed.federation.manifest import Manifest, check_signature
 from synthfed.federation.policy import Policy
@@ -74,9 +74,16 @@ class Site:
             self._ledger = None
 
     def ledger(self) -> Ledger:
-        """The site's privacy ledger over all runs; opened and checked when first needed."""
+        """The site's privacy ledger over all runs; opened and checked when first needed.
+
+        Raises:
+            LedgerBroken: It is altered, or gone although runs have begun here.
+        """
         if self._ledger is None:
-            self._ledger = Ledger.open(self.folder / "ledger.sqlite", site=self.name, limit=self.policy.budget)
+            path = self.folder / "ledger.sqlite"
+            if not path.exists() and any((self.folder / "runs").glob("*/manifest.json")):
+                raise LedgerBroken(f"site {self.name!r} has runs but no ledger.sqlite; restore it, charge nothing")
+            self._ledger = Ledger.open(path, site=self.name, limit=self.policy.budget)
         return self._ledger
 
     def run(self, manifest_hash: str) -> RunState:
