@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, ndtri
-from scipy.stats import beta
+from scipy.special import betaincinv, expit, ndtri
 
 from synthfed.cohorts.drawing import (
     Mask,
@@ -249,7 +248,7 @@ def _labs(
     ):
         mean, sd = of_class(column, 0) / 100, of_class(column, 1) / 100
         size = mean * (1 - mean) / sd**2 - 1
-        exact = 100 * beta.ppf(u[key], mean * size, (1 - mean) * size)
+        exact = 100 * betaincinv(mean * size, (1 - mean) * size, u[key])
         rounded = np.where(chance(to_five, rows, rng), 5 * np.round(exact / 5), np.round(exact))
         if column == "pb_blasts_pct":
             rounded = np.where(exact < 5, np.round(exact), rounded)

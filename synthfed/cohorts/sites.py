@@ -15,7 +15,6 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -402,7 +401,4 @@ def _cohort(
                 f"it needs at least {min_rows} (cohort.min_rows): add patients or leave the site out"
             )
     kept = schema.select(next(iter(tables.values())).columns)
-    return Cohort(
-        kept, rules.restrict(kept.names), MappingProxyType(train), MappingProxyType(holdout), simulated, origin,
-        MappingProxyType(dict(reports)),
-    )  # fmt: skip
+    return Cohort(kept, rules.restrict(kept.names), train, holdout, simulated, origin, dict(reports))
