@@ -10,6 +10,7 @@ from synthfed.secagg.messages import Kind
 from synthfed.secagg.protocol import RelaySession, SiteSession, Stage
 from synthfed.secagg.refusals import (
     AlreadyAnswered,
+    MalformedMessage,
     OutOfOrder,
     ReleaseRefused,
     RosterRefused,
@@ -384,3 +385,47 @@ def test_equal_results_have_equal_hashes_in_close():
     assert len({close.result_digest for close in closes}) == 1
     assert {close.audit_head for close in closes} == {bytes([9] * 32)}
     assert all(len(site.commitment) == len(site.head) == len(site.context1) == 32 for site in run.sites.values())
+
+
+def test_the_relay_wants_one_sealed_share_for_each_other_site():
+    run = attempt(3)
+    reply = run.sites[3].share(run.hellos())
+    swapped = {10: reply.sealed[17], 17: reply.sealed[10]}
+    for sealed in ({}, {10: reply.sealed[10]}, swapped, reply.sealed | {3: reply.sealed[10]}):
+        with pytest.raises(MalformedMessage, match="did not seal"):
+            run.relay.add_share(reply.public, sealed)
+    run.relay.add_share(reply.public, reply.sealed)
+    run.relay.add_share(reply.public, reply.sealed)
+
+
+def test_a_site_outside_the_announced_set_cannot_deal():
+    run = attempt(4, smallest=3)
+    late, everybody = run.sites.pop(24), attempt(4, smallest=3)
+    hellos = run.hellos()
+    late.hello()
+    others = everybody.hellos()
+    with pytest.raises(SplitView, match="own HELLO"):
+        late.share(hellos)
+    reply = everybody.sites[24].share(others)
+    with pytest.raises(UnknownSender, match="site3"):
+        run.relay.add_share(reply.public, reply.sealed)
+
+
+def test_the_result_is_announced_once_and_stays():
+    run = attempt(3)
+    message, total = run.result()
+    total[:] = 0
+    again, kept = run.relay.result()
+    assert again == message
+    assert kept.any()
+    with pytest.raises(OutOfOrder):
+        run.relay.add_unmask(b"")
+
+
+def test_a_restored_state_with_a_stage_that_does_not_exist_is_refused():
+    run = attempt(3)
+    frozen = bytearray(run.sites[3].freeze())
+    at = frozen.index(b"\x01" + bytes(7) + b"\x00", 8 + 28 + 8 + 32 + 8 + 2) + 8
+    frozen[at] = 4
+    with pytest.raises(SealBroken, match="cannot be read"):
+        SiteSession.thaw(bytes(frozen), run.roster, "site0", key("site0"), run.context)
