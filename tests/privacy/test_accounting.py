@@ -14,7 +14,7 @@ dp_accounting = pytest.importorskip("dp_accounting")
 
 # Full batch and Poisson, few and many steps, epsilon from .05 to 80.
 GRID = [
-    (24.0, 1.0, 300),
+    (24.0, 1.0, 200),
     (60.0, 1.0, 300),
     (20.0, 1.0, 3),
     (0.6, 1.0, 10),
@@ -22,7 +22,7 @@ GRID = [
     (10.0, 0.1, 30),
     (0.8, 0.1, 60),
     (1.0, 0.01, 1000),
-    (1.0, 0.002, 300),
+    (1.0, 0.002, 200),
     (12.0, 0.5, 100),
 ]
 
@@ -39,8 +39,9 @@ def pld(parts: list[tuple[float, float, int]], delta: float, *, cell: float = 1e
     return float(accountant.get_epsilon(delta))
 
 
-@pytest.mark.parametrize("delta", [1e-5, 1e-6])
-@pytest.mark.parametrize(("noise", "rate", "steps"), GRID)
+@pytest.mark.parametrize(
+    ("noise", "rate", "steps", "delta"), [(*part, 1e-5) for part in GRID] + [(*part, 1e-6) for part in GRID[1::4]]
+)
 def test_epsilon_is_within_a_percent_of_pld_and_not_below(noise: float, rate: float, steps: int, delta: float) -> None:
     ours = epsilon_of([gaussian(noise, rate, steps)], delta)
     oracle = pld([(noise, rate, steps)], delta, cell=1e-4 if ours > 0.5 else 1e-5)
@@ -128,15 +129,15 @@ def test_delta_outside_the_open_interval_is_wrong_use(delta: float) -> None:
     more=st.integers(2, 5),
 )
 def test_more_steps_never_cost_less_and_more_noise_never_costs_more(
-    noise: float, rate: float, steps: int, more: int
+    noise: float, rate: float, steps: int, more: float
 ) -> None:
     cost = epsilon_of([gaussian(noise, rate, steps)], 1e-5)
-    assert epsilon_of([gaussian(noise, rate, steps * more)], 1e-5) >= cost
+    assert epsilon_of([gaussian(noise, rate, math.ceil(steps * more))], 1e-5) >= cost
     assert epsilon_of([gaussian(noise * more, rate, steps)], 1e-5) <= cost
 
 
-@settings(max_examples=6, deadline=None)
-@given(noise=st.floats(2.0, 20.0), rate=st.floats(0.01, 0.3), steps=st.integers(1, 60))
+@settings(max_examples=5, deadline=None)
+@given(noise=st.floats(2.0, 8.0), rate=st.floats(0.01, 0.3), steps=st.integers(1, 60))
 def test_a_larger_sample_rate_never_costs_less(noise: float, rate: float, steps: int) -> None:
     small, large = (epsilon_of([gaussian(noise, q, steps)], 1e-5) for q in (rate, min(1.0, rate * 2)))
     assert large >= small

@@ -1,0 +1,216 @@
+"""The release ledger: complete, honest about what it does not cover, and computed again from its events alone."""
+
+import copy
+import json
+import math
+from typing import Any
+
+import pytest
+
+from synthfed.errors import BudgetRefused, LedgerBroken
+from synthfed.pipeline import Pipeline
+from synthfed.privacy.accounting import epsilon_of
+from synthfed.privacy.events import Budget, PrivacyEvent
+from synthfed.privacy.ledger import Ledger
+from synthfed.privacy.statement import central_ledger, inconsistencies, recompute_epsilon, release_ledger
+
+RUN = "a" * 64
+
+
+def pipeline(**changes: Any) -> Pipeline:
+    raw = {
+        "title": "small",
+        "disease": "aml",
+        "cohort": {"columns": ["age_years", "sex"]},
+        "generator": {"kind": "tvae"},
+        "privacy": {"epsilon": 3.0, "expected_patients": 1600},
+        "federation": {"rounds": 4, "local_steps": 3},
+    }
+    return Pipeline.parse(raw, origin="test").replace(**changes)
+
+
+def rounds(noise: float = 10.0) -> list[PrivacyEvent]:
+    return [PrivacyEvent(f"round {index}", "gaussian", "train", 1.0, noise, 1.0, 3) for index in range(4)]
+
+
+def export(site: str, events: list[PrivacyEvent], *, done: int = 4) -> dict[str, Any]:
+    with Ledger.open(None, site=site, limit=Budget(math.inf, 1e-5)) as ledger:
+        ledger.reserve(RUN, events)
+        for number, event in enumerate(events[:done]):
+            ledger.charge(f"{site} {number}", RUN, event)
+        ledger.close(RUN)
+        exported: dict[str, Any] = json.loads(json.dumps(ledger.export(), allow_nan=False))
+        return exported
+
+
+@pytest.fixture
+def ledger() -> dict[str, Any]:
+    exports = {"lyon": export("lyon", rounds()), "milano": export("milano", rounds(noise=9.0))}
+    return release_ledger(exports, pipeline(), simulated=False, seeded=False)
+
+
+def test_the_release_costs_what_its_worst_site_costs(ledger: dict[str, Any]) -> None:
+    stated = ledger["populations"]["train"]
+    assert stated["epsilon"] == stated["epsilon_local"] == epsilon_of(rounds(noise=9.0), 1e-5)
+    assert {site["site"]: site["epsilon"] for site in ledger["sites"]} == {
+        "lyon": epsilon_of(rounds(), 1e-5),
+        "milano": epsilon_of(rounds(noise=9.0), 1e-5),
+    }
+
+
+def test_epsilon_is_computed_again_from_the_written_events(ledger: dict[str, Any]) -> None:
+    read = json.loads(json.dumps(ledger, allow_nan=False))
+    assert recompute_epsilon(read) == pytest.approx(ledger["populations"]["train"]["epsilon"], abs=1e-6)
+    assert inconsistencies(read) == []
+
+
+def test_a_second_opinion_stands_beside_the_accountant(ledger: dict[str, Any]) -> None:
+    stated = ledger["populations"]["train"]
+    assert stated["accountant"].startswith("Opacus PRV")
+    assert stated["version"].startswith("opacus 1.6")
+    assert "closed form" in stated["second_opinion"]["name"]
+    assert 0 <= stated["second_opinion"]["relative_difference"] < 0.01
+
+
+def test_the_same_work_at_several_sites_is_one_line_with_each_sites_id() -> None:
+    exports = {site: export(site, rounds()) for site in ("lyon", "milano")}
+    stated = release_ledger(exports, pipeline(), simulated=False, seeded=False)
+    assert [event["purpose"] for event in stated["events"]] == [f"round {index}" for index in range(4)]
+    assert stated["events"][2]["ids"] == {"lyon": "lyon 2", "milano": "milano 2"}
+    assert [site["steps"] for site in stated["sites"]] == [12, 12]
+
+
+@pytest.mark.parametrize(
+    "key", ["schema", "unit", "adjacency", "guarantee", "trust", "mode", "public", "covered", "not_covered", "events"]
+)
+def test_a_statement_leaves_no_field_empty(ledger: dict[str, Any], key: str) -> None:
+    assert ledger[key]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "side channels",
+        "relatives",
+        "populations",
+        "eligible",
+        "two sites",
+        "attacks",
+        "dictionary",
+        "floating",
+        "score",
+    ],
+)
+def test_what_is_not_covered_is_said(ledger: dict[str, Any], words: str) -> None:
+    assert any(words in line for line in ledger["not_covered"])
+
+
+@pytest.mark.parametrize("word", ["anonymous", "anonymised", "GDPR", "risk-free", "certified", "unbreakable", "safe"])
+def test_words_that_claim_too_much_never_appear(ledger: dict[str, Any], word: str) -> None:
+    assert word.lower() not in json.dumps(ledger).lower()
+
+
+def test_each_public_number_names_where_it_was_declared(ledger: dict[str, Any]) -> None:
+    declared = {entry["name"]: entry for entry in ledger["public"]}
+    assert declared["expected_patients"]["value"] == 1600
+    assert all(entry["declared_in"] for entry in declared.values())
+
+
+def test_a_large_delta_is_called_large() -> None:
+    stated = release_ledger(
+        {"lyon": export("lyon", rounds())}, pipeline(privacy__delta=1e-3), simulated=False, seeded=False
+    )
+    assert any("delta 0.001" in line for line in stated["not_covered"])
+
+
+def test_a_seeded_run_promises_nothing_and_says_what_its_plan_would_cost() -> None:
+    stated = release_ledger({"lyon": export("lyon", rounds())}, pipeline(), simulated=True, seeded=True)
+    assert stated["populations"]["train"]["epsilon"] is None
+    assert stated["populations"]["train"]["epsilon_of_events"] == epsilon_of(rounds(), 1e-5)
+    assert "no formal guarantee" in stated["guarantee"]
+    assert "simulated" in stated["guarantee"]
+    assert not stated["formal"]
+    assert inconsistencies(stated) == []
+
+
+def test_a_run_without_noise_promises_nothing() -> None:
+    bare = {"lyon": export("lyon", rounds(noise=0.0))}
+    stated = release_ledger(bare, pipeline(privacy__epsilon=math.inf), simulated=False, seeded=False)
+    read = json.loads(json.dumps(stated, allow_nan=False))
+    assert read["populations"]["train"]["epsilon"] is None
+    assert read["populations"]["train"]["epsilon_of_events"] == "inf"
+    assert "no formal guarantee" in read["guarantee"]
+    assert recompute_epsilon(read) == math.inf
+    assert inconsistencies(read) == []
+
+
+def test_a_site_that_misses_a_charge_is_refused() -> None:
+    with pytest.raises(LedgerBroken, match="charged 9 of the 12"):
+        release_ledger({"lyon": export("lyon", rounds(), done=3)}, pipeline(), simulated=False, seeded=False)
+    altered = export("lyon", rounds())
+    del altered["events"][1]
+    with pytest.raises(LedgerBroken, match="lyon"):
+        release_ledger({"lyon": altered}, pipeline(), simulated=False, seeded=False)
+
+
+def test_another_sites_ledger_and_no_ledger_are_refused() -> None:
+    with pytest.raises(LedgerBroken, match="milano"):
+        release_ledger({"lyon": export("milano", rounds())}, pipeline(), simulated=False, seeded=False)
+    with pytest.raises(LedgerBroken, match="no site"):
+        release_ledger({}, pipeline(), simulated=False, seeded=False)
+
+
+def test_earlier_runs_in_an_export_count() -> None:
+    with Ledger.open(None, site="lyon", limit=Budget(9.0, 1e-5)) as kept:
+        for run in ("a" * 64, "b" * 64):
+            kept.reserve(run, rounds())
+            for number, event in enumerate(rounds()):
+                kept.charge(f"{run} {number}", run, event)
+        both, last = kept.export(), kept.export("b" * 64)
+    whole = release_ledger({"lyon": both}, pipeline(), simulated=False, seeded=False)
+    assert recompute_epsilon(whole) == epsilon_of([*rounds(), *rounds()], 1e-5)
+    one = release_ledger({"lyon": last}, pipeline(), simulated=False, seeded=False)
+    assert recompute_epsilon(one) == epsilon_of(rounds(), 1e-5)
+
+
+def test_one_table_alone_gets_the_same_statement() -> None:
+    alone = central_ledger(rounds(), pipeline(), site="lyon", simulated=False, seeded=False)
+    assert recompute_epsilon(alone) == epsilon_of(rounds(), 1e-5)
+    assert any("one site" in line for line in alone["not_covered"])
+    with pytest.raises(BudgetRefused):
+        central_ledger(rounds(noise=1.0), pipeline(), site="lyon", simulated=False, seeded=False)
+
+
+def test_no_number_of_patients_enters(ledger: dict[str, Any]) -> None:
+    text = json.dumps(ledger)
+    assert '"rows"' not in text
+    assert '"patients"' not in text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("events",),
+        ("sites",),
+        ("populations",),
+        ("populations", "train", "delta"),
+        ("events", 0, "noise_multiplier"),
+        ("events", 0, "ids"),
+        ("formal",),
+        ("guarantee",),
+    ],
+)
+def test_an_incomplete_statement_is_named_not_crashed_on(ledger: dict[str, Any], path: tuple[Any, ...]) -> None:
+    broken = copy.deepcopy(ledger)
+    place: Any = broken
+    for key in path[:-1]:
+        place = place[key]
+    del place[path[-1]]
+    assert inconsistencies(broken)
+
+
+def test_a_population_without_a_stated_epsilon_is_found(ledger: dict[str, Any]) -> None:
+    ledger["events"].append({**ledger["events"][0], "population": "holdout"})
+    with pytest.raises(LedgerBroken, match="holdout"):
+        recompute_epsilon(ledger)
+    assert inconsistencies(ledger)
