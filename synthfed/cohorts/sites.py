@@ -21,7 +21,8 @@ import numpy as np
 import pandas as pd
 
 from synthfed.cohorts.aml import simulate_aml
-from synthfed.cohorts.drawing import SiteEffects
+from synthfed.cohorts.drawing import Codes as Rows
+from synthfed.cohorts.drawing import Mask, SiteEffects
 from synthfed.cohorts.scd import simulate_scd
 from synthfed.errors import ConfigError, DataError, EmptySite, MissingColumn, UnreadableFile
 from synthfed.tables.dictionary import Dictionary, header_key, load_dictionary
@@ -132,9 +133,8 @@ def load_cohort(
     reports = {name: ImportReport(len(table), ()) for name, table in tables.items()}
     key = hashlib.sha256(f"synthfed simulated split {seed}".encode()).digest()
     origin = f"simulated {disease} cohort, {patients} patients, seed {seed}: no row stems from a patient"
-    return _cohort(
-        schema, rules, tables, reports, key, holdout_fraction, simulated=True, origin=origin, min_rows=1, ids=None
-    )
+    held = {site: _held_out(table, None, key, site, holdout_fraction) for site, table in tables.items()}
+    return _cohort(schema, rules, tables, held, reports, simulated=True, origin=origin, min_rows=1)
 
 
 def read_cohort(
@@ -199,17 +199,16 @@ def read_cohort(
             reports[site] = ImportReport(int(rows.sum()), (*findings, *merged, *broken))
     origin = f"{', '.join(tables)}" if len(tables) <= 6 else f"{len(tables)} tables"
     key = secrets.token_bytes(32) if split_key is None else split_key
-    if split_sites is not None:
-        name, table = next(iter(typed.items()))
-        report = reports[name]
-        typed = _split(table, split_sites, split_rule, seed)
-        reports = {site: replace(report, rows=len(part)) for site, part in typed.items()}
-        origin += f", split by {split_rule!r} into {split_sites} made-up sites (seed {seed})"
     identity = next((column.name for column in schema.columns if column.kind == "id"), None)
-    return _cohort(
-        schema, rules, typed, reports, key, holdout_fraction, simulated=False, origin=origin, min_rows=min_rows,
-        ids=identity,
-    )  # fmt: skip
+    held = {site: _held_out(table, identity, key, site, holdout_fraction) for site, table in typed.items()}
+    if split_sites is not None:
+        (name, table), report = next(iter(typed.items())), next(iter(reports.values()))
+        parts = _split(table, split_sites, split_rule, seed)
+        typed = {site: table.iloc[rows].reset_index(drop=True) for site, rows in parts.items()}
+        held = {site: held[name][rows] for site, rows in parts.items()}
+        reports = {site: replace(report, rows=len(rows)) for site, rows in parts.items()}
+        origin += f", split by {split_rule!r} into {split_sites} made-up sites (seed {seed})"
+    return _cohort(schema, rules, typed, held, reports, simulated=False, origin=origin, min_rows=min_rows)
 
 
 def is_held_out(patient_id: str, *, key: bytes, site: str, fraction: float) -> bool:
@@ -356,8 +355,8 @@ def _mend(table: pd.DataFrame, rules: RuleSet, on_violation: str) -> tuple[pd.Da
     return derived[~broken], findings
 
 
-def _split(table: pd.DataFrame, sites: int, rule: SplitRule, seed: int) -> dict[str, pd.DataFrame]:
-    """Made-up sites from one table."""
+def _split(table: pd.DataFrame, sites: int, rule: SplitRule, seed: int) -> dict[str, Rows]:
+    """Row positions of made-up sites; who is held out was decided before."""
     if len(table) < sites:
         raise EmptySite(f"{len(table)} rows cannot be split into {sites} sites; give more rows or fewer sites")
     order = np.random.default_rng(seed).permutation(len(table))
@@ -369,35 +368,33 @@ def _split(table: pd.DataFrame, sites: int, rule: SplitRule, seed: int) -> dict[
         order = order[np.argsort(ages[order], kind="stable")]
     ends = np.round(len(table) * np.cumsum(parts) / parts.sum()).astype(int)
     starts = np.concatenate([[0], ends[:-1]])
-    return {
-        f"site_{i + 1}": table.iloc[np.sort(order[start:end])].reset_index(drop=True)
-        for i, (start, end) in enumerate(zip(starts, ends, strict=True))
-    }
+    return {f"site_{i + 1}": np.sort(order[start:end]) for i, (start, end) in enumerate(zip(starts, ends, strict=True))}
+
+
+def _held_out(table: pd.DataFrame, identity: str | None, key: bytes, site: str, fraction: float) -> Mask:
+    """The hold-out as a mask; without ids a row's number stands for the patient."""
+    with_ids = identity is not None and identity in table.columns
+    names = table[identity].astype(str) if with_ids else [f"row {i}" for i in range(len(table))]
+    return np.array([is_held_out(name, key=key, site=site, fraction=fraction) for name in names], dtype=bool)
 
 
 def _cohort(
     schema: Schema,
     rules: RuleSet,
     tables: Mapping[str, pd.DataFrame],
+    held: Mapping[str, Mask],
     reports: Mapping[str, ImportReport],
-    key: bytes,
-    fraction: float,
     *,
     simulated: bool,
     origin: str,
     min_rows: int,
-    ids: str | None,
 ) -> Cohort:
-    train, holdout = {}, {}
-    for site, table in tables.items():
-        with_ids = ids is not None and ids in table.columns
-        names = table[ids].astype(str) if with_ids else [f"row {i}" for i in range(len(table))]
-        held = np.array([is_held_out(name, key=key, site=site, fraction=fraction) for name in names], dtype=bool)
-        train[site] = table[~held].reset_index(drop=True)
-        holdout[site] = table[held].reset_index(drop=True)
-        if len(train[site]) < min_rows:
+    train = {site: table[~held[site]].reset_index(drop=True) for site, table in tables.items()}
+    holdout = {site: table[held[site]].reset_index(drop=True) for site, table in tables.items()}
+    for site, table in train.items():
+        if len(table) < min_rows:
             raise EmptySite(
-                f"site {site!r} has {len(train[site])} training rows after {int(held.sum())} were held out; "
+                f"site {site!r} has {len(table)} training rows after {len(holdout[site])} were held out; "
                 f"it needs at least {min_rows} (cohort.min_rows): add patients or leave the site out"
             )
     kept = schema.select(next(iter(tables.values())).columns)

@@ -172,3 +172,17 @@ def test_cells_that_break_rules_become_missing_are_kept_or_drop_the_row() -> Non
     assert len(read("missing")) == 40
     assert len(read("keep").query(wrong)) == 3
     assert len(read("drop")) == 37
+
+
+def test_splitting_does_not_move_a_patient_between_training_and_hold_out() -> None:
+    table = hospital(60)
+    whole = read_cohort(table, columns=COLUMNS, split_key=KEY)
+    for rule in ("random", "age"):
+        parts = read_cohort(table, columns=COLUMNS, split_sites=3, split_rule=rule, split_key=KEY)  # type: ignore[arg-type]
+        assert set(parts.holdout["patient_id"]) == set(whole.holdout["patient_id"])
+
+
+def test_a_typed_table_reads_back_as_it_is() -> None:
+    simulated = load_cohort("aml", sites=3, patients=90, seed=4)
+    again = read_cohort(simulated.sites, columns=simulated.schema.names, holdout_fraction=1e-9, split_key=KEY)
+    pd.testing.assert_frame_equal(again.train, simulated.train)
