@@ -74,7 +74,7 @@ def _verify_line(line: str, number: int, head: AuditHead, key: Ed25519PublicKey)
         entry = json.loads(line)
         if _canonical(entry).decode() != line or set(entry) != set(_KEYS):
             raise AuditBroken(f"audit line {number} is not in canonical form")
-        signed_id, signature = bytes.fromhex(entry.pop("id")), bytes.fromhex(entry.pop("signature"))
+        signed_id, signature = _from_hex(entry.pop("id")), _from_hex(entry.pop("signature"))
         if entry["seq"] != head.length or entry["prev"] != head.id.hex():
             raise AuditBroken(f"audit line {number} does not follow the line before it")
         if digest(_DOMAIN, head.id, _canonical(entry)) != signed_id:
@@ -83,6 +83,14 @@ def _verify_line(line: str, number: int, head: AuditHead, key: Ed25519PublicKey)
     except (ValueError, TypeError, AttributeError, InvalidSignature) as error:
         raise AuditBroken(f"audit line {number} cannot be read or is not signed by this site") from error
     return AuditHead(head.length + 1, signed_id)
+
+
+def _from_hex(text: str) -> bytes:
+    """Lower-case hexadecimal only: one line has one spelling."""
+    found = bytes.fromhex(text)
+    if found.hex() != text:
+        raise ValueError("not lower-case hexadecimal")
+    return found
 
 
 def _canonical(entry: Mapping[str, Any]) -> bytes:

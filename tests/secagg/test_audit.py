@@ -32,7 +32,7 @@ def test_one_line_known_answer():
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_any_edit_is_seen(data):
     _, log = make_log(3)
     text = bytearray("\n".join(log).encode())
@@ -40,6 +40,14 @@ def test_any_edit_is_seen(data):
     text[position] = data.draw(st.integers(32, 126).filter(lambda byte: byte != text[position]))
     with pytest.raises(AuditBroken, match="audit line"):
         verify_lines(text.decode(errors="replace").split("\n"), public("site0"))
+
+
+@pytest.mark.parametrize("name", ["id", "signature", "prev"])
+def test_another_spelling_of_a_hash_is_seen(name):
+    _, log = make_log(2)
+    value = json.loads(log[1])[name]
+    with pytest.raises(AuditBroken):
+        verify_lines([log[0], log[1].replace(value, value.upper())], public("site0"))
 
 
 @pytest.mark.parametrize("order", [[1, 0, 2, 3], [0, 2, 3], [0, 0, 1, 2], [1, 2, 3]])
