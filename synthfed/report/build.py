@@ -14,7 +14,7 @@ from synthfed.errors import PrivacyError
 from synthfed.evaluation.scorecard import QUESTIONS, WORDS, Metric, Scorecard
 from synthfed.pipeline import Pipeline
 from synthfed.report.guarantee import guarantee
-from synthfed.report.verdict import QUESTION_TEXT, because, verdict
+from synthfed.report.verdict import QUESTION_TEXT, because, capital, verdict
 from synthfed.tables.schema import Schema
 
 Edition = Literal["internal", "release", "simulated"]
@@ -149,11 +149,6 @@ def metric_entry(metric: Metric) -> dict[str, Any]:
         "rows_used": metric.rows_used,
         "releasable": "yes" if metric.rows_used == "none" else "no",
     }
-
-
-def capital(label: str) -> str:
-    """A label as the beginning of a line."""
-    return label[:1].upper() + label[1:]
 
 
 def report_bytes(report: Mapping[str, Any]) -> bytes:

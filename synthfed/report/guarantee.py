@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from synthfed.report.verdict import number
+from synthfed.report.verdict import capital, number
 
 _NEIGHBOURS = {
     "add_remove": "adding or removing one patient",
@@ -30,7 +30,7 @@ def guarantee(ledger: Mapping[str, Any], *, simulated: bool) -> dict[str, Any]:
         "delta": delta,
         "unit": str(ledger["unit"]),
         "adjacency": str(ledger["adjacency"]),
-        "sentence": _sentence(ledger, epsilon, delta) if formal else _no_guarantee(ledger),
+        "sentence": _sentence(ledger, epsilon, delta) if formal else capital(str(ledger["guarantee"])),
         "plain": _plain(epsilon, delta) if formal else _no_promise(simulated),
         "trust": str(ledger["trust"]) if formal else "",
         "accountant": _accountant(worst),
@@ -69,11 +69,6 @@ def joined_events(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _number(value: Any) -> float:
     return math.inf if value is None or value == "inf" else float(value)
-
-
-def _no_guarantee(ledger: Mapping[str, Any]) -> str:
-    words = str(ledger["guarantee"])
-    return words[:1].upper() + words[1:]
 
 
 def _accountant(stated: Mapping[str, Any]) -> str:

@@ -21,6 +21,11 @@ _USES: Mapping[str, str] = {
 }
 
 
+def capital(words: str) -> str:
+    """Words as the beginning of a line."""
+    return words[:1].upper() + words[1:]
+
+
 def number(value: float | None) -> str:
     """A number for people: at most three significant digits, no scientific notation where it can be avoided."""
     if value is None:
@@ -43,7 +48,7 @@ def because(metric: Mapping[str, Any] | None, *, edition: str) -> str:
         return "needs patients' rows, which stay at the sites" if edition == "release" else "no score of it was run"
     promise = metric["question"] == "guaranteed"  # epsilon never without its delta, which the reason names
     if metric["value"] is None:
-        return str(metric["reason"]) if promise else f"{metric['label']}: {metric['reason']}"
+        return capital(metric["reason"]) if promise else f"{metric['label']}: {metric['reason']}"
     value = number(metric["value"])
     text = f"Epsilon {value} {metric['reason']}" if promise else f"{metric['label']}: {value}"
     wanted = metric["thresholds"]["green"]
