@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from synthfed.evaluation.association import one_hot
-from synthfed.evaluation.rows import Floats, Ints, Rows
+from synthfed.evaluation.rows import Bools, Floats, Ints, Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,11 @@ def tree_scores(inputs: Inputs, train: Rows, target: Ints, classes: int, test: R
     """Class probabilities (test rows, classes) of boosted trees; 0 for a class without a training row."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    x = inputs.for_trees(train)
-    categorical = np.arange(x.shape[1]) >= len(inputs.numbers)
+    x, z = inputs.for_trees(train), inputs.for_trees(test)
+    varies = _varies(x)  # the binning of scikit-learn fails on columns with nothing to cut
+    if not varies.any():
+        return np.zeros((len(test), classes))
+    categorical = np.arange(x.shape[1])[varies] >= len(inputs.numbers)
     model = HistGradientBoostingClassifier(
         max_iter=50,
         learning_rate=0.12,
@@ -76,7 +79,13 @@ def tree_scores(inputs: Inputs, train: Rows, target: Ints, classes: int, test: R
         early_stopping=False,
         random_state=seed,
     )
-    return _predict(model, x, target, classes, inputs.for_trees(test))
+    return _predict(model, x[:, varies], target, classes, z[:, varies])
+
+
+def _varies(x: Floats) -> Bools:
+    """Columns with at least two different observed values."""
+    low, high = np.where(np.isnan(x), np.inf, x).min(axis=0), np.where(np.isnan(x), -np.inf, x).max(axis=0)
+    return np.asarray(low < high)
 
 
 def logistic_scores(inputs: Inputs, train: Rows, target: Ints, classes: int, test: Rows) -> Floats:

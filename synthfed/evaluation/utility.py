@@ -20,7 +20,7 @@ from synthfed.tables.schema import Schema, Survival
 DRAWS = 500
 ROW_CAP = 5000
 _LEAST_AUC = 0.55  # where even real rows hardly predict, skill kept is a ratio of noise
-_HORIZONS = (1.0, 0.6, 0.4, 0.2)  # of the endpoint's own; the longest that leaves enough of both classes is used
+_HORIZONS = (1.0, 0.6, 0.4, 0.2)  # of the endpoint's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +60,7 @@ def make_target(name: str, schema: Schema, holdout: Rows) -> Target | str:
     endpoint = next((e for e in schema.survivals if e.event == name), None)
     if endpoint is not None:
         dropped |= {endpoint.time, endpoint.event}
-        for share in _HORIZONS:
-            days = share * endpoint.horizon_days
-            counts = np.bincount(event_by(holdout, endpoint, days) + 1, minlength=3)[1:]
-            if counts.min() >= MINIMUM_TSTR_CLASS and counts.sum() >= MINIMUM_TSTR_ROWS:
-                label = f"skill kept: {endpoint.label or endpoint.name} event by day {days:.0f}"
-                return Target(name, label, (1,), 2, tuple(sorted(dropped)), endpoint, days)
-        return _too_few(holdout)
+        return _event_target(name, endpoint, tuple(sorted(dropped)), holdout)
     column = schema[name]
     if not column.has_levels:
         return f"{name!r} is a number; targets are flags, categories or a survival's event"
@@ -78,6 +72,21 @@ def make_target(name: str, schema: Schema, holdout: Rows) -> Target | str:
         return _too_few(holdout)
     classes = (1,) if len(counts) == 2 else tuple(usable)
     return Target(name, f"skill kept: {column.label or name}", classes, len(counts), tuple(sorted(dropped)))
+
+
+def _event_target(name: str, endpoint: Survival, dropped: tuple[str, ...], holdout: Rows) -> Target | str:
+    """Predict the event by the day that leaves most rows of the rarer class; early censoring costs rows."""
+    options = []
+    for share in _HORIZONS:
+        days = share * endpoint.horizon_days
+        counts = np.bincount(event_by(holdout, endpoint, days) + 1, minlength=3)[1:]
+        if counts.min() >= MINIMUM_TSTR_CLASS and counts.sum() >= MINIMUM_TSTR_ROWS:
+            options.append((int(counts.min()), days))
+    if not options:
+        return _too_few(holdout)
+    _, days = max(options)
+    label = f"skill kept: {endpoint.label or endpoint.name}, event by day {days:.0f}"
+    return Target(name, label, (1,), 2, dropped, endpoint, days)
 
 
 def _too_few(holdout: Rows) -> str:

@@ -105,3 +105,32 @@ def test_a_table_outside_its_dictionary_is_scored_not_refused():
 def test_a_handful_of_synthetic_rows_is_no_error(rows):
     card = cheats.score(REAL.fresh.iloc[:rows], REAL)
     assert card["faithful.association"].light == "grey"
+
+
+@pytest.mark.parametrize("kinds", [("continuous", "count"), ("flag", "category")])
+def test_a_schema_of_one_kind_is_enough(kinds):
+    columns = [c for c in cheats.SCHEMA.columns if c.kind in kinds]
+    schema = Schema("toy", tuple(columns))
+    card = evaluate(
+        REAL.fresh[list(schema.names)],
+        schema=schema,
+        rules=RuleSet.parse({}, schema),
+        train=REAL.train[list(schema.names)],
+        holdout=REAL.holdout[list(schema.names)],
+        settings=EvaluationSettings(),
+        seed=0,
+        privacy=cheats.PRIVACY,
+    )
+    assert card["faithful.shapes"].light == "green"
+    assert not card.figures["survival"]
+
+
+def test_a_column_that_is_always_missing_is_no_error():
+    def without(table: pd.DataFrame) -> pd.DataFrame:
+        return table.assign(
+            ldh=pd.array([pd.NA] * len(table), dtype="Int64"), TP53=pd.array([pd.NA] * len(table), dtype="Int64")
+        )
+
+    real = cheats.Tables(without(REAL.train), without(REAL.holdout), without(REAL.fresh))
+    card = cheats.score(real.fresh, real, settings=EvaluationSettings())
+    assert card["faithful.shapes"].value is not None
