@@ -22,7 +22,7 @@ from flwr.clientapp import ClientApp
 from synthfed.federation import stages, wire
 from synthfed.federation.manifest import Manifest, synthfed_version
 from synthfed.federation.refused import Refused, refusal_of
-from synthfed.federation.site import Site
+from synthfed.federation.site import Site, split_key
 from synthfed.generators.base import Codes, Generator
 
 M = TypeVar("M")
@@ -48,7 +48,7 @@ def generator_of(manifest: Manifest) -> Generator:
 
 
 def build_client_app(
-    load_codes: Callable[[Context], Codes],
+    load_codes: Callable[[Context, Manifest], Codes],
     *,
     make_generator: Callable[[Manifest], Generator] = generator_of,
     open_site: Callable[[Context], AbstractContextManager[Site]] = open_site,
@@ -56,7 +56,8 @@ def build_client_app(
     """Make a site's app.
 
     Args:
-        load_codes: Gives the encoded training rows of the site whose context is passed; called once per stint.
+        load_codes: Gives the encoded training rows of the site whose context is passed, by the manifest's encoder;
+            called once per stint.
         make_generator: From the manifest to the generator.
         open_site: Opens a site for one message; an in-process run keeps sites open instead.
     """
@@ -92,7 +93,10 @@ def build_client_app(
     def train_round(message: Message, context: Context) -> Message:
         def work(site: Site, request: wire.RoundRequest) -> wire.RoundReply:
             return stages.train_round(
-                site, request, load_codes=lambda: load_codes(context), make_generator=make_generator
+                site,
+                request,
+                load_codes=lambda manifest: load_codes(context, manifest),
+                make_generator=make_generator,
             )
 
         return answer(message, context, wire.RoundRequest, work)
@@ -112,26 +116,34 @@ def build_client_app(
     return app
 
 
-def codes_from_node_config(context: Context) -> Codes:
-    """Read, type and encode the table that the site's node config names.
+def codes_from_node_config(context: Context, manifest: Manifest) -> Codes:
+    """Read, check and encode the training rows of the table that the site's node config names.
+
+    Pipeline and encoder are those of the manifest that the site agreed to, not of the run config, which belongs to
+    whoever submits. Held-out patients (a keyed hash of their id) are left out: no stint ever sees them.
 
     Raises:
         DataError: The table does not fit the dictionary.
-        Refused: `data`: the node config names no table.
+        Refused: `data`: the node config names no table, or this site's dictionary gives another encoder.
     """
-    from synthfed.pipeline import Pipeline
-    from synthfed.tables.dictionary import load_dictionary
-    from synthfed.tables.reading import read_frame, type_table
+    from synthfed.cohorts.sites import read_cohort
     from synthfed.tables.transform import public_transformer
 
-    data = str(context.node_config.get("data", ""))
+    name, data = str(context.node_config["site"]), str(context.node_config.get("data", ""))
     if not data:
         raise Refused("data")
-    pipeline = Pipeline.load(str(context.run_config["pipeline"]))
-    dictionary = load_dictionary(str(context.node_config.get("dictionary", pipeline.disease)))
-    columns = pipeline.cohort.columns
-    table, _ = type_table(read_frame(Path(data)), dictionary, columns, origin=Path(data).name)
-    return public_transformer(dictionary.schema.select(columns)).encode(table)
+    pipeline = manifest.parse_pipeline()
+    cohort = read_cohort(
+        {name: Path(data)},
+        dictionary=str(context.node_config.get("dictionary", pipeline.disease)),
+        columns=pipeline.cohort.columns,
+        holdout_fraction=pipeline.cohort.holdout_fraction,
+        split_key=split_key(Path(str(context.node_config["site-dir"]))),
+    )
+    transformer = public_transformer(cohort.schema)
+    if transformer.digest() != manifest.transformer:
+        raise Refused("data")
+    return transformer.encode(cohort.sites[name])
 
 
 def _note(context: Context, error: Exception) -> None:

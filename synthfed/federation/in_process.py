@@ -132,7 +132,7 @@ def run_in_process(
     rows = {roster_names[name]: codes for name, codes in sites.items()}
     open_sites = _OpenSites()
     client_app = build_client_app(
-        lambda context: rows[str(context.node_config["site"])],
+        lambda context, _: rows[str(context.node_config["site"])],
         make_generator=lambda _: made,
         open_site=open_sites if workers == 1 else open_site,  # a sqlite connection stays in its thread
     )

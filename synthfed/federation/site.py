@@ -1,9 +1,9 @@
 """A site's own folder: who it is, whom it trusts, what it allows and what it has spent.
 
-`<site-dir>/` (mode 0700) holds `identity/site.key` (Ed25519) and `identity/seal.key` (AES-256), both 0600, the pinned
-`roster.toml` and `steward.pub`, the hospital's `policy.toml`, one `ledger.sqlite` over all runs, and `runs/`. The
-disk decides: what a coordinator sends is a request. A thief of the disk without the key files reads no session; with
-them, everything that this site sent.
+`<site-dir>/` (mode 0700) holds `identity/site.key` (Ed25519), `identity/seal.key` (AES-256) and `identity/split.key`
+(which patients are held out), all 0600, the pinned `roster.toml` and `steward.pub`, the hospital's `policy.toml`, one
+`ledger.sqlite` over all runs, and `runs/`. The disk decides: what a coordinator sends is a request. A thief of the
+disk without the key files reads no session; with them, everything that this site sent.
 """
 
 import datetime
@@ -124,13 +124,18 @@ def create_site(folder: Path, *, policy: Policy) -> bytes:
     make_private_folder(folder)
     make_private_folder(folder / "identity")
     make_private_folder(folder / "runs")
-    for name in ("site.key", "seal.key"):
+    for name in ("site.key", "seal.key", "split.key"):
         path = folder / "identity" / name
         if not path.exists():
             write_durably(path, os.urandom(32))
     write_durably(folder / "policy.toml", policy.to_toml().encode())
     identity = Ed25519PrivateKey.from_private_bytes(_key(folder / "identity" / "site.key"))
     return identity.public_key().public_bytes_raw()
+
+
+def split_key(folder: Path) -> bytes:
+    """32 secret bytes that decide, for years, which of the site's patients are held out of all training."""
+    return _key(folder / "identity" / "split.key")
 
 
 def pin_roster(folder: Path, roster: Roster) -> None:

@@ -91,7 +91,7 @@ def train_round(
     site: Site,
     request: wire.RoundRequest,
     *,
-    load_codes: Callable[[], Codes],
+    load_codes: Callable[[Manifest], Codes],
     make_generator: Callable[[Manifest], Generator],
 ) -> wire.RoundReply:
     """Verify the last sum, train one private stint, pay for it, and send it masked.
@@ -202,7 +202,7 @@ def _train_round(
     run: RunState,
     manifest: Manifest,
     request: wire.RoundRequest,
-    load_codes: Callable[[], Codes],
+    load_codes: Callable[[Manifest], Codes],
     make_generator: Callable[[Manifest], Generator],
 ) -> wire.RoundReply:
     index, attempt = request.round_index, request.attempt
@@ -250,12 +250,12 @@ def _train_and_park(
     model: npt.NDArray[np.float32],
     index: int,
     path: "os.PathLike[str]",
-    load_codes: Callable[[], Codes],
+    load_codes: Callable[[Manifest], Codes],
     make_generator: Callable[[Manifest], Generator],
 ) -> None:
     from safetensors.numpy import save
 
-    codes = _checked_codes(load_codes(), manifest)
+    codes = _checked_codes(load_codes(manifest), manifest)
     stint = make_generator(manifest).stint(
         manifest.weights(model),
         manifest.layout,

@@ -1,7 +1,6 @@
 """What every secure sum of a run is about, computed by each party from its own copy of manifest and roster."""
 
 from synthfed.federation.manifest import Manifest
-from synthfed.pipeline import Pipeline
 from synthfed.secagg.contexts import Context0, SumConfig, digest, layout_digest
 from synthfed.secagg.ring import scale_bits
 from synthfed.secagg.roster import Roster
@@ -44,8 +43,3 @@ def sum_context(manifest: Manifest, roster: Roster, round_index: int, attempt: i
         config_digest=config.digest(),
         layout_digest=layout,
     )
-
-
-def bound_of(pipeline: Pipeline) -> float:
-    """The public bound on one coordinate of a site's change."""
-    return pipeline.federation.delta_bound

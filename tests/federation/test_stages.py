@@ -60,7 +60,7 @@ def enrol(site: Site, manifest: Manifest, relay: Ed25519PrivateKey) -> wire.Enro
 
 
 def train(site: Site, request: wire.RoundRequest, generator: MeanGenerator) -> wire.RoundReply:
-    return stages.train_round(site, request, load_codes=lambda: SITES[site.name], make_generator=lambda _: generator)
+    return stages.train_round(site, request, load_codes=lambda _: SITES[site.name], make_generator=lambda _: generator)
 
 
 @pytest.fixture

@@ -1,0 +1,78 @@
+"""The module-level apps, as `flwr run` loads them, fed by node config and run config instead of by arguments."""
+
+import datetime
+import json
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from flwr.app import Context, RecordDict
+
+from synthfed.cohorts.sites import load_cohort
+from synthfed.errors import FederationError, SiteRefused
+from synthfed.federation import client_app, server_app
+from synthfed.federation.durable import make_private_folder, write_durably
+from synthfed.federation.local_grid import LocalGrid
+from synthfed.federation.policy import Policy
+from synthfed.federation.site import create_site, pin_roster
+from synthfed.pipeline import Pipeline
+from synthfed.secagg.roster import Member, sign_roster
+from synthfed.tables.writing import write_csv
+
+PIPELINE = Pipeline.load("smoke")
+
+
+@pytest.fixture
+def federation(tmp_path) -> tuple[LocalGrid, Context]:
+    """Three hospitals with a table each, and a coordinator's folder, as an installation leaves them."""
+    cohort = load_cohort("aml", sites=PIPELINE.cohort.simulated_sites, patients=300, columns=PIPELINE.cohort.columns)
+    policy = Policy((PIPELINE.digest(),), 3, 10.0, 1e-5, 10, 100)
+    nodes, members = {}, []
+    for index, (name, rows) in enumerate(cohort.sites.items(), start=1):
+        folder = tmp_path / name
+        write_csv(rows, cohort.schema, tmp_path / f"{name}.csv")
+        members.append(Member(index, name, f"Hospital of {name}", create_site(folder, policy=policy)))
+        nodes[index] = {"site": name, "site-dir": str(folder), "data": str(tmp_path / f"{name}.csv")}
+    out = tmp_path / "coordinator"
+    make_private_folder(out)
+    relay, steward = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    today = datetime.datetime.now(datetime.UTC).date()
+    roster = sign_roster(
+        members,
+        steward=steward,
+        relay_key=relay.public_key().public_bytes_raw(),
+        valid_from=today,
+        valid_until=today + datetime.timedelta(days=30),
+    )
+    write_durably(out / "relay.key", relay.private_bytes_raw())
+    write_durably(out / "steward.pub", roster.steward_key)
+    write_durably(out / "roster.toml", roster.to_toml().encode())
+    for name in cohort.sites:
+        pin_roster(tmp_path / name, roster)
+    run_config = {"pipeline": "smoke", "out-dir": str(out), "resume": False}
+    context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config=run_config)
+    return LocalGrid(client_app.app, nodes, run_config=run_config, serialise=True), context
+
+
+def test_the_deployed_apps_train_and_leave_model_ledgers_and_audit(federation):
+    grid, context = federation
+    with grid.as_server():
+        server_app.app(grid, context)
+    out = Path(str(context.run_config["out-dir"]))
+    ledgers = json.loads((out / "ledgers.json").read_text())
+    assert sorted(ledgers) == sorted(PIPELINE.cohort.simulated_sites)
+    assert all(0 < ledger["epsilon_spent"] <= 10 for ledger in ledgers.values())
+    assert (out / "released.safetensors").stat().st_size > 1000
+    assert len((out / "audit-lyon.jsonl").read_text().splitlines()) == PIPELINE.federation.rounds + 1
+    with grid.as_server(), pytest.raises(FederationError, match="resume=true"):
+        server_app.app(grid, context)
+
+
+def test_a_broken_table_is_refused_by_its_own_site_only_by_code(federation, tmp_path):
+    grid, context = federation
+    table = tmp_path / "milano.csv"
+    text = table.read_text().splitlines()
+    table.write_text("\n".join([text[0], *(line.replace("de_novo", "secret-level") for line in text[1:])]))
+    with grid.as_server(), pytest.raises(SiteRefused, match="'milano' refused round") as caught:
+        server_app.app(grid, context)
+    assert "secret-level" not in str(caught.value)
