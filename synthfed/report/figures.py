@@ -294,7 +294,8 @@ def membership_figure(data: Mapping[str, Any] | None, report: Mapping[str, Any])
         key="membership",
         title=title,
         caption="The dotted line is guessing; the hatched band holds 95 % of the curves, rate by rate, when "
-        "member labels are permuted. A curve that leaves it upwards gives patients away; the exact test stands with the scores.",
+        "member labels are permuted. A curve that leaves it upwards gives patients away; "
+        "the exact test stands with the scores.",
         panels=(curves.membership(data, "membership"),),
         head=("outsiders accused", "patients found", "band of guessing"),
         rows=tuple(
