@@ -14,7 +14,7 @@ dp_accounting = pytest.importorskip("dp_accounting")
 
 # Full batch and Poisson, few and many steps, epsilon from .05 to 80.
 GRID = [
-    (24.0, 1.0, 200),
+    (24.0, 1.0, 100),
     (60.0, 1.0, 300),
     (20.0, 1.0, 3),
     (0.6, 1.0, 10),
@@ -22,7 +22,7 @@ GRID = [
     (10.0, 0.1, 30),
     (0.8, 0.1, 60),
     (1.0, 0.01, 1000),
-    (1.0, 0.002, 200),
+    (1.0, 0.005, 200),
     (12.0, 0.5, 100),
 ]
 
@@ -137,7 +137,7 @@ def test_more_steps_never_cost_less_and_more_noise_never_costs_more(
 
 
 @settings(max_examples=5, deadline=None)
-@given(noise=st.floats(2.0, 8.0), rate=st.floats(0.01, 0.3), steps=st.integers(1, 60))
+@given(noise=st.floats(1.0, 3.0), rate=st.floats(0.05, 0.3), steps=st.integers(3, 60))
 def test_a_larger_sample_rate_never_costs_less(noise: float, rate: float, steps: int) -> None:
     small, large = (epsilon_of([gaussian(noise, q, steps)], 1e-5) for q in (rate, min(1.0, rate * 2)))
     assert large >= small
