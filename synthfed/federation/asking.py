@@ -67,9 +67,14 @@ def ask(
     again = set(requests)  # each site may be sent the same bytes once more
     open_ids: dict[str, str] = {}
     replies: dict[str, M] = {}
-    _push(grid, action, {site: requests[site] for site in requests}, nodes, deadline_s, traffic, open_ids)
+    _push(grid, action, requests, nodes, deadline_s, traffic, open_ids)
+    waiting: set[str] = set()  # failed once; sent again as soon as Flower lists the node
     pause = 0.001
     while left:
+        back = {site for site in waiting if nodes[site] in set(grid.get_node_ids())}
+        if back:
+            waiting -= back
+            _push(grid, action, {site: requests[site] for site in sorted(back)}, nodes, deadline_s, traffic, open_ids)
         arrived = [m for m in grid.pull_messages(list(open_ids)) if m.metadata.reply_to_message_id in open_ids]
         for message in arrived:
             site = open_ids.pop(message.metadata.reply_to_message_id)
@@ -79,7 +84,7 @@ def ask(
                         f"site {site!r} failed at {step} (Flower code {message.error.code}); its own log says why"
                     )
                 again.remove(site)
-                _push(grid, action, {site: requests[site]}, nodes, deadline_s, traffic, open_ids)
+                waiting.add(site)
                 continue
             traffic.up += wire.size(message.content)
             if wire.kind_of(message.content) == wire.Refusal.KIND:

@@ -4,7 +4,8 @@ import threading
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
+from flwr.app.message.message import make_message
 from flwr.clientapp import ClientApp
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -132,3 +133,50 @@ def test_one_site_handles_one_message_at_a_time():
         replies = list(grid.send_and_receive(messages))
     assert len(replies) == 4
     assert not any(reply.has_error() for reply in replies)
+
+
+class FlakyGrid(LocalGrid):
+    """Loses the first reply of node 8 as a SuperLink reports it, and lists the node again a little later."""
+
+    def __init__(self, code: int, failures: int = 1) -> None:
+        self.seen: list[bytes] = []
+        super().__init__(echo_app(), NODES, on_message=lambda message, _: self.keep(message))
+        self.code, self.failures, self.polls = code, failures, 0
+
+    def keep(self, message: Message) -> None:
+        if message.metadata.dst_node_id == 8:
+            self.seen.append(wire.fingerprint(wire.from_record(message.content, wire.HelloRequest)))
+
+    def get_node_ids(self):
+        self.polls += 1
+        return [7] if self.polls < 3 else [7, 8]
+
+    def pull_messages(self, message_ids):
+        replies = []
+        for reply in super().pull_messages(message_ids):
+            if reply.metadata.src_node_id == 8 and self.failures:
+                self.failures -= 1
+                reply = make_message(metadata=reply.metadata, error=Error(self.code, "node unavailable"))
+            replies.append(reply)
+        return replies
+
+
+@pytest.mark.parametrize("code", [3, 4, 5, 8])
+def test_what_broke_on_the_way_is_sent_again_with_the_same_bytes(code):
+    grid = FlakyGrid(code)
+    assert set(say_hello(grid)) == {"lyon", "oslo"}
+    assert len(grid.seen) == 2
+    assert len(set(grid.seen)) == 1
+
+
+def test_what_broke_twice_ends_the_trip():
+    with pytest.raises(SiteBroken, match="code 5"):
+        say_hello(FlakyGrid(5, failures=2))
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 6, 7])
+def test_what_sending_again_cannot_mend_ends_the_trip_at_once(code):
+    grid = FlakyGrid(code)
+    with pytest.raises(SiteBroken):
+        say_hello(grid)
+    assert len(grid.seen) == 1

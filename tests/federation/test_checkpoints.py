@@ -1,0 +1,51 @@
+"""The coordinator's checkpoints: whole or absent, and exactly what was saved."""
+
+import numpy as np
+import pytest
+
+from synthfed.federation.checkpoints import Checkpoint, CheckpointBroken, Checkpoints
+from synthfed.federation.wire import ShareReply
+from synthfed.generators.base import ServerState
+
+
+def point(round_index: int) -> Checkpoint:
+    return Checkpoint(
+        round_index=round_index,
+        weights={"b": np.arange(6, dtype=np.float32).reshape(2, 3), "a": np.zeros(1, np.float32)},
+        state=ServerState({"m": np.full(3, 1e-300), "empty": np.zeros(0)}, 4),
+        result=b"sum" if round_index else b"",
+        hellos={1: b"h1", 10: b"h10"},
+        shares={1: ShareReply(b"p", (2, 3), (b"s2", b"")), 10: ShareReply(b"", (), ())},
+        bytes_up=5,
+        bytes_down=6,
+    )
+
+
+def test_a_checkpoint_reads_back_bit_for_bit_and_in_order(tmp_path):
+    kept = Checkpoints(tmp_path / "run")
+    assert kept.latest() is None
+    for index in (0, 1, 9, 10):
+        kept.save(point(index))
+    found, wanted = kept.latest(), point(10)
+    assert found is not None
+    assert list(found.weights) == ["b", "a"]
+    for name in wanted.weights:
+        np.testing.assert_array_equal(found.weights[name], wanted.weights[name])
+    for name in wanted.state.tensors:
+        np.testing.assert_array_equal(found.state.tensors[name], wanted.state.tensors[name])
+    assert (found.round_index, found.result, found.state.step) == (10, b"sum", 4)
+    assert (found.hellos, found.shares) == (wanted.hellos, wanted.shares)
+    assert (found.bytes_up, found.bytes_down) == (5, 6)
+    assert len(list((tmp_path / "run").iterdir())) == 2
+
+
+def test_a_half_written_checkpoint_is_not_seen_and_a_broken_one_is_named(tmp_path):
+    kept = Checkpoints(tmp_path / "run")
+    kept.save(point(3))
+    (tmp_path / "run" / "round_000004.safetensors.partial").write_bytes(b"half")
+    found = kept.latest()
+    assert found is not None
+    assert found.round_index == 3
+    (tmp_path / "run" / "round_000004.safetensors").write_bytes(b"half")
+    with pytest.raises(CheckpointBroken, match="round_000004"):
+        kept.latest()
