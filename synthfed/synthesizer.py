@@ -20,7 +20,7 @@ from synthfed.errors import ModelError
 from synthfed.pipeline import Pipeline
 from synthfed.run.drawing import draw_table, score_table
 from synthfed.run.progress import Progress
-from synthfed.run.training import Trained, train, train_one_site
+from synthfed.run.training import Trained, restored, saved_model, train, train_one_site
 
 if TYPE_CHECKING:
     from synthfed.cohorts.sites import Cohort
@@ -122,10 +122,9 @@ class Synthesizer:
 
     def save(self, path: str | Path) -> None:
         """Write the released model: safetensors and JSON in a zip, no pickle, no patient's row."""
-        from synthfed.generators.model_file import SavedModel, dump_model
+        from synthfed.generators.model_file import save_model
 
-        t = self.trained
-        Path(path).write_bytes(dump_model(SavedModel(t.pipeline, t.schema, t.transformer, t.released, t.ledger)))
+        save_model(path, saved_model(self.trained))
 
     @classmethod
     def load(cls, path: str | Path) -> "Synthesizer":
@@ -136,9 +135,9 @@ class Synthesizer:
         """
         from synthfed.generators.model_file import load_model
 
-        saved = load_model(Path(path))
-        synth = cls(saved.pipeline)
-        synth._trained = Trained(saved.pipeline, saved.schema, saved.transformer, saved.released, saved.ledger)
+        trained = restored(load_model(path), origin=f"model {path}")
+        synth = cls(trained.pipeline)
+        synth._trained = trained
         return synth
 
     @property
@@ -163,8 +162,8 @@ class Synthesizer:
         from synthfed.tables.dictionary import load_dictionary
         from synthfed.tables.rules import RuleSet
 
-        folder = load_dictionary(self.pipeline.disease).folder
-        return RuleSet.load(folder, self.schema).restrict(self.schema.names)
+        dictionary = load_dictionary(self.pipeline.disease)
+        return RuleSet.load(dictionary.folder, dictionary.schema).restrict(self.schema.names)
 
     def read_table(self, path: str | Path) -> pd.DataFrame:
         """Read a table of these columns from a file, typed and checked against the dictionary.

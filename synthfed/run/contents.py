@@ -20,7 +20,7 @@ import tomli_w
 from synthfed.pipeline import Pipeline
 from synthfed.resources import state_home
 from synthfed.run.drawing import score_table
-from synthfed.run.training import Trained
+from synthfed.run.training import Trained, saved_model
 
 if TYPE_CHECKING:
     from synthfed.cohorts.sites import Cohort
@@ -75,20 +75,13 @@ Send the dossier without this folder; its signature and checksums do not cover i
 
 
 def _public_files(trained: Trained, table: pd.DataFrame, facts: RunFacts) -> dict[str, bytes]:
-    from synthfed.generators.model_file import SavedModel, dump_model
+    from synthfed.generators.model_file import model_bytes
     from synthfed.tables.writing import to_csv_bytes, to_parquet_bytes
 
-    model = SavedModel(
-        pipeline=trained.pipeline,
-        schema=trained.schema,
-        transformer=trained.transformer,
-        released=trained.released,
-        ledger=trained.ledger,
-    )
     return {
         "synthetic.csv": to_csv_bytes(table, trained.schema),
         "synthetic.parquet": to_parquet_bytes(table, trained.schema),
-        "model.synthfed": dump_model(model),
+        "model.synthfed": model_bytes(saved_model(trained)),
         "ledger.json": json.dumps(trained.ledger, indent=1, sort_keys=True, ensure_ascii=False).encode(),
         "audit.jsonl": "".join(line.rstrip("\n") + "\n" for line in trained.audit).encode(),
         "pipeline.toml": pipeline_toml(trained.pipeline).encode(),

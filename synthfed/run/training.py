@@ -1,5 +1,6 @@
 """Training: encode at each site, then the federated rounds; what comes back holds no patient."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from synthfed.run.progress import Progress, Silent
 if TYPE_CHECKING:  # heavy at run time; each function imports what it uses
     from synthfed.cohorts.sites import Cohort
     from synthfed.generators.base import Weights
+    from synthfed.generators.model_file import SavedModel
     from synthfed.tables.schema import Schema
     from synthfed.tables.transform import Transformer
 
@@ -147,6 +149,40 @@ def train_one_site(pipeline: Pipeline, cohort: "Cohort", *, progress: Progress |
     )
     ledger = central_ledger(events, pipeline, site=site, simulated=cohort.simulated, seeded=seeded)
     return Trained(pipeline, cohort.schema, transformer, released, ledger, rounds=plan.rounds)
+
+
+def saved_model(trained: Trained) -> "SavedModel":
+    """What a model file holds of a training: the released part only."""
+    from synthfed.generators.base import Layout
+    from synthfed.generators.model_file import SavedModel
+
+    return SavedModel(
+        kind=trained.pipeline.generator.kind,
+        layout=Layout(trained.transformer.names, trained.transformer.widths),
+        weights=trained.released,
+        transformer=trained.transformer.to_json(),
+        schema=trained.schema.to_dict(),
+        pipeline=json.loads(trained.pipeline.canonical()),
+        ledger=trained.ledger,
+    )
+
+
+def restored(saved: "SavedModel", origin: str) -> Trained:
+    """A model file as it was after training, ready to sample.
+
+    Raises:
+        PipelineError: The file's settings are not ones this version knows.
+    """
+    from synthfed.tables.schema import Schema
+    from synthfed.tables.transform import Transformer
+
+    return Trained(
+        pipeline=Pipeline.parse(dict(saved.pipeline), origin=origin),
+        schema=Schema.from_dict(saved.schema),
+        transformer=Transformer.from_json(saved.transformer),
+        released=saved.weights,
+        ledger=saved.ledger,
+    )
 
 
 def noise_is_seeded(pipeline: Pipeline, *, simulated: bool) -> bool:
