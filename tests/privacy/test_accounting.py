@@ -121,13 +121,8 @@ def test_delta_outside_the_open_interval_is_wrong_use(delta: float) -> None:
         epsilon_of([gaussian(1.0, 1.0, 1)], delta)
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    noise=st.floats(4.0, 50.0),
-    rate=st.sampled_from([0.02, 0.1, 1.0]),
-    steps=st.integers(1, 40),
-    more=st.integers(2, 5),
-)
+@settings(max_examples=5, deadline=None)
+@given(noise=st.floats(1.0, 3.0), rate=st.sampled_from([0.1, 1.0]), steps=st.integers(3, 20), more=st.floats(1.5, 2.0))
 def test_more_steps_never_cost_less_and_more_noise_never_costs_more(
     noise: float, rate: float, steps: int, more: float
 ) -> None:
@@ -137,7 +132,7 @@ def test_more_steps_never_cost_less_and_more_noise_never_costs_more(
 
 
 @settings(max_examples=5, deadline=None)
-@given(noise=st.floats(1.0, 3.0), rate=st.floats(0.05, 0.3), steps=st.integers(3, 60))
+@given(noise=st.floats(1.0, 3.0), rate=st.floats(0.05, 0.3), steps=st.integers(3, 40))
 def test_a_larger_sample_rate_never_costs_less(noise: float, rate: float, steps: int) -> None:
     small, large = (epsilon_of([gaussian(noise, q, steps)], 1e-5) for q in (rate, min(1.0, rate * 2)))
     assert large >= small
