@@ -49,7 +49,7 @@ class TvaeSettings(_Section):
     latent: int = Field(12, ge=2, le=256)
     beta: float = Field(0.5, gt=0)
     site_rate: float = Field(0.05, gt=0, description="SGD step size inside the site")
-    server_rate: float = Field(0.02, gt=0, description="Adam step size on the aggregate")
+    server_rate: float = Field(0.03, gt=0, description="Adam step size on the aggregate")
     server_ema: float = Field(0.98, ge=0, lt=1)
     open_rate: float = Field(0.003, gt=0, description="Adam step size when epsilon is inf")
     open_batch: int = Field(100, ge=1, description="minibatch when epsilon is inf")
