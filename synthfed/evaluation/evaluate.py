@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from synthfed.errors import SynthfedError
+from synthfed.errors import DataError, SynthfedError
 from synthfed.evaluation.anchors import Anchored, Score, anchor, finite, judged, light_of
 from synthfed.evaluation.copies import copy_metrics
 from synthfed.evaluation.fidelity import FidelityScore, levels_kept
@@ -19,7 +19,7 @@ from synthfed.evaluation.guarantee import guarantee_metric
 from synthfed.evaluation.learning import one_thread
 from synthfed.evaluation.membership import infer_membership, membership_metrics
 from synthfed.evaluation.quality_report import quality_metric
-from synthfed.evaluation.rows import Rows, Shape, read_rows
+from synthfed.evaluation.rows import Rows, Shape, coerced, read_rows
 from synthfed.evaluation.scorecard import Metric, Scorecard
 from synthfed.evaluation.survival import SurvivalScore, curve_of, events_of, restricted_mean
 from synthfed.evaluation.thresholds import (
@@ -57,6 +57,9 @@ def evaluate(
         holdout: Disjoint rows it never saw; a few are enough to run, many are needed to measure.
         privacy: The ledger's statement.
         progress: Called with the name of each stage as it starts.
+
+    Raises:
+        DataError: The synthetic table has no rows. Anything else that is wrong with it is a score, not an error.
     """
     with one_thread():  # sums in one order: the same bits on any machine
         return _evaluate(
@@ -75,17 +78,18 @@ def _evaluate(
     privacy: Mapping[str, Any],
     say: Progress,
 ) -> Scorecard:
-    shape = Shape.of(schema)
+    if synthetic.empty:
+        raise DataError("the synthetic table has no rows, so there is nothing to score; draw at least one")
     say("rules")
     metrics = [structure_metric(synthetic, schema)]
-    fake, hard = _read(synthetic, shape, rules)
+    fake, hard = _read(synthetic, schema, rules)
     metrics.append(hard_rules_metric(hard, len(synthetic)))
     real = fresh = None
     scores: dict[str, Anchored] = {}
     membership = None
     if train is not None:
-        real, _ = _read(train, shape, rules)
-        fresh, _ = _read(holdout if holdout is not None else train.iloc[:0], shape, rules)
+        real, _ = _read(train, schema, rules)
+        fresh, _ = _read(holdout if holdout is not None else train.iloc[:0], schema, rules)
         sizes = {"train": len(real), "holdout": len(fresh), "synthetic": len(fake)}
         soft = fake.broken.shape[1] > 0 and real.broken.shape == (len(real), fake.broken.shape[1])
         say("columns and pairs")
@@ -128,10 +132,11 @@ def _evaluate(
     return Scorecard(tuple(metrics), drawn, seed, counts)
 
 
-def _read(table: pd.DataFrame, shape: Shape, rules: RuleSet) -> tuple[Rows, pd.DataFrame | None]:
+def _read(table: pd.DataFrame, schema: Schema, rules: RuleSet) -> tuple[Rows, pd.DataFrame | None]:
     """Arrays with the soft rules broken, and the hard rules broken; no rules where they cannot be applied."""
+    shape = Shape.of(schema)
     try:
-        broken = rules.check(table)
+        broken = rules.check(coerced(table, schema))
     except SynthfedError:  # a table outside its dictionary: valid.structure counts that
         return read_rows(table, shape), None
     soft = [rule.id for rule in rules.rules if not rule.hard]

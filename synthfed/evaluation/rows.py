@@ -114,6 +114,21 @@ def read_rows(table: pd.DataFrame, shape: Shape, broken: pd.DataFrame | None = N
     return rows.take(np.lexsort(keys)) if keys else rows
 
 
+def coerced(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """The known columns with their typed dtype; a cell that cannot be read becomes missing."""
+    shape = Shape.of(schema)
+    columns: dict[str, object] = {c.name: _number(table, c) for c in shape.numbers if c.name in table.columns}
+    for column in shape.levels:
+        if column.name in table.columns:
+            names = [0, 1, None] if column.kind == "flag" else [*column.levels, None]
+            columns[column.name] = np.array(names, dtype=object)[_codes(table, column)]
+    whole = pd.DataFrame(columns, index=table.index)
+    for column in shape.numbers:
+        if column.kind == "count" and column.name in whole:
+            whole[column.name] = whole[column.name].round()  # whole numbers; the decimals are counted elsewhere
+    return schema.cast(whole)
+
+
 def _number(table: pd.DataFrame, column: Column) -> Floats:
     if column.name not in table.columns:
         return np.full(len(table), np.nan)

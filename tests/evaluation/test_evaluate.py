@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from synthfed.errors import DataError
 from synthfed.evaluation.evaluate import evaluate
 from synthfed.pipeline import EvaluationSettings
 from synthfed.tables.rules import RuleSet
@@ -99,6 +100,16 @@ def test_a_table_outside_its_dictionary_is_scored_not_refused():
     assert card["valid.structure"].value < 0.9
     shapes = {entry["column"]: entry["score"] for entry in card.figures["marginals"]}
     assert shapes["hb"] == 0
+
+
+def test_text_where_numbers_belong_is_scored_not_refused():
+    words = REAL.fresh.astype({"hb": "object"}).assign(hb="ten")
+    assert cheats.score(words, REAL, train=None, holdout=0).lights["valid"] == "red"
+
+
+def test_a_table_without_rows_is_refused():
+    with pytest.raises(DataError, match="no rows"):
+        cheats.score(REAL.fresh.iloc[:0], REAL)
 
 
 @pytest.mark.parametrize("rows", [1, 5])
