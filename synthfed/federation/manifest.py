@@ -111,6 +111,36 @@ class Manifest:
         """
         return _parsed(self.pipeline)
 
+    def require_plan_of_pipeline(self) -> None:
+        """Check that the plan is the one that the pipeline words; a site allows pipelines, not plans.
+
+        Less noise than the pipeline's budget needs is not caught here but by the ledger, which counts the plan itself.
+
+        Raises:
+            ManifestError: Rounds, steps, sampling, clipping or divisor differ, or noise is off though the budget is
+                finite.
+        """
+        pipeline, plan = self.parse_pipeline(), self.plan
+        settings = pipeline.federation
+        wanted = (
+            settings.rounds,
+            settings.local_steps,
+            settings.sample_rate,
+            pipeline.privacy.clip_norm,
+            settings.sample_rate * pipeline.privacy.expected_patients / len(self.sites),
+            pipeline.privacy.enabled,
+        )
+        found = (
+            plan.rounds,
+            plan.local_steps,
+            plan.sample_rate,
+            plan.clip_norm,
+            plan.expected_batch,
+            plan.noise_multiplier > 0,
+        )
+        if found != wanted:
+            raise ManifestError(f"the manifest's plan {found} is not its pipeline's {wanted}; make the manifest again")
+
     def pipeline_digest(self) -> str:
         """SHA-256 of the pipeline's canonical bytes, hex; policies allow pipelines by it."""
         return hashlib.sha256(self.pipeline.encode()).hexdigest()

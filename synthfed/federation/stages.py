@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -47,6 +48,7 @@ def enrol(site: Site, node_id: int, request: wire.EnrolRequest, *, version: str)
     manifest = Manifest.from_bytes(request.manifest)
     check_roster(manifest, site.roster)
     site.policy.check(manifest)
+    manifest.require_plan_of_pipeline()
     if manifest.version != version:
         raise Refused("versions")
     name = manifest.hash()
@@ -249,7 +251,7 @@ def _train_and_park(
     manifest: Manifest,
     model: npt.NDArray[np.float32],
     index: int,
-    path: "os.PathLike[str]",
+    path: Path,
     load_codes: Callable[[Manifest], Codes],
     make_generator: Callable[[Manifest], Generator],
 ) -> None:
@@ -268,7 +270,7 @@ def _train_and_park(
         raise Refused("training")
     run.log_training(round=index, local_loss=stint.local_loss)
     content = save({"change": flatten(stint.change)}, {"round": str(index)})
-    write_durably(path, content)  # type: ignore[arg-type]
+    write_durably(path, content)
 
 
 def _charge(site: Site, manifest: Manifest, index: int, parked: bytes) -> str:

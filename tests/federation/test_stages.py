@@ -167,6 +167,22 @@ def test_a_signed_manifest_of_another_roster_version_or_pipeline_is_refused(fres
 
 
 @pytest.mark.parametrize(
+    "change", [{"local_steps": 1}, {"clip_norm": 9.0}, {"expected_batch": 1.0}, {"noise_multiplier": 0.0}]
+)
+def test_a_plan_that_is_not_its_pipelines_is_refused(fresh, change):
+    site, manifest = open_sites(fresh)["lyon"], manifest_of(fresh)
+    with pytest.raises(ManifestError, match="is not its pipeline's"):
+        enrol(site, replace(manifest, plan=replace(manifest.plan, **change)), relay_of(fresh))
+
+
+def test_a_plan_with_less_noise_than_the_budget_needs_is_refused_by_the_ledger(fresh):
+    site, manifest = open_sites(fresh)["lyon"], manifest_of(fresh)
+    less = replace(manifest.plan, noise_multiplier=manifest.plan.noise_multiplier / 2)
+    with pytest.raises(BudgetRefused):
+        enrol(site, replace(manifest, plan=less), relay_of(fresh))
+
+
+@pytest.mark.parametrize(
     ("key", "value"),
     [
         ("pipelines", ()),
