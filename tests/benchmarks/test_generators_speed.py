@@ -30,8 +30,8 @@ LAYOUTS = {
     "260 wide, 46 blocks": Layout(tuple(f"b{i}" for i in range(46)), (20,) * 7 + (25,) + (2,) * 19 + (3,) * 19),
 }
 ROWS, STEPS, TURNS = 2000, 12, 7
-# The target is 1.3. Seen at the full batch: VAE 1.2-1.25, critic 1.15-1.4. At a batch of 256 a step without privacy takes
-# about a millisecond, and the secret stream alone (AES and the inverse normal function, float64, one number per
+# The target is 1.3. Seen at the full batch: VAE 1.2-1.25, critic 1.15-1.4. At a batch of 256 a step without privacy
+# takes about a millisecond, and the secret stream alone (AES and the inverse normal function, float64, one number per
 # parameter) takes a third of that: 1.5-2.0, target missed. These bounds only catch a loss of speed.
 MOST = {ROWS: 1.6, 256: 2.4}
 LATENT = 12
