@@ -23,8 +23,8 @@ __all__ = [
     "Metadata",
     "Pipeline",
     "Privacy",
-    "SynthfedError",
     "Synthesizer",
+    "SynthfedError",
     "load_cohort",
     "read_cohort",
 ]

@@ -1,6 +1,7 @@
 """Verbs about a dossier: render its `report` again, `verify` it, print its `budget`."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,27 +31,45 @@ def report(
     typer.echo(str(out))
 
 
-def verify(dossier: DossierArgument, as_json: JsonOption = False) -> None:
+def verify(
+    dossier: DossierArgument,
+    signer: Annotated[
+        str | None, typer.Option(help="The coordinator's public key (hex), as read out to you by another way.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Re-check a dossier: signature, checksums, epsilon from the ledger, the audit chain.
 
-    Exit code 1 when anything is wrong; one flipped byte is found and named.
+    Exit code 1 when anything is wrong; one flipped byte is found and named. Without --signer a folder that somebody
+    altered and signed with a key of their own passes: compare the printed key with the coordinator's.
 
-    Example: synthfed verify dossier-aml
+    Example: synthfed verify dossier-aml --signer 5f2c...
     """
     from synthfed.dossier import verify_dossier
 
-    result = verify_dossier(dossier)
+    result = verify_dossier(dossier, signer=signer)
     if as_json:
-        print(json.dumps({"ok": result.ok, "findings": [str(f) for f in result.findings]}, indent=1))
+        findings = [str(finding) for finding in result.findings]
+        print(
+            json.dumps(
+                {"ok": result.ok, "files": result.files, "signer": result.signer, "findings": findings}, indent=1
+            )
+        )
     else:
         for finding in result.findings:
             typer.echo(str(finding))
-        typer.echo("verified" if result.ok else "NOT verified")
+        typer.echo(f"signed by {result.signer or 'nobody'}")
+        typer.echo(
+            f"verified: {result.files} files" if result.ok else f"NOT verified: {len(result.findings)} finding(s)"
+        )
     if not result.ok:
         raise typer.Exit(1)
 
 
-def budget(dossier: DossierArgument, as_json: JsonOption = False) -> None:
+def budget(
+    dossier: Annotated[Path, typer.Argument(help="A dossier folder, or its ledger.json.")],
+    as_json: JsonOption = False,
+) -> None:
     """Print what each site's patients have spent, charge by charge.
 
     Example: synthfed budget dossier-aml
@@ -64,18 +83,43 @@ def budget(dossier: DossierArgument, as_json: JsonOption = False) -> None:
 
 def _read_ledger(dossier: Path) -> dict[str, Any]:
     from synthfed.errors import DossierError
+    from synthfed.privacy.statement import SCHEMA
 
     file = dossier / "ledger.json" if dossier.is_dir() else dossier
     try:
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+        if content["schema"] != SCHEMA:
+            raise ValueError(content["schema"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DossierError(
-            f"{file} is not a ledger ({type(error).__name__}); give a dossier folder or its ledger.json"
+            f"{file} is not a ledger of this version ({type(error).__name__}); give a dossier folder or its ledger.json"
         ) from error
     return content
 
 
-def _print_budget(ledger: dict[str, Any]) -> None:
+def _print_budget(ledger: Mapping[str, Any]) -> None:
     from rich.console import Console
+    from rich.table import Table
 
-    Console(soft_wrap=True).print(ledger)
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(f"[bold]{ledger['guarantee']}[/bold]")
+    console.print(f"unit: {ledger['unit']}; adjacency: {ledger['adjacency']}; {ledger['mode']['noise']} noise")
+    sites = Table("site", "charges", "steps", "epsilon", box=None, pad_edge=False)
+    for site in ledger["sites"]:
+        sites.add_row(site["site"], str(site["events"]), str(site["steps"]), f"{float(site['epsilon']):.4f}")
+    console.print(sites)
+    charges = Table("charge", "mechanism", "noise", "clip", "rate", "steps", "alone", box=None, pad_edge=False)
+    for event in ledger["events"]:
+        charges.add_row(
+            event["purpose"],
+            event["mechanism"],
+            f"{event['noise_multiplier']:.4g}",
+            f"{event['l2_sensitivity']:g}",
+            f"{event['sample_rate']:g}",
+            str(event["steps"]),
+            f"{float(event['cost']['epsilon_alone']):.4f}",
+        )
+    console.print(charges)
+    console.print("Not covered:")
+    for line in ledger["not_covered"]:
+        console.print(f"- {line}")

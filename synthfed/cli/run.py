@@ -32,6 +32,10 @@ def run(
     split_rule: SplitRuleOption = "random",
     settings: SetOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the dossier. Default: dossier-PIPELINE.")] = None,
+    epsilon_limit: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Refuse the run if these patients' ledgers would exceed this over all runs."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last finished round.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an older dossier at --out.")] = False,
     as_json: JsonOption = False,
@@ -51,6 +55,7 @@ def run(
     console = _console(quiet=quiet or as_json)
     cohort = load_patients(chosen, data, site_column, split_sites, split_rule)
     from synthfed.run.flow import run_pipeline
+    from synthfed.run.patients import ledger_home
 
     try:
         with TerminalProgress(console) as progress:
@@ -62,6 +67,7 @@ def run(
                 resume=resume,
                 replace=replace,
                 progress=progress,
+                ledgers=None if data is None else ledger_home(data, epsilon_limit),
             )
     except KeyboardInterrupt:
         print("synthfed: stopped; nothing was released and no dossier was written.", file=sys.stderr)
@@ -76,7 +82,8 @@ def run(
 def _console(*, quiet: bool) -> Any:
     from rich.console import Console
 
-    return Console(quiet=quiet, stderr=False, soft_wrap=True)
+    console = Console(quiet=quiet, soft_wrap=True)
+    return console if console.is_terminal else Console(quiet=quiet, soft_wrap=True, width=110)
 
 
 def _summary(result: "RunResult") -> dict[str, Any]:
@@ -88,6 +95,7 @@ def _summary(result: "RunResult") -> dict[str, Any]:
         "rows": len(result.table),
         "epsilon": result.epsilon,
         "delta": result.delta,
+        "epsilon_over_all_runs": result.spent_over_runs,
         "seconds": round(result.seconds, 1),
         "lights": dict(result.card.lights),
     }
@@ -102,6 +110,11 @@ def _tell(console: Any, result: "RunResult") -> None:
     else:
         console.print(
             f"privacy   epsilon {result.epsilon:.2f}, delta {result.delta:g} per training patient (add/remove one)",
+            highlight=False,
+        )
+    if result.spent_over_runs is not None:
+        console.print(
+            f"ledgers   epsilon {result.spent_over_runs:.2f} spent by these patients over all recorded runs",
             highlight=False,
         )
     console.print(f"table     {result.dossier / 'synthetic.csv'}", highlight=False)

@@ -13,6 +13,8 @@ _NO_GUARANTEE = "no formal guarantee"
 def guarantee_metric(privacy: Mapping[str, Any]) -> Metric:
     """`guaranteed.epsilon`: the worst population's epsilon. Missing, infinite or not guaranteed is red.
 
+    A simulated cohort under seeded noise is grey: no patient took part, so there is nothing to promise.
+
     Args:
         privacy: The ledger statement (`privacy.statement`): `populations` -> name -> `epsilon`, `delta`, and
             `guarantee` in words. It is taken as stated here; verifying a dossier computes it again.
@@ -21,7 +23,10 @@ def guarantee_metric(privacy: Mapping[str, Any]) -> Metric:
     epsilon, delta = _spent(privacy)
     words = str(privacy.get("guarantee", "")).strip()
     light: Light = "red"
-    if _NO_GUARANTEE in words.lower() or privacy.get("formal") is False:
+    if privacy.get("simulated") is True and privacy.get("seeded") is True:
+        # Nobody is behind the rows and the noise repeats on purpose: there is no promise to judge.
+        light, reason = "grey", _simulated_reason(privacy)
+    elif _NO_GUARANTEE in words.lower() or privacy.get("formal") is False:
         reason = words or _NO_GUARANTEE
     elif epsilon is None:
         reason = "no differential privacy statement: no formal guarantee"
@@ -47,6 +52,15 @@ def guarantee_metric(privacy: Mapping[str, Any]) -> Metric:
         light=light,
         reason=reason,
     )
+
+
+def _simulated_reason(privacy: Mapping[str, Any]) -> str:
+    planned = privacy.get("populations", {}).get("train", {})
+    cost, delta = _number(planned.get("epsilon_of_events")), _number(planned.get("delta"))
+    reason = f"simulated patients under noise from a public seed: {_NO_GUARANTEE}, and nobody who needs one"
+    if cost is None or not math.isfinite(cost) or delta is None:
+        return reason
+    return f"{reason}; with secret noise the same run costs a patient epsilon {cost:.2f} at delta = {delta:g}"
 
 
 def _spent(privacy: Mapping[str, Any]) -> tuple[float | None, float | None]:

@@ -48,6 +48,7 @@ class FederationResult:
         final: The weights after the last round.
         ledgers: Site to its ledger's export.
         audit: The sites' signed audit chains, JSON lines, site after site.
+        audit_keys: Site to the public key (hex) that signed its chain, in the order of the chains.
         bytes_up, bytes_down: Payload from and to the sites.
         words: The sentences about the secure sum that every interface must show.
     """
@@ -56,6 +57,7 @@ class FederationResult:
     final: Weights
     ledgers: Mapping[str, dict[str, Any]]
     audit: tuple[str, ...]
+    audit_keys: Mapping[str, str]
     rounds: int
     bytes_up: int
     bytes_down: int
@@ -82,6 +84,8 @@ def run_in_process(
     resume: bool = False,
     progress: Callable[[RoundDone], None] | None = None,
     workers: int = 1,
+    site_home: Path | None = None,
+    epsilon_limit: float | None = None,
     generator: Generator | None = None,
     wiretap: Wiretap | None = None,
 ) -> FederationResult:
@@ -93,6 +97,9 @@ def run_in_process(
         simulated: Whether the rows are simulated patients: only then does `randomness = "auto"` mean seeded noise.
         resume: Go on after the last finished round found in `work`; begins when there is none.
         workers: Threads that serve sites; the result does not depend on it.
+        site_home: Where the sites' folders live. Give one that outlasts runs to keep identities and ledgers, so that
+            budgets add up over runs; default `work/sites`.
+        epsilon_limit: What one patient may lose in all runs recorded under `site_home`; default this run's epsilon.
         generator: Instead of the one that the pipeline names; for tests.
 
     Raises:
@@ -111,7 +118,8 @@ def run_in_process(
     tap = wiretap or Wiretap()
     plan = make_plan(pipeline, sites=len(sites))
     roster_names = _roster_names(tuple(sites))
-    relay, roster = _found(work, pipeline, roster_names, simulated=simulated)
+    homes = {site: (site_home or work / "sites") / site for site in roster_names.values()}
+    relay, roster = _found(work, homes, pipeline, roster_names, simulated=simulated, epsilon_limit=epsilon_limit)
     made = generator or _make_generator(pipeline)
     layout = Layout(tuple(transformer.names), tuple(transformer.widths))
     manifest = _manifest(
@@ -151,7 +159,7 @@ def run_in_process(
 
     server_app = build_server_app(prepare, lambda _, outcome: outcomes.append(outcome))
     nodes = {
-        100 + member.index: {"site": member.site, "site-dir": str((work / "sites" / member.site).absolute())}
+        100 + member.index: {"site": member.site, "site-dir": str(homes[member.site].absolute())}
         for member in roster.members
     }
     grid = LocalGrid(
@@ -165,6 +173,7 @@ def run_in_process(
         final=outcome.final,
         ledgers={name: json.loads(outcome.ledgers[site]) for name, site in roster_names.items()},
         audit=tuple(line for site in manifest.sites for line in outcome.audits[site].decode().splitlines()),
+        audit_keys={site: roster.member(site).public_key.hex() for site in manifest.sites},
         rounds=outcome.rounds,
         bytes_up=outcome.bytes_up,
         bytes_down=outcome.bytes_down,
@@ -214,7 +223,13 @@ def _roster_names(names: tuple[str, ...]) -> dict[str, str]:
 
 
 def _found(
-    work: Path, pipeline: Pipeline, names: Mapping[str, str], *, simulated: bool
+    work: Path,
+    homes: Mapping[str, Path],
+    pipeline: Pipeline,
+    names: Mapping[str, str],
+    *,
+    simulated: bool,
+    epsilon_limit: float | None,
 ) -> tuple[Ed25519PrivateKey, Roster]:
     """Play steward and hospitals: keys, site folders, policies, a signed roster; or find them from before."""
     folder = work / "coordinator"
@@ -242,14 +257,14 @@ def _found(
     policy = Policy(
         pipelines=(pipeline.digest(),),
         min_sites=pipeline.federation.min_sites,
-        epsilon_total=pipeline.privacy.epsilon,
+        epsilon_total=pipeline.privacy.epsilon if epsilon_limit is None else epsilon_limit,
         delta=pipeline.privacy.delta,
         max_rounds=pipeline.federation.rounds,
         max_steps=pipeline.total_steps,
         allow_seeded=simulated or pipeline.privacy.randomness == "seeded",
     )
     members = [
-        Member(index, site, name if name.isprintable() else site, create_site(work / "sites" / site, policy=policy))
+        Member(index, site, name if name.isprintable() else site, create_site(homes[site], policy=policy))
         for index, (name, site) in enumerate(names.items(), start=1)
     ]
     roster = sign_roster(
@@ -260,7 +275,7 @@ def _found(
         valid_until=today + datetime.timedelta(days=3650),
     )
     for member in roster.members:
-        pin_roster(work / "sites" / member.site, roster)
+        pin_roster(homes[member.site], roster)
     write_durably(folder / "roster.toml", roster.to_toml().encode())
     return relay, roster
 

@@ -27,7 +27,7 @@ def sum_context(manifest: Manifest, roster: Roster, round_index: int, attempt: i
         bounds=(repr(bound),),
         scales=(scale_bits(bound),),
         threshold=roster.threshold,
-        smallest=roster.smallest,
+        smallest=len(roster.members),
         pipeline_digest=bytes.fromhex(manifest.pipeline_digest()),
         aux=False,
     )

@@ -31,6 +31,10 @@ def colluders(roster: Roster) -> int:
     return min(2 * roster.threshold - sites - 1, sites - 2)
 
 
+def _up_to(count: int) -> str:
+    return "one site" if count == 1 else f"up to {count} sites"
+
+
 def honest_sentences(roster: Roster, *, epsilon: float, seeded: bool, in_process: bool) -> tuple[str, ...]:
     """What must be said of a run with local noise whose sums were checked by the tag."""
     sites = len(roster.members)
@@ -38,7 +42,7 @@ def honest_sentences(roster: Roster, *, epsilon: float, seeded: bool, in_process
         THREE_SITES
         if sites == 3
         else f"{sites - 1} sites together learn the last one's contribution. "
-        f"The server with up to {colluders(roster)} sites learns only the sum of the others.",
+        f"The server with {_up_to(colluders(roster))} learns only the sum of the others.",
         ALWAYS,
         TAG,
     ]

@@ -84,6 +84,7 @@ def _public_files(trained: Trained, table: pd.DataFrame, facts: RunFacts) -> dic
         "model.synthfed": model_bytes(saved_model(trained)),
         "ledger.json": json.dumps(trained.ledger, indent=1, sort_keys=True, ensure_ascii=False).encode(),
         "audit.jsonl": "".join(line.rstrip("\n") + "\n" for line in trained.audit).encode(),
+        "audit_keys.json": json.dumps(dict(trained.audit_keys), indent=1).encode(),
         "pipeline.toml": pipeline_toml(trained.pipeline).encode(),
         "dictionary.toml": facts.dictionary_file.read_bytes(),
         "rules.toml": facts.dictionary_file.with_name("rules.toml").read_bytes(),
@@ -93,30 +94,32 @@ def _public_files(trained: Trained, table: pd.DataFrame, facts: RunFacts) -> dic
 def _report_files(
     trained: Trained, card: "Scorecard", facts: RunFacts, files: dict[str, bytes], *, edition: Edition
 ) -> dict[str, bytes]:
-    from synthfed.report import build_report, render_html, validate_report
+    from synthfed.report import build_report, render_html, report_bytes, validate_report
 
     report = build_report(
         pipeline=trained.pipeline,
         schema=trained.schema,
         scorecard=card,
         ledger=trained.ledger,
-        run=_run_block(trained, facts, files),
+        run=_run_block(trained, facts, files, edition=edition),
         edition=edition,
     )
     validate_report(report)
     return {
-        "report.json": json.dumps(report, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False).encode(),
+        "report.json": report_bytes(report),
         "report.html": render_html(report).encode(),
     }
 
 
-def _run_block(trained: Trained, facts: RunFacts, files: dict[str, bytes]) -> dict[str, Any]:
+def _run_block(trained: Trained, facts: RunFacts, files: dict[str, bytes], *, edition: Edition) -> dict[str, Any]:
+    """Facts of the run; how many patients a site has is a count of rows and stays out of a release."""
+    names = list(facts.cohort.sites)
     return {
         "created": datetime.now(UTC).replace(microsecond=0).isoformat(),
         "synthfed": version("synthfed"),
         "python": platform.python_version(),
         "libraries": {name: version(name) for name in ("torch", "opacus", "flwr", "pandas", "sdmetrics")},
-        "sites": list(facts.cohort.sites),
+        "sites": names if edition == "release" else dict(facts.cohort.counts),
         "simulated": facts.cohort.simulated,
         "origin": facts.cohort.origin,
         "seconds": round(facts.seconds, 1),
@@ -124,6 +127,8 @@ def _run_block(trained: Trained, facts: RunFacts, files: dict[str, bytes]) -> di
         "bytes_down": trained.bytes_down,
         "rounds": trained.rounds,
         "words": list(trained.words),
+        "history": list(trained.history),
+        "command": "synthfed run pipeline.toml" + ("" if facts.cohort.simulated else " --data ..."),
         "rows": trained.pipeline.release.rows,
         "table_sha256": hashlib.sha256(files["synthetic.csv"]).hexdigest(),
         "model_sha256": hashlib.sha256(files["model.synthfed"]).hexdigest(),

@@ -18,7 +18,7 @@ from synthfed.pipeline import Pipeline
 from synthfed.run.contents import RunFacts, write_release
 from synthfed.run.drawing import draw_table, score_table
 from synthfed.run.progress import Progress, Silent
-from synthfed.run.training import check_before_training, train
+from synthfed.run.training import LedgerHome, check_before_training, train
 from synthfed.run.work import close_work, open_work
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class RunResult:
         dossier: The release folder; for real patients `internal/` inside it stays with the data holder.
         card: Scores against real rows, as this trusted machine saw them.
         epsilon: What one training patient spent in this run; `None` when there is no formal guarantee.
+        spent_over_runs: What the ledgers hold for these patients over all runs; `None` for simulated ones.
     """
 
     dossier: Path
@@ -42,6 +43,7 @@ class RunResult:
     epsilon: float | None
     delta: float
     seconds: float
+    spent_over_runs: float | None
 
 
 def run_pipeline(
@@ -53,6 +55,7 @@ def run_pipeline(
     resume: bool = False,
     replace: bool = False,
     progress: Progress | None = None,
+    ledgers: LedgerHome | None = None,
 ) -> RunResult:
     """Train, release, score and write the dossier at `out`.
 
@@ -60,6 +63,7 @@ def run_pipeline(
         dictionary_file: The `dictionary.toml` that described the columns; a copy goes into the dossier.
         resume: Go on with the unfinished run in `<out>.work`.
         replace: Put the new dossier in the place of an old one once it is complete.
+        ledgers: Where the sites' ledgers outlast this run.
 
     Raises:
         DossierError: `out` is taken, or there is nothing to resume.
@@ -72,7 +76,7 @@ def run_pipeline(
     work = open_work(pipeline, cohort, out, resume=resume, replace=replace)
 
     say.stage("rounds", f"{pipeline.federation.rounds} rounds of {pipeline.generator.kind}")
-    trained = train(pipeline, cohort, work=work, resume=resume, progress=say)
+    trained = train(pipeline, cohort, work=work, resume=resume, progress=say, ledgers=ledgers)
 
     say.stage("release", f"{pipeline.release.rows} synthetic rows")
     table = draw_table(trained, cohort.rules, rows=pipeline.release.rows, seed=pipeline.release.seed)
@@ -91,4 +95,5 @@ def run_pipeline(
         epsilon=trained.ledger["populations"]["train"]["epsilon"],
         delta=pipeline.privacy.delta,
         seconds=time.monotonic() - started,
+        spent_over_runs=trained.spent_over_runs,
     )

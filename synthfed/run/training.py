@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from synthfed.run.progress import Progress, Silent
 
 if TYPE_CHECKING:  # heavy at run time; each function imports what it uses
     from synthfed.cohorts.sites import Cohort
+    from synthfed.federation.in_process import RoundDone
     from synthfed.generators.base import Weights
     from synthfed.generators.model_file import SavedModel
     from synthfed.tables.schema import Schema
@@ -25,8 +26,10 @@ class Trained:
     Attributes:
         released: The tensors that ship.
         ledger: The release ledger (`ledger.json`).
-        audit: The relay's and sites' audit chain, JSON lines.
+        audit: The sites' audit chains, JSON lines, with the keys that signed them.
+        spent_over_runs: Largest epsilon that a site's ledger holds over all its runs; `None` where none is kept.
         words: The sentences about the secure sum that a report must show.
+        history: Per round what was released: round, epsilon so far, bytes moved, norm of the summed update, seconds.
     """
 
     pipeline: Pipeline
@@ -35,10 +38,21 @@ class Trained:
     released: "Weights"
     ledger: Mapping[str, Any]
     audit: tuple[str, ...] = ()
+    audit_keys: Mapping[str, str] = field(default_factory=dict)
+    spent_over_runs: float | None = None
     rounds: int = 0
     bytes_up: int = 0
     bytes_down: int = 0
     words: tuple[str, ...] = ()
+    history: tuple[Mapping[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerHome:
+    """Where ledgers live that outlast a run, and what one patient may lose in all runs recorded there."""
+
+    folder: Path
+    epsilon_limit: float
 
 
 def check_before_training(pipeline: Pipeline, cohort: "Cohort") -> None:
@@ -74,12 +88,14 @@ def train(
     work: Path,
     resume: bool = False,
     progress: Progress | None = None,
+    ledgers: LedgerHome | None = None,
 ) -> Trained:
     """Run the federated rounds in this process; the apps are the deployed ones.
 
     Args:
         work: Folder for keys, ledgers, protocol state and checkpoints of this run.
         resume: Go on after the last finished round found in `work`.
+        ledgers: Where the sites' ledgers outlast this run; real patients need one, simulated ones do not.
 
     Raises:
         TooFewSites, EmptySite, BudgetTooSmall, BudgetRefused: Before any training.
@@ -92,6 +108,12 @@ def train(
     check_before_training(pipeline, cohort)
     transformer = public_transformer(cohort.schema)
     codes = {site: transformer.encode(rows) for site, rows in cohort.sites.items()}
+    history: list[Mapping[str, float]] = []
+
+    def round_done(done: "RoundDone") -> None:
+        history.append(_history_line(done))
+        say.round_done(done)
+
     result = run_in_process(
         pipeline=pipeline,
         transformer=transformer,
@@ -99,7 +121,9 @@ def train(
         work=work,
         simulated=cohort.simulated,
         resume=resume,
-        progress=say.round_done,
+        progress=round_done,
+        site_home=ledgers.folder if ledgers else None,
+        epsilon_limit=ledgers.epsilon_limit if ledgers else None,
     )
     seeded = noise_is_seeded(pipeline, simulated=cohort.simulated)
     return Trained(
@@ -109,11 +133,24 @@ def train(
         released=result.released,
         ledger=release_ledger(result.ledgers, pipeline, simulated=cohort.simulated, seeded=seeded),
         audit=result.audit,
+        audit_keys=result.audit_keys,
+        spent_over_runs=max(float(export["epsilon_spent"]) for export in result.ledgers.values()) if ledgers else None,
         rounds=result.rounds,
         bytes_up=result.bytes_up,
         bytes_down=result.bytes_down,
         words=result.words,
+        history=tuple(history),
     )
+
+
+def _history_line(done: "RoundDone") -> dict[str, float]:
+    return {
+        "round": done.round_index + 1,
+        "epsilon": done.epsilon_so_far,
+        "bytes": done.bytes_moved,
+        "update_norm": done.update_norm,
+        "seconds": done.seconds,
+    }
 
 
 def train_one_site(pipeline: Pipeline, cohort: "Cohort", *, progress: Progress | None = None) -> Trained:
@@ -163,8 +200,15 @@ def saved_model(trained: Trained) -> "SavedModel":
         transformer=trained.transformer.to_json(),
         schema=trained.schema.to_dict(),
         pipeline=json.loads(trained.pipeline.canonical()),
-        ledger=trained.ledger,
+        ledger=_portable(trained.ledger),
     )
+
+
+def _portable(ledger: Mapping[str, Any]) -> dict[str, Any]:
+    """The ledger without the names of its entries, which differ between equal runs; `ledger.json` keeps them."""
+    events = [{key: value for key, value in event.items() if key != "ids"} for event in ledger["events"]]
+    sites = [{key: value for key, value in site.items() if key != "chain_head"} for site in ledger["sites"]]
+    return {**ledger, "events": events, "sites": sites}
 
 
 def restored(saved: "SavedModel", origin: str) -> Trained:
