@@ -16,7 +16,7 @@ app = typer.Typer(
     help="Share synthetic patients instead of patients: federated, differentially private, with a dossier to re-check.",
     epilog="First run: synthfed run aml     On your own table: synthfed run aml --data FILE.csv --site-column hospital",
     no_args_is_help=True,
-    rich_markup_mode=None,
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

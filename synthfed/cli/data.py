@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from synthfed.cli.options import (
     DataOption,
+    IgnoreOption,
     JsonOption,
     PipelineArgument,
     SetOption,
@@ -25,6 +26,7 @@ def check(
     site_column: SiteColumnOption = None,
     split_sites: SplitSitesOption = None,
     split_rule: SplitRuleOption = "random",
+    ignore: IgnoreOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -37,7 +39,7 @@ def check(
     from synthfed.run.training import check_before_training
 
     chosen = load_pipeline(pipeline, settings)
-    cohort = load_patients(chosen, data, site_column, split_sites, split_rule)
+    cohort = load_patients(chosen, data, site_column, split_sites, split_rule, ignore)
     if as_json:
         findings = {
             site: [{"kind": f.kind, "column": f.column, "count": f.count, "note": f.note} for f in report.findings]
@@ -51,22 +53,44 @@ def check(
         _show(cohort)
     check_before_training(chosen, cohort)
     if not as_json:
-        typer.echo(f"ready: synthfed run {pipeline}" + (f" --data {data}" if data else ""))
+        _compare_with_plan(chosen, cohort)
+        typer.echo("ready: give the same words to `synthfed run`")
 
 
-def _show(cohort: object) -> None:
+def _compare_with_plan(pipeline: Any, cohort: Any) -> None:
+    """Warn on the site's own screen when the public guess of the cohort's size is far off; it sets the step size."""
+    found, guessed = sum(cohort.counts.values()), pipeline.privacy.expected_patients
+    if not 0.5 <= found / guessed <= 2:
+        typer.echo(
+            f"note: privacy.expected_patients is {guessed}, far from the number of training patients here; "
+            "set it to a rounded guess that may be public, or training will be too slow or too coarse"
+        )
+
+
+def _show(cohort: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(soft_wrap=True)
-    console.print(f"{cohort.origin}. The counts below come from the rows and stay at the site.", highlight=False)  # type: ignore[attr-defined]
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(f"{cohort.origin}. The counts below come from the rows and stay at the site.")
     sizes = Table("site", "train", "hold-out", box=None, pad_edge=False)
-    for site, rows in cohort.sites.items():  # type: ignore[attr-defined]
-        sizes.add_row(site, str(len(rows)), str(len(cohort.holdouts[site])))  # type: ignore[attr-defined]
+    for site, rows in cohort.sites.items():
+        sizes.add_row(site, str(len(rows)), str(len(cohort.holdouts[site])))
     console.print(sizes)
-    for site, report in cohort.reports.items():  # type: ignore[attr-defined]
+    for (note, count), places in _same_findings(cohort).items():
+        sites = sorted({site for site, _ in places})
+        columns = list(dict.fromkeys(column for _, column in places))
+        where = "" if len(sites) == len(cohort.sites) else f" at {', '.join(sites)}"
+        console.print(f"- {', '.join(columns)}: {note}" + (f" ({count} rows)" if count else "") + where)
+
+
+def _same_findings(cohort: Any) -> dict[tuple[str, int], list[tuple[str, str]]]:
+    """Findings that say the same, with the (site, column) pairs they were made at."""
+    same: dict[tuple[str, int], list[tuple[str, str]]] = {}
+    for site, report in cohort.reports.items():
         for finding in report.findings:
-            console.print(f"{site}: {finding.column}: {finding.note} ({finding.count})", highlight=False)
+            same.setdefault((finding.note, finding.count), []).append((site, finding.column))
+    return same
 
 
 def cohort(

@@ -1,7 +1,7 @@
 """Options that several verbs share, said once."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -16,8 +16,12 @@ SiteColumnOption = Annotated[
 SplitSitesOption = Annotated[
     int | None, typer.Option("--split-sites", min=3, max=50, help="Split one table into this many artificial sites.")
 ]
+SplitRule = Literal["random", "size", "age"]
 SplitRuleOption = Annotated[
-    str, typer.Option("--split-rule", help="How to split: random (equal), size (unequal), age (by age, unequal).")
+    SplitRule, typer.Option("--split-rule", help="How to split: random (equal), size (unequal), age (by age, unequal).")
+]
+IgnoreOption = Annotated[
+    list[str] | None, typer.Option("--ignore", help="A column of the table to leave out. May be repeated.")
 ]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="Change one setting, e.g. --set privacy.epsilon=3. May be repeated.")
@@ -39,7 +43,8 @@ def load_patients(
     data: Path | None,
     site_column: str | None,
     split_sites: int | None,
-    split_rule: str,
+    split_rule: SplitRule,
+    ignore: list[str] | None = None,
 ) -> Any:
     """The cohort a verb works on: the given tables, or the pipeline's simulated patients."""
     from synthfed.cohorts.sites import load_cohort, read_cohort
@@ -59,8 +64,6 @@ def load_patients(
             columns=settings.columns,
             holdout_fraction=settings.holdout_fraction,
         )
-    if split_rule not in ("random", "size", "age"):
-        raise ConfigError(f"--split-rule {split_rule!r} is unknown; choose random, size or age")
     return read_cohort(
         data,
         dictionary=pipeline.disease,
@@ -71,4 +74,5 @@ def load_patients(
         seed=pipeline.seed,
         holdout_fraction=settings.holdout_fraction,
         split_key=split_key_of(data),
+        ignore=ignore or (),
     )

@@ -9,6 +9,7 @@ import typer
 
 from synthfed.cli.options import (
     DataOption,
+    IgnoreOption,
     JsonOption,
     PipelineArgument,
     QuietOption,
@@ -30,6 +31,7 @@ def run(
     site_column: SiteColumnOption = None,
     split_sites: SplitSitesOption = None,
     split_rule: SplitRuleOption = "random",
+    ignore: IgnoreOption = None,
     settings: SetOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the dossier. Default: dossier-PIPELINE.")] = None,
     epsilon_limit: Annotated[
@@ -53,7 +55,7 @@ def run(
     chosen = load_pipeline(pipeline, settings)
     where = out or Path(f"dossier-{Path(pipeline).stem}")
     console = _console(quiet=quiet or as_json)
-    cohort = load_patients(chosen, data, site_column, split_sites, split_rule)
+    cohort = load_patients(chosen, data, site_column, split_sites, split_rule, ignore)
     from synthfed.run.flow import run_pipeline
     from synthfed.run.patients import ledger_home
 

@@ -151,6 +151,7 @@ def read_cohort(
     on_out_of_range: Literal["error", "missing"] = "error",
     on_violation: Literal["missing", "keep", "drop"] = "missing",
     split_key: bytes | None = None,
+    ignore: Sequence[str] = (),
 ) -> Cohort:
     """Read real patients from one file or table per site, a folder of them, or one table to be split.
 
@@ -165,6 +166,7 @@ def read_cohort(
         on_violation: What becomes of cells that break hard rules: missing, kept, or the row dropped.
         split_key: 32 bytes that decide who is held out. Keep it secret and keep it: another key, another hold-out.
             A new random one when left out.
+        ignore: Headers that are not in the dictionary and may be left out in silence.
 
     Raises:
         DataError: A table does not fit its dictionary, or one patient's rows contradict each other.
@@ -179,7 +181,7 @@ def read_cohort(
         raise ConfigError("give site_column or split_sites, not both")
     if split_sites is not None and split_sites < 2:
         raise ConfigError(f"split_sites is {split_sites}; it needs at least 2")
-    extra = () if site_column is None else (site_column,)
+    extra = (*ignore, *(() if site_column is None else (site_column,)))
     wanted = _shared_columns(tables, known, extra) if columns is None else list(columns)
     schema = known.schema.select(wanted)
     rules = RuleSet.load(known.folder, known.schema).restrict(schema.names)

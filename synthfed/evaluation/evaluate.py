@@ -165,7 +165,7 @@ def _validity(
                 scores.get("soft_rules"),
                 threshold="valid.soft_rules",
                 question="valid",
-                role="deciding",
+                role="info",
                 label="largest difference in how often a soft rule is broken",
                 direction="lower",
                 too_small=few,

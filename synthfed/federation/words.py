@@ -51,7 +51,7 @@ def honest_sentences(roster: Roster, *, epsilon: float, seeded: bool, in_process
     elif seeded:
         said.append(SEEDED)
     else:
-        said.append(f"epsilon {epsilon:g} holds even if all other sites collude")
+        said.append(f"Epsilon {epsilon:g} holds even if all other sites collude.")
     if in_process:
         said.append(ONE_HOST)
     return tuple(said)

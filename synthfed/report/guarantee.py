@@ -97,7 +97,12 @@ def _plain(epsilon: float, delta: float) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if share < 0.99 else f"{100 * share:.2f} %"
+    """Rounded up, so that "at most" stays true, with as many digits as keep it from reading 100 %."""
+    for digits in (0, 2, 3, 4, 5, 6):
+        rounded = math.ceil(share * 100 * 10**digits) / 10**digits
+        if rounded < 100:
+            return f"{rounded:.{digits}f} %"
+    return "100 %"
 
 
 def _one_in(delta: float) -> str:

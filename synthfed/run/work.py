@@ -5,6 +5,7 @@ It exists from the first check to the finished dossier. A run that is stopped le
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,7 @@ def close_work(work: Path) -> None:
     shutil.rmtree(work)
 
 
-def _check_same_run(work: Path, identity: dict[str, object], out: Path) -> None:
+def _check_same_run(work: Path, identity: Mapping[str, object], out: Path) -> None:
     note = work / _NOTE
     if not note.is_file():
         raise DossierError(f"nothing to resume: {work} does not exist; run once without --resume")

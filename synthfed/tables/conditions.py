@@ -52,9 +52,9 @@ def to_series(values: Values, column: Column, schema: Schema, index: pd.Index) -
     """One grid column back as a typed column."""
     if column.kind in ("category", "ordinal"):
         codes = np.where(np.isnan(values), -1, values).astype(np.int64)
-        categorical = pd.Categorical.from_codes(codes.tolist(), dtype=schema.dtype(column.name))  # type: ignore[arg-type]
+        categorical = pd.Categorical.from_codes(codes.tolist(), dtype=schema.dtype(column.name))
         return pd.Series(categorical, index=index, name=column.name)
-    return pd.Series(values, index=index, name=column.name).astype(schema.dtype(column.name))  # type: ignore[call-overload, no-any-return]
+    return pd.Series(values, index=index, name=column.name).astype(schema.dtype(column.name))
 
 
 def code_of(column: Column, literal: object, where: str) -> float:

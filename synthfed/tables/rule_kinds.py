@@ -372,7 +372,8 @@ class Eln2022:
 
     def violated(self, grid: Grid, rows: int) -> Mask:
         wanted, found = self.computed(grid), grid[self.target]
-        return ~((wanted == found) | (np.isnan(wanted) & np.isnan(found)))
+        agree: Mask = (wanted == found) | (np.isnan(wanted) & np.isnan(found))
+        return ~agree
 
     def repair(self, grid: Grid, broken: Mask) -> Grid:
         return {self.target: np.where(broken, self.computed(grid), grid[self.target])}

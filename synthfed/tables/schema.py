@@ -20,7 +20,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -192,7 +192,7 @@ class Schema:
             survivals=tuple(s for s in self.survivals if s.time in wanted and s.event in wanted),
         )
 
-    def dtype(self, name: str) -> object:
+    def dtype(self, name: str) -> Any:
         """The pandas dtype of a typed column (table in the module's docstring)."""
         column = self[name]
         if column.kind == "id":

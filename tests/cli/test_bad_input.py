@@ -16,9 +16,7 @@ from synthfed.tables.writing import to_csv_bytes
 def synthfed(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from synthfed.cli import main; main()", *words]
     environment = os.environ | {"COLUMNS": "200", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False, env=environment
-    )
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False, env=environment)
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +24,12 @@ def clean_csv(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A simulated table with a hospital column, as CSV text."""
     settings = Pipeline.load("smoke").cohort
     cohort = load_cohort("aml", sites=3, patients=240, seed=3, columns=settings.columns)
-    parts = [
-        pd.concat([rows, cohort.holdouts[site]]).assign(hospital=site) for site, rows in cohort.sites.items()
-    ]
+    parts = [pd.concat([rows, cohort.holdouts[site]]).assign(hospital=site) for site, rows in cohort.sites.items()]
     table = pd.concat(parts, ignore_index=True)
     typed = to_csv_bytes(table.drop(columns="hospital"), cohort.schema).decode().splitlines()
-    lines = [typed[0] + ",hospital"] + [f"{line},{site}" for line, site in zip(typed[1:], table["hospital"], strict=True)]
+    lines = [typed[0] + ",hospital"] + [
+        f"{line},{site}" for line, site in zip(typed[1:], table["hospital"], strict=True)
+    ]
     return "\n".join(lines) + "\n"
 
 
