@@ -66,7 +66,7 @@ class Synthesizer:
         """Train on a cohort of three or more sites, or on one table.
 
         A table is one site: it is trained under the same privacy, but nothing is aggregated, so whoever runs it sees
-        its rows anyway.
+        its rows anyway. All rows of a table are trained on: keep a hold-out aside yourself.
 
         Raises:
             TooFewSites, EmptySite, DataError: The data do not fit the pipeline.
@@ -80,8 +80,9 @@ class Synthesizer:
                 dictionary=self.pipeline.disease,
                 columns=self.pipeline.cohort.columns,
                 seed=self.pipeline.seed,
-                holdout_fraction=self.pipeline.cohort.holdout_fraction,
+                holdout_fraction=0.0,
             )
+        data = data.select(self.pipeline.cohort.columns)
         if len(data.sites) == 1:
             self._trained = train_one_site(self.pipeline, data)
         else:

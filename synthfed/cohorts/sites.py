@@ -62,6 +62,26 @@ class Cohort:
     origin: str
     reports: Mapping[str, ImportReport]
 
+    def select(self, columns: Sequence[str]) -> "Cohort":
+        """The same patients with these columns only, and the rules that still apply.
+
+        Raises:
+            MissingColumn: The cohort lacks one of them.
+        """
+        absent = sorted(set(columns) - set(self.schema.names))
+        if absent:
+            raise MissingColumn(f"the cohort ({self.origin}) lacks columns {absent}, which the pipeline needs")
+        if set(columns) == set(self.schema.names):
+            return self
+        schema = self.schema.select(columns)
+        return replace(
+            self,
+            schema=schema,
+            rules=self.rules.restrict(schema.names),
+            sites={site: rows[[n for n in schema.names if n in rows]] for site, rows in self.sites.items()},
+            holdouts={site: rows[[n for n in schema.names if n in rows]] for site, rows in self.holdouts.items()},
+        )
+
     @property
     def site_names(self) -> tuple[str, ...]:
         return tuple(self.sites)
@@ -188,10 +208,10 @@ def read_cohort(
     typed: dict[str, pd.DataFrame] = {}
     reports: dict[str, ImportReport] = {}
     for name, raw in tables.items():
+        labels = _site_labels(raw, site_column, name)
         table, report = type_table(
             raw, known, list(schema.names), origin=name, extra=extra, on_out_of_range=on_out_of_range
         )
-        labels = _site_labels(raw, site_column, name)
         for site in dict.fromkeys(labels):
             rows = labels == site
             findings = report.findings

@@ -65,6 +65,8 @@ def verdict(
     """The verdict of a release: `code`, `sentence`, `qualifier`, `may`, `may_not`."""
     red = [question for question, light in lights.items() if light["light"] == "red"]
     grey = [question for question, light in lights.items() if light["light"] == "grey"]
+    if edition == "simulated" and lights["guaranteed"]["light"] == "grey":
+        grey.remove("guaranteed")  # nobody took part: the qualifier says so
     blocking = next((q for q in ("private", "guaranteed") if q in red), None)
     if blocking:
         code, sentence = "not_for_release", f"Not for release: {_reason(lights[blocking])}."

@@ -72,6 +72,7 @@ def run_pipeline(
     say = progress or Silent()
     started = time.monotonic()
     say.stage("cohort", f"{len(cohort.sites)} sites: {cohort.origin}")
+    cohort = cohort.select(pipeline.cohort.columns)
     check_before_training(pipeline, cohort)
     work = open_work(pipeline, cohort, out, resume=resume, replace=replace)
 

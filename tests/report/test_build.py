@@ -123,7 +123,7 @@ def test_a_missing_value_always_has_a_reason() -> None:
 
 def test_seeded_noise_claims_no_guarantee() -> None:
     report = build(ledger=sample.ledger(seeded=True), scorecard=sample.scorecard(seeded=True))
-    assert report["verdict"]["sentence"] == "Not for release: no formal guarantee."
+    assert report["lights"]["guaranteed"]["light"] == "grey"  # simulated patients: nobody to promise it to
     assert "public seed" in report["lights"]["guaranteed"]["because"]
     assert not report["privacy"]["formal"]
     assert report["privacy"]["sentence"].startswith("No formal guarantee")

@@ -285,8 +285,8 @@ def test_beat_aml_is_read_whole(beat_aml: Path) -> None:
     assert (table["class_fusion"] == "inv16_t16_16").sum() == 38
     assert table["os_event"].sum() == 301
     assert table["CEBPA"].notna().sum() == 504
-    with pytest.raises(UnknownColumn, match="'wave'"):
-        type_table(raw, AML, columns, origin="beat")
+    with pytest.raises(UnknownColumn, match="'enrolment'"):
+        type_table(raw.rename(columns={"wave": "enrolment"}), AML, columns, origin="beat")
 
 
 def test_a_decimal_comma_export_of_beat_aml_equals_it(beat_aml: Path, write: Write) -> None:
