@@ -212,6 +212,7 @@ def read_cohort(
         table, report = type_table(
             raw, known, list(schema.names), origin=name, extra=extra, on_out_of_range=on_out_of_range
         )
+        table = _number_patients(table, schema)
         for site in dict.fromkeys(labels):
             rows = labels == site
             findings = report.findings
@@ -299,6 +300,13 @@ def _tables_of(source: Source) -> dict[str, pd.DataFrame]:
             raise UnreadableFile(f"folder {path} holds two files for each of the sites {twice}; keep one file per site")
         return {file.stem: read_frame(file) for file in files}
     return {path.stem: read_frame(path)}
+
+
+def _number_patients(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """Row numbers where a table came without patient ids: then every row is taken for another patient."""
+    numbers = pd.Series([str(i) for i in range(1, len(table) + 1)], index=table.index, dtype="string")
+    missing = [column.name for column in schema.columns if column.kind == "id" and column.name not in table]
+    return table.assign(**dict.fromkeys(missing, numbers))
 
 
 def _shared_columns(tables: Mapping[str, pd.DataFrame], known: Dictionary, extra: Sequence[str]) -> list[str]:

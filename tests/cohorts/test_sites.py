@@ -154,7 +154,7 @@ def test_too_few_training_rows_are_refused() -> None:
 def test_without_an_id_column_rows_stand_for_patients() -> None:
     table = hospital(40).drop(columns="patient_id")
     cohort = read_cohort({"lyon": table}, columns=COLUMNS, split_key=KEY)
-    assert "patient_id" not in cohort.schema
+    assert cohort.train["patient_id"].is_unique
     assert 0 < len(cohort.holdout) < 20
 
 
@@ -186,3 +186,18 @@ def test_a_typed_table_reads_back_as_it_is() -> None:
     simulated = load_cohort("aml", sites=3, patients=90, seed=4)
     again = read_cohort(simulated.sites, columns=simulated.schema.names, holdout_fraction=1e-9, split_key=KEY)
     pd.testing.assert_frame_equal(again.train, simulated.train)
+
+
+def test_selected_columns_keep_their_patients_and_rules() -> None:
+    cohort = load_cohort("aml", sites=3, patients=120, seed=2)
+    few = cohort.select(["age_years", "sex", "os_days", "os_event", "cause_of_death"])
+    assert few.schema.names == ("age_years", "sex", "os_days", "os_event", "cause_of_death")
+    assert few.counts == cohort.counts
+    assert few.schema.primary_survival is not None
+    assert set(few.rules.check(few.train).columns) < set(cohort.rules.check(cohort.train).columns)
+
+
+def test_a_missing_column_is_named() -> None:
+    cohort = load_cohort("aml", sites=3, patients=120, seed=2).select(["age_years", "sex"])
+    with pytest.raises(MissingColumn, match="NPM1"):
+        cohort.select(["age_years", "NPM1"])
