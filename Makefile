@@ -14,7 +14,7 @@ OUT := reports/runs
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup aml scd test test-slow check format bench clean
+.PHONY: help setup aml scd test test-slow check coverage format bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort | expand -t 14
@@ -46,6 +46,9 @@ check: setup ## format, lint, types, layers
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+coverage: setup ## lines and branches that tests reach in secagg, privacy and tables: at least 90 %
+	@$(BIN)/python -m pytest -q tests/secagg tests/privacy tests/tables tests/attacks --cov=synthfed.secagg --cov=synthfed.privacy --cov=synthfed.tables --cov-fail-under=90
 
 format: setup ## format and fix what can be fixed
 	@$(BIN)/ruff format .

@@ -20,8 +20,6 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from synthfed.federation import wire
 from synthfed.federation.durable import write_durably
@@ -31,6 +29,7 @@ from synthfed.federation.run_state import Key, RunState
 from synthfed.federation.site import Site
 from synthfed.federation.sums import check_roster, sum_context
 from synthfed.generators.base import Codes, Generator, flatten
+from synthfed.privacy.mechanisms import seeded_key
 from synthfed.secagg import messages, ring
 from synthfed.secagg.protocol import SiteSession
 from synthfed.secagg.refusals import SplitView, TagMismatch
@@ -303,9 +302,7 @@ def _noise_key(manifest: Manifest, site: str, index: int) -> bytes:
     """32 bytes for one stint: fresh and secret, or, for simulated cohorts, a function of the public seed."""
     if manifest.randomness == "secure":
         return os.urandom(32)
-    seed = manifest.parse_pipeline().seed
-    info = f"synthfed/noise/v1|{site}|{index}".encode()
-    return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(str(seed).encode())
+    return seeded_key(manifest.parse_pipeline().seed, site, index)
 
 
 def _weight(manifest: Manifest) -> float:
