@@ -6,6 +6,9 @@ every record's norm; the clipped sum is then (cB)^T A per layer with c = min(1, 
 an ordinary step costs. One record moves the sum by at most C: that is the sensitivity the noise is scaled to.
 """
 
+import math
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -82,7 +85,7 @@ class FlatNetwork:
                 f"one forward pass used {len(self._order)} linear layers, the network has {len(self.layers)}; "
                 "each must be used exactly once, or a record's norm would be wrong"
             )
-        return torch.autograd.grad(losses.sum(), self._outputs)
+        return torch.autograd.grad(losses, self._outputs, grad_outputs=torch.ones_like(losses))
 
     def clipped_sum(self, losses: Tensor, clip_norm: float) -> Tensor:
         """Sum over records of gradients clipped to `clip_norm`, flat.
@@ -96,13 +99,13 @@ class FlatNetwork:
         if losses.shape[0] == 0:
             return torch.zeros_like(self.flat.data)
         slopes = self._pull_back(losses)
-        squares = torch.zeros(losses.shape[0])
+        squares = np.zeros(losses.shape[0], dtype=np.float32)
         for a, b in zip(self._inputs, slopes, strict=True):
-            squares.addcmul_(torch.linalg.vecdot(b, b), torch.linalg.vecdot(a, a).add_(1.0))
-        factors = squares.sqrt().add_(1e-6).reciprocal_().mul_(clip_norm).clamp_(max=1.0)
-        if not bool(torch.isfinite(squares.sum())):
+            squares += _row_squares(b) * (_row_squares(a) + 1.0)
+        if not math.isfinite(squares.sum()):
             raise TrainingError("a gradient is NaN or infinite; lower generator.site_rate or check the weights")
-        return self._weighted_sum(slopes, factors[:, None])
+        factors = np.minimum(clip_norm / (np.sqrt(squares) + 1e-6), 1.0)
+        return self._weighted_sum(slopes, torch.from_numpy(factors)[:, None])
 
     def plain_sum(self, losses: Tensor) -> Tensor:
         """Sum over records of unclipped gradients, flat: the same step without privacy."""
@@ -126,3 +129,9 @@ class FlatNetwork:
     def vector(self) -> Tensor:
         """A copy of the flat parameters."""
         return self.flat.detach().clone()
+
+
+def _row_squares(rows: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """|row|^2, (n, width) -> (n,); numpy's takes half the time of torch's."""
+    values = rows.numpy()
+    return np.vecdot(values, values)

@@ -1,6 +1,7 @@
 """The noise stream: published vectors, the right distributions, and nothing but the key decides."""
 
 import math
+import struct
 
 import numpy as np
 import pytest
@@ -29,16 +30,58 @@ def test_long_draws_keep_to_the_same_key_stream() -> None:
     assert np.array_equal(NoiseStream(KEY).uniform(count), (words >> np.uint64(12)) * 2.0**-52 + 2.0**-53)
 
 
+def _box_muller(key_stream: bytes, pairs: int) -> list[float]:
+    """The definition, one number at a time: first the words of all distances, then the directions."""
+    distances = struct.unpack_from(f"<{pairs}Q", key_stream)
+    directions = struct.unpack_from(f"<{pairs}i", key_stream, 8 * pairs)
+    radii = [math.sqrt(-2 * math.log((word >> 1) * 2.0**-63 + 2.0**-64)) for word in distances]
+    angles = [math.pi * turn / 2**31 for turn in directions]
+    return [r * math.cos(t) for r, t in zip(radii, angles, strict=True)] + [
+        r * math.sin(t) for r, t in zip(radii, angles, strict=True)
+    ]
+
+
+def test_normals_are_box_muller_of_the_key_stream() -> None:
+    """AES-256 of blocks 0 and 1 under the zero key, as above: two pairs take 24 of the 32 bytes."""
+    blocks = bytes.fromhex("dc95c078a2408989ad48a21492842087" + "530f8afbc74536b9a963b4f1c4cb738b")
+    assert NoiseStream(bytes(32)).normal(4).tolist() == pytest.approx(_box_muller(blocks, 2), abs=2e-6)
+
+
 @settings(max_examples=30, deadline=None)
 @given(key=st.binary(min_size=32, max_size=32), first=st.integers(0, 50), second=st.integers(0, 50))
-def test_two_draws_equal_one_longer_draw(key: bytes, first: int, second: int) -> None:
+def test_a_draw_goes_on_where_the_last_one_ended(key: bytes, first: int, second: int) -> None:
+    """No byte of the key stream makes two numbers, and an odd draw throws one number away."""
     stream = NoiseStream(key)
-    pieces = np.concatenate([stream.normal(first), stream.normal(second)])
-    assert np.array_equal(pieces, NoiseStream(key).normal(first + second))
+    stream.normal(first)
+    used = 12 * ((first + 1) // 2)
+    pairs = (second + 1) // 2
+    key_stream = Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor().update(bytes(used + 12 * pairs))
+    expected = _box_muller(key_stream[used:], pairs)[:second]
+    assert stream.normal(second).tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_every_piece_of_a_long_draw_follows_the_definition() -> None:
+    piece = 1 << 14
+    pairs = 2 * piece + 7
+    key_stream = Cipher(algorithms.AES256(KEY), modes.CTR(bytes(16))).encryptor().update(bytes(12 * pairs))
+    expected: list[float] = []
+    for start in range(0, pairs, piece):
+        expected += _box_muller(key_stream[12 * start : 12 * (start + piece)], min(piece, pairs - start))
+    np.testing.assert_allclose(NoiseStream(KEY).normal(2 * pairs), expected, atol=2e-6)
 
 
 def test_shapes_are_filled_in_row_order() -> None:
     assert np.array_equal(NoiseStream(KEY).normal((3, 4)).ravel(), NoiseStream(KEY).normal(12))
+    assert NoiseStream(KEY).normal((3, 5)).shape == (3, 5)
+
+
+def test_a_later_draw_leaves_an_earlier_one_alone() -> None:
+    stream = NoiseStream(KEY)
+    first = stream.normal(1000)
+    kept = first.copy()
+    stream.normal(1000)
+    stream.uniform(1000)
+    assert np.array_equal(first, kept)
 
 
 def test_another_key_gives_unrelated_noise() -> None:
@@ -53,10 +96,11 @@ def test_uniforms_are_uniform_and_open() -> None:
     assert stats.kstest(draws, "uniform").pvalue > 0.01
 
 
-@pytest.mark.parametrize("word", [0, 2**64 - 1])
-def test_extreme_words_give_finite_symmetric_normals(word: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(NoiseStream, "_words", lambda self, count: np.full(count, word, dtype=np.uint64))
-    assert abs(NoiseStream(KEY).normal(1)[0]) == pytest.approx(8.2095, abs=1e-3)
+@pytest.mark.parametrize(("byte", "distance"), [(0x00, math.sqrt(128 * math.log(2))), (0xFF, 0.0)])
+def test_extreme_words_give_finite_normals(byte: int, distance: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tails reach 9.42 standard deviations; nothing is ever infinite or NaN."""
+    monkeypatch.setattr(NoiseStream, "_bytes", lambda self, count: np.full(count, byte, dtype=np.uint8))
+    assert float(np.hypot(*NoiseStream(KEY).normal(2))) == pytest.approx(distance, abs=1e-6)
 
 
 def test_normals_are_standard_and_uncorrelated_in_time() -> None:
@@ -68,9 +112,26 @@ def test_normals_are_standard_and_uncorrelated_in_time() -> None:
     assert abs(np.corrcoef(draws[:-1], draws[1:])[0, 1]) < 4 / math.sqrt(draws.size)
 
 
-def test_far_tails_are_there() -> None:
-    draws = np.abs(NoiseStream(KEY).normal(1_000_000))
-    assert (draws > 4).sum() == pytest.approx(2e6 * stats.norm.sf(4), rel=0.35)
+def test_the_two_of_a_pair_are_independent() -> None:
+    """Cosine and sine share a distance: neither they nor their squares may be correlated, every angle is as likely."""
+    cosines, sines = NoiseStream(KEY).normal(20 * (1 << 15)).reshape(20, 2, -1).swapaxes(0, 1).reshape(2, -1)
+    bound = 4 / math.sqrt(cosines.size)
+    assert abs(np.corrcoef(cosines, sines)[0, 1]) < bound
+    assert abs(np.corrcoef(cosines**2, sines**2)[0, 1]) < bound
+    assert stats.kstest(cosines, "norm").pvalue > 0.01
+    assert stats.kstest(sines, "norm").pvalue > 0.01
+    turns = np.arctan2(sines, cosines) / (2 * math.pi) + 0.5
+    assert stats.kstest(turns, "uniform").pvalue > 0.01
+    assert stats.kstest(np.square(cosines) + np.square(sines), "chi2", args=(2,)).pvalue > 0.01
+
+
+@pytest.mark.parametrize("beyond", [2.0, 3.0, 4.0])
+def test_far_tails_are_there(beyond: float) -> None:
+    """On both sides, within four standard errors of the count."""
+    draws = NoiseStream(KEY).normal(2_000_000)
+    expected = draws.size * stats.norm.sf(beyond)
+    for side in (draws, -draws):
+        assert (side > beyond).sum() == pytest.approx(expected, abs=4 * math.sqrt(expected))
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.1, 0.5])
