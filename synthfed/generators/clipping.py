@@ -134,4 +134,5 @@ class FlatNetwork:
 def _row_squares(rows: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     """|row|^2, (n, width) -> (n,); numpy's takes half the time of torch's."""
     values = rows.numpy()
-    return np.vecdot(values, values)
+    squares: np.ndarray[tuple[int, ...], np.dtype[np.float32]] = np.vecdot(values, values)
+    return squares
