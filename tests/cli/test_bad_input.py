@@ -1,8 +1,5 @@
 """Bad input ends with one clear message and exit code 2, before any training, and nothing is written."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -11,12 +8,7 @@ import pytest
 from synthfed.cohorts.sites import load_cohort
 from synthfed.pipeline import Pipeline
 from synthfed.tables.writing import to_csv_bytes
-
-
-def synthfed(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from synthfed.cli import main; main()", *words]
-    environment = os.environ | {"COLUMNS": "200", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False, env=environment)
+from tests.cli.command import synthfed
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,7 @@
 """Every command and the Python of the README run; only the sizes are made small."""
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +10,7 @@ import pytest
 from synthfed.cohorts.sites import load_cohort
 from synthfed.pipeline import Pipeline
 from synthfed.tables.writing import to_csv_bytes
+from tests.cli.command import synthfed
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -36,15 +34,11 @@ def test_console_commands_run_in_order(tmp_path: Path) -> None:
     _hospital_table(tmp_path)
     commands = [line.split("#")[0].strip() for block in _blocks("console") for line in block.splitlines()]
     assert [command.split()[1] for command in commands if command][:3] == ["check", "run", "verify"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     for command in filter(None, commands):
         words = shlex.split(command)
         assert words[0] == "synthfed"
         small = ["smoke" if word == "aml" else word for word in words[1:]]
-        call = [sys.executable, "-c", "from synthfed.cli import main; main()", *small]
-        done = subprocess.run(
-            call, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False, env=environment
-        )
+        done = synthfed(*small, cwd=tmp_path)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     assert (tmp_path / "more.csv").is_file()
 
