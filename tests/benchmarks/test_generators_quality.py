@@ -1,14 +1,15 @@
 """How good the generators are: ours against stock CTGAN and TVAE without privacy, and what privacy costs.
 
-Run with `python -m pytest -m benchmarks tests/benchmarks/test_generators_quality.py -s`. Each table prints, on one
-scale: mean one-way and two-way total variation to the training rows, AUC of predicting death on fresh rows after
-training on synthetic ones, and the area between the survival curves. Between the anchors: the ceiling (fresh or real
-rows in the synthetic table's place) and the floor (the training columns shuffled independently: every marginal, no
-association).
+Run with `python -m pytest -m benchmarks tests/benchmarks/test_generators_quality.py -s`, or a part of it with for
+instance `-k "stock and scd and ctgan"`. Each table prints, on one scale: mean one-way and two-way total variation to
+the training rows, AUC of predicting death on fresh rows after training on synthetic ones, and the area between the
+survival curves. Between the anchors: the ceiling (fresh or real rows in the synthetic table's place) and the floor (the
+training columns shuffled independently: every marginal, no association).
 
-Tables: ACTG 175 (a published trial, shipped with lifelines) and the simulated AML cohort. Stock generators get the
-typed columns with their own encoders, as a user would call them; missing numbers become a filled value and an
-indicator.
+Tables: ACTG 175 (a published trial, shipped with lifelines), the simulated AML and SCD cohorts and, where it lies
+beside the checkout, Beat AML (Bottomly et al. 2022, CC BY 4.0). Stock generators get the typed columns with their own
+encoders and settings, as a user would call them; missing numbers become a filled value and an indicator. Our settings
+are the defaults, the same on every table.
 """
 
 from collections.abc import Callable
@@ -24,7 +25,7 @@ import torch
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 
-from synthfed.cohorts.sites import load_cohort
+from synthfed.cohorts.sites import load_cohort, read_cohort
 from synthfed.generators.base import Codes, Generator, Layout, Plan, Weights
 from synthfed.generators.central import stint_key, train
 from synthfed.generators.networks import one_thread
@@ -38,6 +39,8 @@ pytestmark = [pytest.mark.benchmarks, pytest.mark.filterwarnings("ignore")]  # s
 
 EPOCHS = 100
 ROWS = 2000
+SEEDS = (0, 1)
+BEAT_AML = Path(__file__).resolve().parents[3] / "shared/data/beataml/beataml_adult_newly_diagnosed.csv"
 SETTINGS: dict[str, TvaeSettings | CtganSettings] = {
     "tvae": TvaeSettings(kind="tvae"),
     "ctgan": CtganSettings(kind="ctgan"),
@@ -67,6 +70,10 @@ class Score:
 
     def __str__(self) -> str:
         return f"TV1 {self.one_way:.3f}  TV2 {self.two_way:.3f}  AUC {self.auc:.3f}  KM {self.curve:.3f}"
+
+
+# Half the widest gap between two seeds of one generator of ours on one table (Beat AML's AUC left out: 0.07).
+NOISE = Score(one_way=0.003, two_way=0.004, auc=0.033, curve=0.007)
 
 
 def _table(schema: Schema, training: pd.DataFrame, fresh: pd.DataFrame) -> Table:
@@ -110,13 +117,32 @@ def _actg() -> Table:
     return _table(schema, typed.iloc[order[:cut]], typed.iloc[order[cut:]])
 
 
-def _aml() -> Table:
-    pipeline = Pipeline.load("aml")
-    cohort = load_cohort("aml", sites=4, patients=2000, seed=7, columns=pipeline.cohort.columns)
+def _simulated(disease: str) -> Table:
+    columns = Pipeline.load(disease).cohort.columns
+    cohort = load_cohort(disease, sites=4, patients=2000, seed=7, columns=columns)
     return _table(cohort.schema, cohort.train, cohort.holdout)
 
 
-TABLES: dict[str, Callable[[], Table]] = {"actg175": _actg, "aml simulated": _aml}
+def _beat_aml() -> Table:
+    if not BEAT_AML.exists():
+        pytest.skip("Beat AML is not beside this checkout")
+    cohort = read_cohort(
+        BEAT_AML,
+        dictionary="aml",
+        columns=Pipeline.load("aml").cohort.columns,
+        split_key=bytes(32),  # one fixed split: a public table, so nobody is hidden by a secret one
+        on_out_of_range="missing",
+        ignore=("wave",),
+    )
+    return _table(cohort.schema, cohort.train, cohort.holdout)
+
+
+TABLES: dict[str, Callable[[], Table]] = {
+    "actg175": _actg,
+    "aml simulated": lambda: _simulated("aml"),
+    "scd simulated": lambda: _simulated("scd"),
+    "beat aml": _beat_aml,
+}
 
 
 def _shares(codes: Codes, layout: Layout, blocks: tuple[int, ...]) -> Any:
@@ -178,7 +204,7 @@ def _shuffled(codes: Codes) -> Codes:
     return np.stack([rng.permutation(column) for column in codes.T], axis=1)
 
 
-def _stock(kind: str, table: Table, epochs: int) -> Codes:
+def _stock(kind: str, table: Table, epochs: int, seed: int) -> Codes:
     """Fit ctgan's own class on the typed table and read its rows with the public encoder."""
     from ctgan import CTGAN, TVAE
 
@@ -195,8 +221,8 @@ def _stock(kind: str, table: Table, epochs: int) -> Codes:
         else:
             frame[column.name] = values.astype("object").where(values.notna(), "missing").astype(str)
             discrete.append(column.name)
-    np.random.seed(0)  # stock ctgan draws from numpy's global generator
-    torch.manual_seed(0)
+    np.random.seed(seed)  # stock ctgan draws from numpy's global generator
+    torch.manual_seed(seed)
     model = (TVAE if kind == "tvae" else CTGAN)(epochs=epochs, enable_gpu=False)
     model.fit(pd.DataFrame(frame), discrete)
     drawn = model.sample(ROWS)
@@ -213,14 +239,14 @@ def _stock(kind: str, table: Table, epochs: int) -> Codes:
     return table.transformer.encode(schema.cast(pd.DataFrame(back)))
 
 
-def _open(kind: str, table: Table, epochs: int) -> Codes:
+def _open(kind: str, table: Table, epochs: int, seed: int) -> Codes:
     """Ours on one table with epsilon = inf, as many passes over the rows."""
     settings = SETTINGS[kind]
     per_epoch = -(-len(table.train) // settings.open_batch)
     plan = Plan(epochs, per_epoch, 1.0, 1.0, 0.0, float(len(table.train)), 1)
     generator = make_generator(settings)
-    released, _ = train(generator, table.layout, table.train, plan, 0, bytes(32))
-    return generator.sample(released, table.layout, rows=ROWS, seed=1)
+    released, _ = train(generator, table.layout, table.train, plan, seed, bytes([seed]) * 32)
+    return generator.sample(released, table.layout, rows=ROWS, seed=seed + 1)
 
 
 def _federated(generator: Generator, table: Table, plan: Plan, parts: list[Codes]) -> Weights:
@@ -269,24 +295,31 @@ def _ceiling(table: Table) -> Score:
     return Score(fresh.one_way, fresh.two_way, real.auc, fresh.curve)
 
 
+def _mean(scores: list[Score]) -> Score:
+    return Score(*(float(np.mean([getattr(score, part) for score in scores])) for part in Score.__slots__))
+
+
 @pytest.mark.parametrize("name", TABLES)
 @pytest.mark.parametrize("kind", SETTINGS)
 def test_without_privacy_ours_is_at_least_stock(name: str, kind: str) -> None:
-    """Every metric, at the same number of passes over the rows."""
+    """Every metric, mean over seeds, at the same number of passes over the rows."""
     table = TABLES[name]()
     _print_anchors(name, table)
-    ours = score(_open(kind, table, EPOCHS), table)
-    print(f"  {f'{kind}, ours, {EPOCHS} epochs':42}", ours)
-    with one_thread():
-        stock = score(_stock(kind, table, EPOCHS), table)
-    print(f"  {f'{kind}, stock, {EPOCHS} epochs':42}", stock)
-    assert ours.one_way <= stock.one_way
-    assert ours.two_way <= stock.two_way
-    assert ours.curve <= stock.curve
-    assert ours.auc >= stock.auc
+    makers = {"ours": _open, "stock": _stock}
+    seen: dict[str, list[Score]] = {who: [] for who in makers}
+    for seed in SEEDS:
+        for who, make in makers.items():
+            with one_thread():
+                seen[who].append(score(make(kind, table, EPOCHS, seed), table))
+            print(f"  {f'{kind}, {who}, {EPOCHS} epochs, seed {seed}':42}", seen[who][-1])
+    ours, stock = _mean(seen["ours"]), _mean(seen["stock"])
+    assert ours.one_way <= stock.one_way + NOISE.one_way
+    assert ours.two_way <= stock.two_way + NOISE.two_way
+    assert ours.curve <= stock.curve + NOISE.curve
+    assert ours.auc >= stock.auc - NOISE.auc
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", ["actg175", "aml simulated"])
 @pytest.mark.parametrize("kind", SETTINGS)
 def test_what_privacy_costs(name: str, kind: str) -> None:
     """Cold start, local noise, four sites: printed as it is; only better than untrained weights is asserted."""
