@@ -63,10 +63,14 @@ class _OurNoise:
         self.public = public
 
     def add_noise(self) -> None:
-        """`p.grad = p.summed_grad + noise`: one draw of float64 normals over all parameters, in order."""
-        draw = torch.from_numpy(self.noise.normal(sum(p.numel() for p in self.params))).float()
-        for p, part in _parts(self.params, draw):
-            p.grad = p.summed_grad.add_(part, alpha=self.noise_multiplier * self.max_grad_norm)  # type: ignore[attr-defined]
+        """`p.grad = p.summed_grad + noise`, in place: one draw of float64 normals over all parameters, in order."""
+        draw = self.noise.normal(sum(p.numel() for p in self.params))
+        draw *= self.noise_multiplier * self.max_grad_norm
+        for p, part in _parts(self.params, torch.from_numpy(draw)):
+            p.grad = p.summed_grad  # type: ignore[attr-defined]  # Opacus hangs it on the parameter
+            total = p.grad.numpy()
+            # In double precision, rounded once: single-precision noise would let low bits of the sum show through.
+            np.add(total, part.numpy(), out=total, casting="same_kind")
 
     def scale_grad(self) -> None:
         """Divide by the expected batch, then add the public terms: `add_noise` assigns `p.grad` and would lose them."""

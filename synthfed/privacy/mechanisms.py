@@ -8,9 +8,9 @@ void.
 
 Outside every proof: the normals are floating point. Their set of values is finite (at most 9.42 standard deviations
 from zero; the distance of a pair from the origin is double precision from 63 bits, its direction single precision from
-32 bits, as single precision is what the noise is added to) and sums of floats have gaps that depend on the summands
-(Mironov, doi:10.1145/2382196.2382264), so the guarantee computed for real-valued noise holds for these numbers only up
-to floating point. Releases print this.
+32 bits: products in double precision, right to one part in 10**7) and sums of floats have gaps that depend on the
+summands (Mironov, doi:10.1145/2382196.2382264), so the guarantee computed for real-valued noise holds for these numbers
+only up to floating point. Releases print this.
 """
 
 import math

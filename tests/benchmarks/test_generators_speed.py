@@ -29,11 +29,12 @@ LAYOUTS = {
     "100 wide, 12 blocks": Layout(tuple(f"b{i}" for i in range(12)), (10,) * 8 + (5,) * 4),
     "260 wide, 46 blocks": Layout(tuple(f"b{i}" for i in range(46)), (20,) * 7 + (25,) + (2,) * 19 + (3,) * 19),
 }
-ROWS, STEPS, TURNS = 2000, 12, 7
-# The target is 1.3. Seen at the full batch: VAE 1.2-1.25, critic 1.15-1.4. At a batch of 256 a step without privacy
-# takes about a millisecond, and the secret stream alone (AES and the inverse normal function, float64, one number per
-# parameter) takes a third of that: 1.5-2.0, target missed. These bounds only catch a loss of speed.
-MOST = {ROWS: 1.6, 256: 2.4}
+ROWS, STEPS, TURNS = 2000, 12, 15
+# The requirement is 1.3, and every case but one keeps it: VAE 1.10-1.20 at the full batch and 1.26-1.29 at 256, critic
+# 1.14-1.22 at the full batch. The critic at 256 misses it at 1.36-1.45: a step without privacy takes 0.9-1.1 ms, and of
+# the 0.35-0.45 ms on top one half is the noise (3.6 ns per parameter, and the caches it empties), the other the norms.
+TARGET, TOLERANCE = 1.3, 0.05  # medians of paired ratios repeat to about 0.03 on a machine that others use too
+MISSED = {("critic", 256): 1.5}  # only catches a loss of speed
 LATENT = 12
 Losses = Callable[[nn.Module, Tensor], Tensor]
 
@@ -107,10 +108,11 @@ def test_private_steps_take_little_longer(
             for way, seen in times.items():
                 if way != "hooks" or turn < 3:
                     seen.append(time_of(way, 4 if way == "hooks" else STEPS))
-    best = {way: float(np.min(seen)) for way, seen in times.items()}
-    ratio = {way: value / best["no privacy"] for way, value in best.items()}
+    plain = times["no privacy"]
+    ratio = {way: float(np.median([a / b for a, b in zip(seen, plain, strict=False)])) for way, seen in times.items()}
+    name = build.__name__[1:]
     print(
-        f"\n{build.__name__[1:]:6} {shape}, batch {batch:4}: no privacy {best['no privacy'] * 1e3:6.2f} ms,"
+        f"\n{name:6} {shape}, batch {batch:4}: no privacy {np.median(plain) * 1e3:6.2f} ms,"
         f" book-keeping x{ratio['book-keeping']:.2f}, Opacus hooks x{ratio['hooks']:.2f}"
     )
-    assert ratio["book-keeping"] <= MOST[batch]
+    assert ratio["book-keeping"] <= MISSED.get((name, batch), TARGET + TOLERANCE)
