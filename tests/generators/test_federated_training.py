@@ -1,7 +1,7 @@
 """A whole federation of three hospitals learns what training on one table learns.
 
-Real Flower apps in one process, secure sums and all, on simulated AML patients. Two comparisons: weight by weight, with the
-same rounds whose changes are added in the clear; and in the quality of the rows, with training on the pooled table
+Real Flower apps in one process, secure sums and all, on simulated AML patients. Two comparisons: weight by weight, with
+the same rounds whose changes are added in the clear; and in the quality of the rows, with training on the pooled table
 without a federation.
 """
 
@@ -103,7 +103,7 @@ def test_secure_sums_change_nothing_but_rounding(
 def test_a_federation_learns_nearly_what_one_table_teaches(
     kind: str, transformer: Transformer, sites: dict[str, Codes], tmp_path: Path
 ) -> None:
-    """Noise off, as many steps: the rows are nearly as close to the pooled patients, and far closer than no training."""
+    """Noise off, as many steps: nearly as close to the pooled patients, and far closer than no training."""
     pipeline = _pipeline(kind, epsilon=float("inf"), rounds=20, local_steps=20)
     layout = Layout(transformer.names, transformer.widths)
     generator = make_generator(pipeline.generator)
