@@ -251,10 +251,8 @@ def _trust(epsilon: float) -> str:
     )
 
 
-_SECRET = (
-    "AES-256-CTR under a fresh 32-byte key of the operating system per stint, inverse normal distribution function"
-)
-_SEEDED = "AES-256-CTR under keys derived from the public seed of the pipeline, inverse normal distribution function"
+_SECRET = "AES-256-CTR under a fresh 32-byte key of the operating system per stint, normals by Box and Muller"
+_SEEDED = "AES-256-CTR under keys derived from the public seed of the pipeline, normals by Box and Muller"
 _FLOATS = "noise and sums are floating-point numbers; the proof is for real numbers"
 
 _COVERED = (
