@@ -79,12 +79,15 @@ class FlatNetwork:
         self._outputs.clear()
         self._order.clear()
 
-    def _pull_back(self, losses: Tensor) -> tuple[Tensor, ...]:
+    def _require_each_layer_once(self) -> None:
         if len(self._order) != len(self.layers) or set(self._order) != set(self.layers):
             raise TrainingError(
                 f"one forward pass used {len(self._order)} linear layers, the network has {len(self.layers)}; "
                 "each must be used exactly once, or a record's norm would be wrong"
             )
+
+    def _pull_back(self, losses: Tensor) -> tuple[Tensor, ...]:
+        self._require_each_layer_once()
         return torch.autograd.grad(losses, self._outputs, grad_outputs=torch.ones_like(losses))
 
     def clipped_sum(self, losses: Tensor, clip_norm: float) -> Tensor:
@@ -98,8 +101,19 @@ class FlatNetwork:
         """
         if losses.shape[0] == 0:
             return torch.zeros_like(self.flat.data)
-        slopes = self._pull_back(losses)
-        squares = np.zeros(losses.shape[0], dtype=np.float32)
+        return self._clipped(self._pull_back(losses), clip_norm)
+
+    def clipped_sum_and_slopes(self, scores: Tensor, points: Tensor, clip_norm: float) -> tuple[Tensor, Tensor]:
+        """`clipped_sum` of `scores`, and their slopes at `points` (n, width) with a graph to differentiate further.
+
+        One backward pass serves both; the module's parameters must require gradients for the graph to reach them.
+        """
+        self._require_each_layer_once()
+        slopes_at_points, *slopes = torch.autograd.grad(scores.sum(), [points, *self._outputs], create_graph=True)
+        return self._clipped(tuple(slope.detach() for slope in slopes), clip_norm), slopes_at_points
+
+    def _clipped(self, slopes: tuple[Tensor, ...], clip_norm: float) -> Tensor:
+        squares = np.zeros(slopes[0].shape[0], dtype=np.float32)
         for a, b in zip(self._inputs, slopes, strict=True):
             squares += _row_squares(b) * (_row_squares(a) + 1.0)
         if not math.isfinite(squares.sum()):

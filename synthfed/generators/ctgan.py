@@ -29,18 +29,21 @@ _CRITIC_STEPS = 3  # per generator step, with noise off
 _CRITIC, _GENERATOR = "critic.", "generator."
 
 
-def penalty_gradient(critic: nn.Module, points: Tensor, weight: float) -> Tensor:
-    """Gradient over the critic's parameters, flat, of weight * mean relu(|dD/dx| - 1)^2 at `points`."""
-    parameters = [p.detach().requires_grad_() for p in critic.parameters()]
-    named = dict(zip((name for name, _ in critic.named_parameters()), parameters, strict=True))
-    x = points.detach().requires_grad_()
-    scores = torch.func.functional_call(critic, named, (x,))
-    (slope,) = torch.autograd.grad(scores.sum(), x, create_graph=True)
-    penalty = weight * torch.relu(slope.norm(dim=1) - 1.0).square().mean()
-    gradients = torch.autograd.grad(penalty, parameters, allow_unused=True)
-    return torch.cat(
-        [(torch.zeros_like(p) if g is None else g).reshape(-1) for p, g in zip(parameters, gradients, strict=True)]
-    )
+def public_gradient(critic: FlatNetwork, fakes: Tensor, *, clip_norm: float, penalty: float) -> Tensor:
+    """What the critic learns from fakes alone, flat: no row is touched, so it gets no noise and costs nothing.
+
+    The gradient of mean D(fake), clipped per fake as real records are so that both terms weigh the same, plus the
+    gradient of penalty * mean relu(|dD/dx| - 1)^2 at the fakes. `critic`'s parameters must require gradients.
+    """
+    points = fakes.detach().requires_grad_()
+    critic.begin()
+    scores = critic.module(points)
+    pull, slopes = critic.clipped_sum_and_slopes(scores, points, clip_norm)
+    steepness = penalty * torch.relu(slopes.norm(dim=1) - 1.0).square().mean()
+    parameters = list(critic.module.parameters())
+    gradients = torch.autograd.grad(steepness, parameters, allow_unused=True)
+    flat = [(torch.zeros_like(p) if g is None else g).reshape(-1) for p, g in zip(parameters, gradients, strict=True)]
+    return pull / len(fakes) + torch.cat(flat)
 
 
 class Ctgan:
@@ -89,6 +92,7 @@ class Ctgan:
         draws = open_training.torch_generator(noise)
         critic = FlatNetwork(gan.critic)
         shadow = FlatNetwork(copy.deepcopy(gan.critic))  # public terms run here, away from Opacus' hooks
+        shadow.module.requires_grad_(True)
 
         def real_term(module: nn.Module, batch: Tensor) -> Tensor:
             scores: Tensor = module(batch)
@@ -98,10 +102,7 @@ class Ctgan:
             shadow.flat.data.copy_(critic.flat.data)
             with torch.no_grad():
                 fakes = gan.fakes(s.fakes, s.temperature, draws)
-            shadow.begin()
-            scores = shadow.module(fakes).squeeze(1)
-            pull = shadow.clipped_sum(scores, plan.clip_norm) / s.fakes  # clipped alike, so both terms weigh the same
-            return pull + penalty_gradient(shadow.module, fakes, s.penalty)
+            return public_gradient(shadow, fakes, clip_norm=plan.clip_norm, penalty=s.penalty)
 
         done = private_steps(
             critic,
