@@ -14,7 +14,7 @@ OUT := reports/runs
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup aml scd test test-slow check coverage format bench clean
+.PHONY: help setup aml scd test test-slow check coverage format bench reference clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort | expand -t 14
@@ -56,6 +56,9 @@ format: setup ## format and fix what can be fixed
 
 bench: setup ## speed, memory and comparisons, each with ratios taken in one run
 	@$(BIN)/python -m pytest -m benchmarks -s -q
+
+reference: aml scd ## run the shipped pipelines and keep their report.json under reports/reference
+	@for name in aml scd; do mkdir -p reports/reference/$$name && cp $(OUT)/$$name/report.json reports/reference/$$name/; done
 
 clean: ## remove caches and run output, keep .venv
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist $(OUT)

@@ -35,8 +35,8 @@ ROWS, STEPS, TURNS = 2000, 12, 15
 # The requirement is 1.3. The VAE's step keeps it (1.10-1.20 at the full batch, 1.26-1.29 at 256). Of the critic alone,
 # real rows without fakes and penalty, the full batch keeps it (1.14-1.22); at 256 it takes 1.36-1.45: a step without
 # privacy takes 0.9-1.1 ms, and of the 0.35-0.45 ms on top one half is the noise (3.6 ns per parameter, and the caches
-# it empties), the other the norms. The step that `Ctgan` takes, fakes and penalty included, keeps it at the width of the
-# shipped pipelines (1.20-1.28 at 260); on a narrow table, where fixed costs weigh more, it takes 1.28-1.45.
+# it empties), the other the norms. The step that `Ctgan` takes, fakes and penalty included, keeps it at the width of
+# the shipped pipelines (1.20-1.28 at 260); on a narrow table, where fixed costs weigh more, it takes 1.28-1.45.
 TARGET, TOLERANCE = 1.3, 0.05  # medians of paired ratios repeat to about 0.03 on a machine that others use too
 MISSED = {("critic", 256): 1.5}  # only catches a loss of speed
 LATENT = 12
