@@ -6,7 +6,8 @@ A caller catches `SynthfedError` for all of them; the command line prints its me
 SynthfedError
 ├── ConfigError                    a TOML file or an option is wrong
 │   ├── PipelineError              pipelines/*.toml
-│   └── DictionaryError            datasets/*/dictionary.toml and rules.toml
+│   ├── DictionaryError            datasets/*/dictionary.toml and rules.toml
+│   └── MappingError               NAME.mapping.toml beside a table
 ├── DataError                      a table is not what the dictionary says
 │   ├── UnreadableFile
 │   ├── UnknownColumn
@@ -48,6 +49,10 @@ class PipelineError(ConfigError):
 
 class DictionaryError(ConfigError):
     """A data dictionary or a rule file contradicts itself."""
+
+
+class MappingError(ConfigError):
+    """A mapping file names an unknown key or column, or contradicts itself or the dictionary."""
 
 
 class DataError(SynthfedError):

@@ -173,8 +173,10 @@ class Synthesizer:
             DataError: The file cannot be read, or does not fit the dictionary.
         """
         from synthfed.tables.dictionary import load_dictionary
-        from synthfed.tables.reading import read_frame, type_table
+        from synthfed.tables.handover import read_handover
+        from synthfed.tables.reading import type_table
 
         dictionary = load_dictionary(self.pipeline.disease)
-        typed, _ = type_table(read_frame(Path(path)), dictionary, self.schema.names, origin=str(path))
+        texts, _ = read_handover(Path(path), dictionary)
+        typed, _ = type_table(texts, dictionary, self.schema.names, origin=str(path))
         return self.schema.cast(self.rules.derive(typed))

@@ -24,17 +24,18 @@ from synthfed.cohorts.aml import simulate_aml
 from synthfed.cohorts.drawing import Codes as Rows
 from synthfed.cohorts.drawing import Mask, SiteEffects
 from synthfed.cohorts.scd import simulate_scd
-from synthfed.errors import ConfigError, DataError, EmptySite, MissingColumn, UnreadableFile
+from synthfed.errors import ConfigError, DataError, EmptySite, MissingColumn
 from synthfed.tables.dictionary import Dictionary, header_key, load_dictionary
-from synthfed.tables.reading import Finding, ImportReport, read_frame, type_table
+from synthfed.tables.handover import list_tables, read_handover
+from synthfed.tables.reading import Finding, ImportReport, type_table
 from synthfed.tables.rules import RuleSet
 from synthfed.tables.schema import Schema
 
 SplitRule = Literal["random", "size", "age"]
+Findings = tuple[Finding, ...]
 Source = Mapping[str, str | Path | pd.DataFrame] | pd.DataFrame | str | Path
 
 _SIMULATORS: Mapping[str, Callable[..., pd.DataFrame]] = {"aml": simulate_aml, "scd": simulate_scd}
-_FILES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet")
 _ROWS_NAMED = 5
 # assumptions: how much simulated hospitals differ at skew 1, as standard deviations of SiteEffects' fields
 _SPREAD = {"age_shift": 3.0, "lab_shift": 0.12, "missing_factor": 0.35, "severity": 0.2}
@@ -194,14 +195,15 @@ def read_cohort(
         ConfigError: `site_column` and `split_sites` together, or either of them with several tables.
     """
     known = load_dictionary(dictionary)
-    tables = _tables_of(source)
+    extra = (*ignore, *(() if site_column is None else (site_column,)))
+    handed = _tables_of(source, known, extra)
+    tables = {name: table for name, (table, _) in handed.items()}
     if (site_column or split_sites) and len(tables) > 1:
         raise ConfigError("site_column and split_sites need one table; the source has one per site already")
     if site_column and split_sites:
         raise ConfigError("give site_column or split_sites, not both")
     if split_sites is not None and split_sites < 2:
         raise ConfigError(f"split_sites is {split_sites}; it needs at least 2")
-    extra = (*ignore, *(() if site_column is None else (site_column,)))
     wanted = _shared_columns(tables, known, extra) if columns is None else list(columns)
     schema = known.schema.select(wanted)
     rules = RuleSet.load(known.folder, known.schema).restrict(schema.names)
@@ -215,7 +217,7 @@ def read_cohort(
         table = _number_patients(table, schema)
         for site in dict.fromkeys(labels):
             rows = labels == site
-            findings = report.findings
+            findings = (*handed[name][1], *report.findings)
             part, merged = _merge_duplicates(table[rows], schema, site)
             part, broken = _mend(part, rules, on_violation)
             typed[site] = part.reset_index(drop=True)
@@ -280,26 +282,20 @@ def _effects(counts: Sequence[int], seed: int, skew: float) -> list[SiteEffects]
     ]
 
 
-def _tables_of(source: Source) -> dict[str, pd.DataFrame]:
+def _tables_of(source: Source, known: Dictionary, extra: Sequence[str]) -> dict[str, tuple[pd.DataFrame, Findings]]:
+    """Each table as texts, recoded where a mapping lies beside it, and what that did."""
     if isinstance(source, pd.DataFrame):
-        return {"site": source}
+        return {"site": (source, ())}
     if isinstance(source, Mapping):
         if not source:
             raise DataError("the source names no site; give at least one file or table")
         return {
-            name: table if isinstance(table, pd.DataFrame) else read_frame(Path(table))
+            name: (table, ()) if isinstance(table, pd.DataFrame) else read_handover(Path(table), known, extra=extra)
             for name, table in source.items()
         }
     path = Path(source)
-    if path.is_dir():
-        files = sorted(f for f in path.iterdir() if f.suffix.lower() in _FILES and not f.name.startswith((".", "~")))
-        if not files:
-            raise UnreadableFile(f"folder {path} holds no table; put one file per site there ({', '.join(_FILES)})")
-        twice = sorted({f.stem for f in files if [g.stem for g in files].count(f.stem) > 1})
-        if twice:
-            raise UnreadableFile(f"folder {path} holds two files for each of the sites {twice}; keep one file per site")
-        return {file.stem: read_frame(file) for file in files}
-    return {path.stem: read_frame(path)}
+    files = list_tables(path, known) if path.is_dir() else [path]
+    return {file.stem: read_handover(file, known, extra=extra) for file in files}
 
 
 def _number_patients(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
@@ -346,11 +342,12 @@ def _site_labels(raw: pd.DataFrame, site_column: str | None, name: str) -> pd.Se
     return labels.astype("object")
 
 
-def _merge_duplicates(table: pd.DataFrame, schema: Schema, site: str) -> tuple[pd.DataFrame, tuple[Finding, ...]]:
-    """One row per patient: identical rows are merged, contradicting ones refused.
+def _merge_duplicates(table: pd.DataFrame, schema: Schema, site: str) -> tuple[pd.DataFrame, Findings]:
+    """One row per patient: identical rows are merged, complementary ones united, contradicting ones refused.
 
     Raises:
-        DataError: Two rows of one patient differ; the row numbers are named, never the id.
+        DataError: Two rows of one patient differ in a cell that both know; the row numbers and the columns are named,
+            never the id.
     """
     identity = next((c.name for c in schema.columns if c.kind == "id" and c.name in table.columns), None)
     if identity is None or not len(table):
@@ -360,15 +357,38 @@ def _merge_duplicates(table: pd.DataFrame, schema: Schema, site: str) -> tuple[p
         rows = [int(i) + 1 for i in table.index[ids.isna()][:_ROWS_NAMED]]
         raise DataError(f"site {site!r}: {int(ids.isna().sum())} rows have no {identity!r} (first: {rows}); add it")
     merged = table.drop_duplicates()
+    findings = []
+    if len(table) > len(merged):
+        note = "identical rows of one patient were merged"
+        findings.append(Finding("duplicate", identity, len(table) - len(merged), note))
     again = merged[merged.duplicated(identity, keep=False)]
-    if len(again):
-        rows = [int(i) + 1 for i in again.index[: 2 * _ROWS_NAMED]]
+    if not len(again):
+        return merged, tuple(findings)
+    known = again.groupby(identity, sort=False, observed=True).nunique()
+    contradicting = known.index[(known > 1).any(axis=1)]
+    if len(contradicting):
+        rows = [int(i) + 1 for i in again.index[again[identity].isin(contradicting)][: 2 * _ROWS_NAMED]]
+        columns = [str(name) for name in known.columns[(known > 1).any()]]
         raise DataError(
-            f"site {site!r}: rows {rows} share a {identity!r} and contradict each other; resolve them in the file"
+            f"site {site!r}: rows {rows} share a {identity!r} and contradict each other in {', '.join(columns)}; "
+            "resolve them in the file"
         )
-    lost = len(table) - len(merged)
-    note = (Finding("duplicate", identity, lost, "identical rows of one patient were merged"),) if lost else ()
-    return merged, note
+    union = _united(merged, identity)
+    note = "rows of one patient that complete each other were united"
+    findings.append(Finding("duplicate", identity, len(merged) - len(union), note))
+    return union, tuple(findings)
+
+
+def _united(table: pd.DataFrame, identity: str) -> pd.DataFrame:
+    """The first row of each patient, its blanks filled from the patient's other rows."""
+    others = [name for name in table.columns if name != identity]
+    again = table[table.duplicated(identity, keep=False)]
+    filled = table.copy()
+    for name in others:
+        known = again.loc[again[name].notna()].drop_duplicates(identity).set_index(identity)[name]
+        blank = filled.index[filled[name].isna() & filled[identity].isin(known.index)]
+        filled.loc[blank, name] = known.reindex(filled.loc[blank, identity]).to_numpy()
+    return filled.drop_duplicates(identity)
 
 
 def _mend(table: pd.DataFrame, rules: RuleSet, on_violation: str) -> tuple[pd.DataFrame, tuple[Finding, ...]]:

@@ -29,7 +29,9 @@ MISSING_WORDS = frozenset(
 MISSING_CODES = frozenset([-9, -99, -999, 99, 999, 9999, -991, -992, -993, -994, -996, -997, -95, -96, -97, -98])
 
 _YES = ["1", "yes", "y", "true", "ja", "j", "oui", "si", "sí", "sì", "pos", "pos.", "positive", "positiv", "mutated"]
+_YES += ["present", "detected", "mutiert", "vorhanden"]
 _NO = ["0", "no", "n", "false", "nein", "non", "nee", "neg", "neg.", "negative", "negativ", "wt", "wildtype"]
+_NO += ["wild type", "wild-type", "wildtyp", "absent", "not detected", "nicht vorhanden"]
 FLAG_WORDS = dict.fromkeys(_YES, "1") | dict.fromkeys(_NO, "0")
 
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)(e[-+]?\d+)?")

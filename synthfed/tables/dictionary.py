@@ -84,6 +84,20 @@ def header_key(header: str) -> str:
     return " ".join(header.replace("\ufeff", "").split()).casefold()
 
 
+def loose_key(key: str) -> str:
+    """A header's key without the difference between spaces, `-` and `_`."""
+    return key.replace("_", " ").replace("-", " ")
+
+
+def header_meanings(schema: Schema) -> dict[str, str]:
+    """Column by header key; spellings that only differ in spaces, `-` and `_` count when they are unambiguous."""
+    strict = {header_key(header): column.name for column in schema.columns for header in (column.name, *column.aliases)}
+    owners: dict[str, set[str]] = {}
+    for key, name in strict.items():
+        owners.setdefault(loose_key(key), set()).add(name)
+    return {key: names.pop() for key, names in owners.items() if len(names) == 1} | strict
+
+
 def _build(raw: Mapping[str, Any], folder: Path) -> Dictionary:
     _known_keys(raw, _TOP, "the file")
     for key in ("disease", "column"):

@@ -5,9 +5,13 @@ Neither a finding nor a problem ever holds what a cell says.
 
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
+
 from synthfed.errors import DataError
 
 _PROBLEMS_SHOWN = 20
+_ROWS_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +20,8 @@ class Finding:
 
     Attributes:
         kind: `dropped`, `ignored`, `derived`, `composed`, `ambiguous`, `censored`, `rounded`, `out_of_range`, `unit`,
-            `no_id`.
+            `no_id`, `duplicate`, `rule`; with a mapping also `unmapped`, `renamed`, `converted`, `thousands`, `codes`,
+            `missing_code`, `dates`, `difference`, `not_asked`, `form_range`.
         column: The column, by its name in the dictionary, or the header in the file.
         count: Rows concerned; 0 when the finding is about the column itself.
         note: One sentence. Never a value.
@@ -53,3 +58,10 @@ class Log:
         noun = "problem" if len(self.problems) == 1 else "problems"
         error = kinds.pop() if len(kinds) == 1 else DataError
         raise error("\n".join([f"{origin}: {len(self.problems)} {noun}", *lines]))
+
+
+def name_rows(mask: npt.NDArray[np.bool_]) -> str:
+    """`3 rows (2, 5, 9)`: how many and the first ones, counted from 1 below the header."""
+    numbers = (np.flatnonzero(mask) + 1).tolist()
+    first = ", ".join(map(str, numbers[:_ROWS_SHOWN])) + (", ..." if len(numbers) > _ROWS_SHOWN else "")
+    return f"{len(numbers)} row{'s' if len(numbers) != 1 else ''} ({first})"

@@ -19,14 +19,12 @@ import pandas as pd
 
 from synthfed.errors import DataError, MissingColumn, OutOfRange, UnknownColumn, UnknownLevel
 from synthfed.tables.cells import Cells, Mark, Mask, as_text, decimal_mark, read_ids, read_levels, read_numbers
-from synthfed.tables.dictionary import Composed, Dictionary, header_key
+from synthfed.tables.dictionary import Composed, Dictionary, header_key, header_meanings, loose_key
 from synthfed.tables.files import read_frame
-from synthfed.tables.findings import Finding, ImportReport, Log
+from synthfed.tables.findings import Finding, ImportReport, Log, name_rows
 from synthfed.tables.schema import Column, Schema
 
 __all__ = ["Finding", "ImportReport", "read_frame", "type_table"]
-
-_ROWS_SHOWN = 5
 
 
 def type_table(
@@ -79,8 +77,8 @@ def _match_headers(
     headers: Sequence[str], dictionary: Dictionary, extra: Sequence[str], origin: str, log: Log
 ) -> dict[str, int]:
     """Which column of the file holds which column of the dictionary."""
-    meanings = _header_meanings(dictionary.schema)
-    if not any(header_key(header) in meanings or _loose(header_key(header)) in meanings for header in headers):
+    meanings = header_meanings(dictionary.schema)
+    if not any(header_key(header) in meanings or loose_key(header_key(header)) in meanings for header in headers):
         # Without a header line the first patient's values would stand here: do not repeat them.
         raise UnknownColumn(
             f"{origin}: none of the {len(headers)} names in the first line is in the {dictionary.schema.disease!r} "
@@ -93,7 +91,7 @@ def _match_headers(
         key = header_key(header)
         if key in tolerated:
             continue
-        name = meanings.get(key) or meanings.get(_loose(key))
+        name = meanings.get(key) or meanings.get(loose_key(key))
         if name is not None and name in found:
             log.problems.append(
                 (DataError, f"columns {headers[found[name]]!r} and {header!r} both mean {name!r}; remove one")
@@ -113,19 +111,6 @@ def _match_headers(
                 )
             )
     return found
-
-
-def _header_meanings(schema: Schema) -> dict[str, str]:
-    """Column by header; spellings that only differ in spaces, `-` and `_` count when they are unambiguous."""
-    strict = {header_key(header): column.name for column in schema.columns for header in (column.name, *column.aliases)}
-    owners: dict[str, set[str]] = {}
-    for key, name in strict.items():
-        owners.setdefault(_loose(key), set()).add(name)
-    return {key: names.pop() for key, names in owners.items() if len(names) == 1} | strict
-
-
-def _loose(key: str) -> str:
-    return key.replace("_", " ").replace("-", " ")
 
 
 def _is_needed(name: str, schema: Schema, dictionary: Dictionary) -> bool:
@@ -159,7 +144,7 @@ def _type_column(
         log.problems.append(
             (
                 DataError,
-                f"column {column.name!r} is missing in {_rows(missing)}; it must be known: fill or drop these rows",
+                f"column {column.name!r} is missing in {name_rows(missing)}; it must be known: fill or drop these rows",
             )
         )
     if column.kind == "flag":
@@ -184,7 +169,7 @@ def _check_numbers(
         log.problems.append(
             (
                 OutOfRange,
-                f"column {column.name!r}: {_rows(outside)} lie outside the public bounds [{lower:g}, {upper:g}] "
+                f"column {column.name!r}: {name_rows(outside)} lie outside the public bounds [{lower:g}, {upper:g}] "
                 f"{column.unit}: check the unit, correct the rows or read with on_out_of_range = 'missing'",
             )
         )
@@ -208,7 +193,7 @@ def _check_numbers(
 
 
 def _unreadable_problem(column: Column, unreadable: Mask) -> tuple[type[DataError], str]:
-    rows = _rows(unreadable)
+    rows = name_rows(unreadable)
     if column.is_number:
         return DataError, f"column {column.name!r}: {rows} hold something that is not a number; write it like 12.5"
     return (
@@ -258,10 +243,3 @@ def _compose(recipe: Composed, schema: Schema, texts: Mapping[str, pd.Series], l
         note = "more than one of its flags is 1; the first in the dictionary's order counts"
         log.findings.append(Finding("ambiguous", recipe.column, int(several.sum()), note))
     return pd.Series(values, dtype="object")
-
-
-def _rows(mask: Mask) -> str:
-    """`3 rows (2, 5, 9)`: how many and the first ones, counted from 1 below the header."""
-    numbers = (np.flatnonzero(mask) + 1).tolist()
-    first = ", ".join(map(str, numbers[:_ROWS_SHOWN])) + (", ..." if len(numbers) > _ROWS_SHOWN else "")
-    return f"{len(numbers)} row{'s' if len(numbers) != 1 else ''} ({first})"
