@@ -113,7 +113,8 @@ def recode_level(
     if codes:
         values, unreadable = _by_codes(words, codes, missing | set(field.missing if field else ()))
         shown = ", ".join(f"{code} = {level}" for code, level in codes.items())
-        log.findings.append(Finding("codes", column.name, 0, f"codes read as {shown}"))
+        if any(code != level for code, level in codes.items()):
+            log.findings.append(Finding("codes", column.name, 0, f"codes read as {shown}"))
     else:
         digits = np.asarray(words.str.fullmatch(r"\d"), dtype=bool) & ~gone
         if digits.any() and header != column.name and (column.kind == "category" or is_time_event):
@@ -228,7 +229,7 @@ def _note_numbers(numbers: Numbers, column: Column, conversion: Conversion, fiel
         note = f"{conversion.unit} is {column.unit}"
         log.findings.append(Finding("converted", column.name, int(known.sum()), note))
     if conversion.decimals is not None:
-        note = f"rounded to {conversion.decimals} decimals after the conversion"
+        note = f"rounded to the dictionary's decimals ({conversion.decimals}) after the conversion"
         log.findings.append(Finding("rounded", column.name, int(known.sum()), note))
     if numbers.grouped.any():
         note = "written with marks between thousands"

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from synthfed.cohorts.sites import Cohort, read_cohort
+from synthfed.errors import DataError
 from synthfed.tables.dictionary import load_dictionary
 from synthfed.tables.files import read_frame
 from synthfed.tables.reading import type_table
@@ -85,3 +86,65 @@ def test_every_cell_is_the_truth(name: str, messy: Path, folder: Path) -> None:
     assert wrong == {}
     assert cells > 4000
     assert len(cohort.train) + len(cohort.holdout) == PATIENTS[name]
+
+
+def test_lossy_cells_are_missing_or_the_limit_and_never_a_guess(messy: Path, folder: Path) -> None:
+    lossy = pd.read_csv(messy / "lossy_cells.csv", dtype=str)
+    limits = missing = 0
+    for name in FILES:
+        mine = lossy.query("file == @name")
+        cohort = read_cohort({"site": folder / name}, columns=["patient_id", *declared(messy, name)])
+        read = pd.concat([cohort.train, cohort.holdout]).set_index("patient_id")
+        cells = [read.loc[row.local_id, row.canonical_column] for row in mine.itertuples()]
+        limits += sum(cell == 1.0 for cell in cells if not pd.isna(cell))
+        missing += sum(bool(pd.isna(cell)) for cell in cells)
+    assert (limits, missing) == (3, 19)
+
+
+def test_repeated_patients_are_merged_and_united(folder: Path) -> None:
+    cohort = read_cohort({"site": folder / "hospital_a.csv"})
+    counts = {f.note.split()[0]: f.count for f in cohort.reports["site"].findings if f.kind == "duplicate"}
+    assert counts == {"identical": 3, "rows": 2}
+
+
+def test_the_folder_reads_as_three_sites(folder: Path) -> None:
+    cohort = read_cohort(folder)
+    assert cohort.site_names == ("hospital_a", "hospital_b", "hospital_c_redcap_data")
+    assert [len(cohort.sites[site]) + len(cohort.holdouts[site]) for site in cohort.site_names] == [230, 127, 175]
+
+
+WRONG = {
+    "day and month swapped": ("hospital_a.csv", 'order = "dmy"', 'order = "mdy"', "order"),
+    "dot as decimal point": ("hospital_a.csv", 'decimal = ","', 'decimal = "."', "decimal"),
+    "sex 1/2 as 0/1": ("hospital_b.xlsx", '{ 1 = "male", 2 = "female" }', '{ 0 = "female", 1 = "male" }', "codes"),
+    "vital 1 as dead": ("hospital_b.xlsx", ", codes = { 1 = 0, 2 = 1 }", ", codes = { 1 = 1, 0 = 0 }", "codes"),
+    "vital without codes": ("hospital_b.xlsx", ", codes = { 1 = 0, 2 = 1 }", "", "codes"),
+    "fraction as percent": ("hospital_b.xlsx", 'unit = "fraction"', 'unit = "%"', "fraction"),
+    "mmol as gram": (
+        "hospital_c_redcap_data.csv",
+        'hb = "hb_g_dl"',
+        'hb = { column = "hb_g_dl", unit = "g/dL" }',
+        "mmol",
+    ),
+    "serials undeclared": ("hospital_b.xlsx", "{ serials = true }", "{}", "serials"),
+    "years undeclared": ("hospital_a.csv", ", two_digit_years_from = 2000", "", "two_digit_years_from"),
+    "unit undeclared": ("hospital_b.xlsx", ', unit = "g/L"', "", "unit"),
+    "no form": (
+        "hospital_c_redcap_data.csv",
+        'redcap_dictionary = "hospital_c_redcap_dictionary.csv"',
+        "",
+        "known_when",
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", list(WRONG))
+def test_a_wrong_assumption_fails_loudly(wrong: str, folder: Path) -> None:
+    name, right, changed, named = WRONG[wrong]
+    file = (folder / name).with_suffix(".mapping.toml")
+    text = file.read_text(encoding="utf-8")
+    assert right in text
+    file.write_text(text.replace(right, changed), encoding="utf-8")
+    with pytest.raises(DataError) as raised:
+        read_cohort({"site": folder / name})
+    assert named in str(raised.value)

@@ -1,9 +1,30 @@
 """The mapping files a data manager would write for three hospitals' hand-overs: words of the software, no patients."""
 
-_GENES = (
-    "NPM1 FLT3_ITD FLT3_TKD DNMT3A TET2 IDH1 IDH2_R140 IDH2_R172 NRAS KRAS PTPN11 KIT RUNX1 ASXL1 SRSF2 SF3B1 U2AF1 "
-    "ZRSR2 STAG2 BCOR EZH2 TP53 WT1"
-).split()
+_GENES = [
+    "NPM1",
+    "FLT3_ITD",
+    "FLT3_TKD",
+    "DNMT3A",
+    "TET2",
+    "IDH1",
+    "IDH2_R140",
+    "IDH2_R172",
+    "NRAS",
+    "KRAS",
+    "PTPN11",
+    "KIT",
+    "RUNX1",
+    "ASXL1",
+    "SRSF2",
+    "SF3B1",
+    "U2AF1",
+    "ZRSR2",
+    "STAG2",
+    "BCOR",
+    "EZH2",
+    "TP53",
+    "WT1",
+]
 
 SPREADSHEET = """
 decimal = ","
@@ -70,10 +91,23 @@ GERMAN_WORKBOOK = """
 os_days = { from = "Erstdiagnose", to = "Letzter Kontakt" }
 """
 
-_BOXES = (
-    "t_15_17 t_8_21 inv16_t16_16 t_9_11 kmt2a_other inv3_t3_3 minus5_5q mono7 del7q plus8_8q mono17_17p_abn17p mono_y "
-    "complex_karyotype monosomal_karyotype normal_karyotype"
-).split()
+_BOXES = [
+    "t_15_17",
+    "t_8_21",
+    "inv16_t16_16",
+    "t_9_11",
+    "kmt2a_other",
+    "inv3_t3_3",
+    "minus5_5q",
+    "mono7",
+    "del7q",
+    "plus8_8q",
+    "mono17_17p_abn17p",
+    "mono_y",
+    "complex_karyotype",
+    "monosomal_karyotype",
+    "normal_karyotype",
+]
 
 REDCAP = (
     (
