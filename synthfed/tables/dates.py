@@ -20,7 +20,7 @@ from synthfed.tables.numbers import plain_number
 Order = Literal["dmy", "mdy", "ymd"]
 
 _YEAR_FIRST = re.compile(r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})([T ]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?Z?)?")
-_YEAR_LAST = re.compile(r"(\d{1,2})([-/.])(\d{1,2})\2(\d{4}|\d{2})")
+_YEAR_LAST = re.compile(r"(\d{1,2})([-/.])(\d{1,2})\2(\d{4}|\d{1,2})")
 _SERIAL = re.compile(r"\d{5}")
 _EPOCH = date(1899, 12, 30)  # spreadsheets count days from here
 _YEARS = range(1900, 2101)
@@ -64,7 +64,7 @@ def read_dates(
     places, distinct = pd.factorize(texts)
     counts = np.bincount(places, minlength=len(distinct)) if len(distinct) else np.zeros(0, dtype=int)
     parts = [_YEAR_LAST.fullmatch(text) for text in distinct]
-    short = np.array([m is not None and len(m[4]) == 2 for m in parts], dtype=bool)
+    short = np.array([m is not None and len(m[4]) <= 2 for m in parts], dtype=bool)
     serial = np.array([_SERIAL.fullmatch(plain_number(text)) is not None for text in distinct], dtype=bool)
     notes: list[tuple[str, int]] = []
     used, unclear = order, ""
@@ -126,8 +126,10 @@ def _read(text: str, order: Order | None, first_year: int | None) -> date | None
         return _date(int(match[1]), int(match[3]), int(match[4]))
     if match := _YEAR_LAST.fullmatch(text):
         one, two, last = match[1], match[3], match[4]
+        if len(one if order == "ymd" else last) == 1 or (order == "ymd" and len(last) == 4):
+            return None
         if order == "ymd":
-            return _date(_full_year(one, first_year), int(two), int(last)) if len(last) <= 2 else None
+            return _date(_full_year(one, first_year), int(two), int(last))
         day, month = (two, one) if order == "mdy" else (one, two)
         return _date(_full_year(last, first_year), int(month), int(day))
     if _SERIAL.fullmatch(plain_number(text)):

@@ -22,6 +22,7 @@ from synthfed.tables.cells import Cells, Mark, Mask, as_text, decimal_mark, read
 from synthfed.tables.dictionary import Composed, Dictionary, header_key, header_meanings, loose_key
 from synthfed.tables.files import read_frame
 from synthfed.tables.findings import Finding, ImportReport, Log, name_rows
+from synthfed.tables.numbers import is_unclear
 from synthfed.tables.schema import Column, Schema
 
 __all__ = ["Finding", "ImportReport", "read_frame", "type_table"]
@@ -137,6 +138,16 @@ def _type_column(
         note = "written as a limit such as <0.5; the limit is taken as the value"
         log.findings.append(Finding("censored", column.name, int(cells.censored.sum()), note))
     values = cells.values
+    if column.kind == "count":
+        parts = (values != np.rint(values)) & ~np.isnan(values) & is_unclear(texts)
+        if parts.any():
+            log.problems.append(
+                (
+                    DataError,
+                    f"column {column.name!r}: {name_rows(parts)} hold thousandths in a column of whole numbers; if the "
+                    "mark stands between thousands, write decimal in a mapping file (datasets/README.md)",
+                )
+            )
     if column.is_number:
         values = _check_numbers(values, column, on_out_of_range, log)
     missing = np.asarray(pd.isna(values), dtype=bool) & ~cells.unreadable

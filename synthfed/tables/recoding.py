@@ -114,8 +114,8 @@ class _Recoding:
                     note = "under another header in the file, as the mapping says"
                     self._finding("renamed", declared[key].column, 0, note)
                 continue
-            reason = self._reason_to_leave_out(key)
             name = meanings.get(key) or meanings.get(loose_key(key))
+            reason = self._reason_to_leave_out(key, is_known=name is not None)
             if reason:
                 self._finding("ignored", header, 0, reason)
             elif name is not None and name not in {line.column for line in (*declared.values(), *lines.values())}:
@@ -128,7 +128,7 @@ class _Recoding:
                 )
         return lines
 
-    def _reason_to_leave_out(self, key: str) -> str:
+    def _reason_to_leave_out(self, key: str, *, is_known: bool) -> str:
         if key in {header_key(name) for name in self.mapping.ignore}:
             return "left out, as the mapping says"
         if key in {header_key(name) for name in self.ignored}:
@@ -143,7 +143,7 @@ class _Recoding:
             return "free text or a file; never read"
         if field is not None and field.identifier:
             return "marked as identifying; never read"
-        if key in self._asked_fields():
+        if not is_known and key in self._asked_fields():
             return "tells which fields were asked"
         return ""
 

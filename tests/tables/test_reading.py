@@ -269,6 +269,12 @@ def test_three_digits_after_a_mark_decide_nothing() -> None:
     assert decimal_mark([pd.Series(["1.5", "2,5"], dtype="object")]) is None
 
 
+def test_thousandths_of_a_whole_number_are_refused_not_rounded() -> None:
+    with pytest.raises(DataError, match="thousandths") as raised:
+        typed(rows(platelets_10e9_l=["1.151", "43"]), ("platelets_10e9_l",))
+    assert "1.151" not in str(raised.value)
+
+
 def test_text_of_any_dtype_is_plain() -> None:
     assert as_text(pd.Series([True, None], dtype="boolean")).tolist() == ["1", ""]
     assert as_text(pd.Series([1.5, np.nan])).tolist() == ["1.5", ""]
