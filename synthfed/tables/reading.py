@@ -108,7 +108,7 @@ def _match_headers(
                 (
                     UnknownColumn,
                     f"column {header!r} is not in the {dictionary.schema.disease!r} dictionary; {hint}"
-                    "remove it from the file or add it to dictionary.toml as a column or alias",
+                    "remove it, declare it in a mapping file (datasets/README.md) or add it to dictionary.toml",
                 )
             )
     return found
@@ -181,7 +181,8 @@ def _check_numbers(
             (
                 OutOfRange,
                 f"column {column.name!r}: {name_rows(outside)} lie outside the public bounds [{lower:g}, {upper:g}] "
-                f"{column.unit}: check the unit, correct the rows or read with on_out_of_range = 'missing'",
+                f"{column.unit}: check the unit (a mapping file converts it), correct the rows or read with "
+                "on_out_of_range = 'missing'",
             )
         )
     elif outside.any():
@@ -210,7 +211,7 @@ def _unreadable_problem(column: Column, unreadable: Mask) -> tuple[type[DataErro
     return (
         UnknownLevel,
         f"column {column.name!r}: {rows} hold something else than the allowed levels {', '.join(column.levels)}: "
-        "correct them or add a synonym to dictionary.toml",
+        "correct them, declare codes in a mapping file (datasets/README.md) or add a synonym to dictionary.toml",
     )
 
 

@@ -76,6 +76,7 @@ class _Recoding:
 
     def run(self, origin: str, extra: Sequence[str]) -> tuple[pd.DataFrame, tuple[Finding, ...]]:
         kept = {header_key(name) for name in extra} & set(self.texts)
+        self._check_header_line(origin)
         lines = self._lines(kept)
         self._check_one_event()
         marks = decimal_mark(
@@ -90,6 +91,15 @@ class _Recoding:
         self.log.raise_problems(origin)
         recoded |= {self.headers[key]: self.texts[key] for key in self.texts if key in kept}
         return pd.DataFrame(recoded, index=pd.RangeIndex(self.rows)), tuple(self.log.findings)
+
+    def _check_header_line(self, origin: str) -> None:
+        """Without a header line the first patient's values would stand there: do not repeat them."""
+        named = {header_key(h) for h in (*self.mapping.columns, *self.mapping.dates, *self.mapping.ignore)}
+        if not self.texts.keys() & (named | header_meanings(self.schema).keys()):
+            raise UnknownColumn(
+                f"{origin}: none of the {len(self.texts)} names in the first line is in the mapping or in the "
+                f"{self.schema.disease!r} dictionary; the first line must hold the column names"
+            )
 
     def _column(self, line: ColumnLine) -> Column:
         return self.schema[line.column]

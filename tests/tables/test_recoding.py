@@ -8,6 +8,8 @@ import pytest
 
 from synthfed.cohorts.sites import read_cohort
 from synthfed.errors import DataError, MappingError
+from synthfed.tables.dictionary import load_dictionary
+from synthfed.tables.mapping import load_mapping
 from tests.tables.messify import COLUMNS, simulated_patients, write_redcap, write_spreadsheet, write_workbook
 
 KEY = bytes(32)
@@ -227,3 +229,21 @@ def test_a_mapping_for_an_absent_column_or_table_is_refused(tmp_path: Path) -> N
     (tmp_path / "smal.mapping.toml").write_text("", encoding="utf-8")
     with pytest.raises(MappingError, match="without a table of that name"):
         read_cohort(tmp_path, columns=["patient_id", "NPM1"])
+
+
+def test_a_table_without_header_line_is_refused_without_repeating_it(tmp_path: Path) -> None:
+    path = _small(tmp_path, "P-77,61,zzvaluezz\nP-78,62,b\n", '[columns]\nHb = "hb_g_dl"\n')
+    with pytest.raises(DataError, match="first line must hold") as raised:
+        _read(path, "patient_id", "hb_g_dl")
+    assert "zzvaluezz" not in str(raised.value)
+
+
+def test_the_example_in_the_guide_is_a_mapping(tmp_path: Path) -> None:
+    guide = Path(__file__).resolve().parents[2] / "datasets" / "README.md"
+    text = guide.read_text(encoding="utf-8")
+    example = text.split("<!-- example mapping -->")[1].split("```toml")[1].split("```")[0]
+    file = tmp_path / "lyon.mapping.toml"
+    file.write_text(example, encoding="utf-8")
+    mapping = load_mapping(file, load_dictionary("aml"))
+    assert mapping.columns["Hb (g/L)"].unit == "g/L"
+    assert mapping.differences["os_days"].end == "Letzter Kontakt"
