@@ -29,6 +29,10 @@ def check(
     ignore: IgnoreOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
+    suggest_mapping: Annotated[
+        bool,
+        typer.Option("--suggest-mapping", help="Draft a mapping file beside each table that has none, and stop."),
+    ] = False,
 ) -> None:
     """Read the tables, say what was found, and train nothing.
 
@@ -39,6 +43,9 @@ def check(
     from synthfed.run.training import check_before_training
 
     chosen = load_pipeline(pipeline, settings)
+    if suggest_mapping:
+        _suggest(chosen, data)
+        return
     cohort = load_patients(chosen, data, site_column, split_sites, split_rule, ignore)
     if as_json:
         findings = {
@@ -55,6 +62,21 @@ def check(
     if not as_json:
         _compare_with_plan(chosen, cohort)
         typer.echo("ready: give the same words to `synthfed run`")
+
+
+def _suggest(pipeline: Any, data: Path | None) -> None:
+    from synthfed.errors import ConfigError
+    from synthfed.tables.dictionary import load_dictionary
+    from synthfed.tables.handover import draft_mappings
+
+    if data is None:
+        raise ConfigError("--suggest-mapping needs --data: the table or folder to draft a mapping for")
+    drafts = draft_mappings(data, load_dictionary(pipeline.disease))
+    for file in drafts:
+        asked = file.read_text(encoding="utf-8").count("\n# CONFIRM ")
+        typer.echo(f"{file}: a draft; {asked} lines after # CONFIRM are for you to decide")
+    if not drafts:
+        typer.echo("every table has a mapping already; remove one to have it drafted anew")
 
 
 def _compare_with_plan(pipeline: Any, cohort: Any) -> None:

@@ -100,6 +100,13 @@ def read_dates(
     return Dates(days[places], bad[places], "", tuple(notes))
 
 
+def looks_like_dates(texts: pd.Series) -> bool:
+    """Whether most cells that are not missing are written like dates."""
+    present = [text for text in texts if not _is_missing(text, frozenset())]
+    like = sum(1 for text in present if _YEAR_FIRST.fullmatch(text) or _YEAR_LAST.fullmatch(text))
+    return like > len(present) / 2
+
+
 def _prove_order(parts: list[re.Match[str] | None], counts: npt.NDArray[np.int_]) -> tuple[Order | None, str, int]:
     """The order that the cells prove, or why they prove none."""
     day_first = sum(int(n) for m, n in zip(parts, counts, strict=True) if m is not None and int(m[1]) > 12)

@@ -15,7 +15,8 @@ from synthfed.tables.files import read_frame
 from synthfed.tables.findings import Finding
 from synthfed.tables.mapping import SUFFIX, load_mapping, mapping_path
 from synthfed.tables.recoding import recode_table
-from synthfed.tables.redcap import load_redcap
+from synthfed.tables.redcap import RedcapDictionary, load_redcap
+from synthfed.tables.suggest import suggest_mapping
 
 TABLE_FILES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet")
 
@@ -65,3 +66,40 @@ def list_tables(folder: Path, dictionary: Dictionary) -> list[Path]:
             f"folder {folder} holds {alone} without a table of that name; rename the mapping or the table"
         )
     return tables
+
+
+def draft_mappings(source: Path, dictionary: Dictionary) -> list[Path]:
+    """Write a draft mapping beside each table of a file or folder that has none.
+
+    Returns:
+        The drafts; empty where every table has a mapping.
+
+    Raises:
+        UnreadableFile: A table cannot be read, or there is none.
+    """
+    folder = source if source.is_dir() else source.parent
+    forms = _forms(folder)
+    tables = list_tables(source, dictionary) if source.is_dir() else [source]
+    drafts = []
+    for table in tables:
+        file = mapping_path(table)
+        if file.exists() or table.name in forms:
+            continue
+        headers = [str(name) for name in read_frame(table).columns]
+        owned = {name: sum(form.owner(header) is not None for header in headers) for name, form in forms.items()}
+        best = max(owned, key=lambda name: owned[name], default="")
+        form = forms[best] if best and owned[best] > len(headers) / 2 else None
+        file.write_text(suggest_mapping(table, dictionary, redcap=form, form=best), encoding="utf-8")
+        drafts.append(file)
+    return drafts
+
+
+def _forms(folder: Path) -> dict[str, RedcapDictionary]:
+    """The REDCap data dictionaries of a folder, by file name."""
+    forms = {}
+    for file in sorted(folder.glob("*.csv")):
+        try:
+            forms[file.name] = load_redcap(file)
+        except UnreadableFile:
+            continue
+    return forms

@@ -153,18 +153,9 @@ class _Recoding:
             return "free text or a file; never read"
         if field is not None and field.identifier:
             return "marked as identifying; never read"
-        if not is_known and key in self._asked_fields():
+        if not is_known and key in self.redcap.asked_fields():
             return "tells which fields were asked"
         return ""
-
-    def _asked_fields(self) -> set[str]:
-        names: set[str] = set()
-        for field in self.redcap.fields.values() if self.redcap else ():
-            try:
-                names |= parse_branching(field.branching).fields if field.branching else frozenset()
-            except BranchingError:
-                continue  # refused where a column depends on it
-        return names
 
     def _check_one_event(self) -> None:
         events = self.texts.get("redcap_event_name")

@@ -7,11 +7,12 @@ where the field was never shown: only the branching logic tells that from "none 
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from synthfed.errors import UnreadableFile
-from synthfed.tables.branching import box_name
+from synthfed.tables.branching import BranchingError, box_name, parse_branching
 from synthfed.tables.cells import MISSING_CODES
 from synthfed.tables.dictionary import header_key
 from synthfed.tables.files import read_frame
@@ -24,6 +25,8 @@ _HEADERS = {
     "form_name": "form",
     "field type": "kind",
     "field_type": "kind",
+    "field label": "label",
+    "field_label": "label",
     "choices, calculations, or slider labels": "choices",
     "select_choices_or_calculations": "choices",
     "field note": "note",
@@ -52,6 +55,7 @@ class Field:
     Attributes:
         kind: `text`, `radio`, `dropdown`, `yesno`, `truefalse`, `checkbox`, `calc`, `slider`, `notes`, `descriptive`,
             `file`.
+        label: What the form shows beside the field.
         choices: (code, label) in order, without the codes for missing.
         missing: Codes whose choice stands for missing.
         note: The field note, where the unit is.
@@ -62,6 +66,7 @@ class Field:
     name: str
     form: str
     kind: str
+    label: str
     choices: tuple[tuple[str, str], ...]
     missing: tuple[str, ...]
     note: str
@@ -94,6 +99,14 @@ class RedcapDictionary:
             return None
         codes = [code for code, _ in field.choices] + list(field.missing)
         return next(((field, code) for code in codes if box_name(name, code) == key), None)
+
+    def asked_fields(self) -> frozenset[str]:
+        """Columns that the branching logic looks at; a condition not understood is refused where a column needs it."""
+        names: set[str] = set()
+        for field in self.fields.values():
+            with suppress(BranchingError):
+                names |= parse_branching(field.branching).fields if field.branching else frozenset()
+        return frozenset(names)
 
     def is_administrative(self, header: str) -> bool:
         """Whether the export adds this column by itself: form status, access group, event."""
@@ -128,6 +141,7 @@ def _field(row: Mapping[str, str]) -> Field:
         name=row["name"].casefold(),
         form=row["form"].casefold(),
         kind=kind,
+        label=row["label"],
         choices=tuple(pair for pair in pairs if not _is_missing_code(pair[0])),
         missing=tuple(code for code, _ in pairs if _is_missing_code(code)),
         note=row["note"],

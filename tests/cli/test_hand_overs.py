@@ -31,3 +31,14 @@ def test_a_hand_over_without_its_mapping_is_refused(hand_overs: Path, tmp_path: 
     done = synthfed("check", "smoke", "--data", "berlin.xlsx", cwd=tmp_path)
     assert done.returncode == 2
     assert "Leukozyten" in done.stderr
+
+
+def test_a_mapping_is_drafted_beside_the_table(hand_overs: Path, tmp_path: Path) -> None:
+    (tmp_path / "lyon.csv").write_bytes((hand_overs / "lyon.csv").read_bytes())
+    done = synthfed("check", "smoke", "--data", "lyon.csv", "--suggest-mapping", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "# CONFIRM" in done.stdout
+    assert "lyon.csv" in (tmp_path / "lyon.mapping.toml").read_text(encoding="utf-8")
+    done = synthfed("check", "smoke", "--data", "lyon.csv", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "[columns]" in done.stderr

@@ -181,10 +181,12 @@ def test_a_time_beside_its_dates_must_agree(tmp_path: Path) -> None:
 
 
 def test_boxes_that_nobody_touched_are_asked_about(tmp_path: Path) -> None:
-    header = "field_name,form_name,field_type,select_choices_or_calculations,field_note,"
+    header = "field_name,form_name,field_type,field_label,select_choices_or_calculations,field_note,"
     header += "text_validation_type_or_show_slider_number,text_validation_min,text_validation_max,identifier,"
     header += "branching_logic\n"
-    (tmp_path / "form.csv").write_text(header + 'mut,f,checkbox,"tp53, TP53 | npm1, NPM1",,,,,,\n', encoding="utf-8")
+    (tmp_path / "form.csv").write_text(
+        header + 'mut,f,checkbox,Genes,"tp53, TP53 | npm1, NPM1",,,,,,\n', encoding="utf-8"
+    )
     text = "ID,mut___tp53,mut___npm1\n1,1,0\n2,0,0\n"
     mapping = 'redcap_dictionary = "form.csv"\n[columns]\nmut___tp53 = "TP53"\nmut___npm1 = "NPM1"\n'
     with pytest.raises(DataError, match="always"):

@@ -1,0 +1,220 @@
+"""Draft a mapping file for a table, so that a person only has to confirm and complete it.
+
+A line is active only where a header, a form's label or the dictionary leaves no choice. Everything else is a comment
+below a `# CONFIRM` that lists the choices; as long as it stays a comment, reading stops and asks for it. The
+draft holds headers, units, levels and a form's own choices, never what a cell says.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from synthfed.tables.cells import decimal_mark, read_levels
+from synthfed.tables.dates import looks_like_dates, read_dates
+from synthfed.tables.dictionary import Dictionary, header_key, header_meanings, loose_key
+from synthfed.tables.files import read_frame
+from synthfed.tables.numbers import is_unclear
+from synthfed.tables.redcap import RedcapDictionary
+from synthfed.tables.schema import Column
+from synthfed.tables.units import find_conversion, unit_choices
+
+_IN_BRACKETS = re.compile(r"\s*[(\[]([^()\[\]]+)[)\]]\s*$")
+_CODE_PAIR = re.compile(r"(\d+)\s*=\s*([^,;]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    """What a header may stand for."""
+
+    column: Column | None
+    certain: bool
+    near: tuple[str, ...] = ()
+
+
+def suggest_mapping(path: Path, dictionary: Dictionary, *, redcap: RedcapDictionary | None, form: str = "") -> str:
+    """The text of a mapping file for a table.
+
+    Args:
+        redcap: The project's data dictionary where the table is a REDCap export, and `form` its file name.
+    """
+    frame = read_frame(path)
+    words = _words(dictionary)
+    dates = [name for name in frame.columns if looks_like_dates(frame[name])]
+    lines = [f"# Mapping of {path.name}: a draft. Lines that begin with # CONFIRM are for a person to decide:"]
+    lines += [
+        "# remove the mark where the line is right, correct it where it is not, then run synthfed check again.",
+        "",
+    ]
+    lines += list(_file_lines(frame, dates, redcap, form))
+    lines += ["", "[columns]"]
+    taken: set[str] = set()
+    for name in frame.columns:
+        if name not in dates:
+            lines += list(_column_lines(str(name), frame[name], dictionary, words, redcap, taken))
+    lines += ["", "[dates]", *(line for name in dates for line in _date_lines(str(name), frame[name]))]
+    lines += ["", "[differences]", *_difference_lines(dates, dictionary)]
+    return "\n".join(lines) + "\n"
+
+
+def _file_lines(
+    frame: pd.DataFrame,
+    dates: Sequence[str],
+    redcap: RedcapDictionary | None,
+    form: str,
+) -> Iterator[str]:
+    others = [frame[name] for name in frame.columns if name not in dates]
+    mark = decimal_mark(others)
+    if mark is not None:
+        yield f'decimal = "{mark}"'
+    elif any(is_unclear(texts).any() for texts in others):
+        yield from _ask("the decimal mark, the comma or the point", 'decimal = ","')
+    yield "missing = []  # codes for missing beside the usual words, such as [-99]"
+    yield "ignore = []  # headers that must not be read"
+    if redcap is not None:
+        yield f"redcap_dictionary = {_quoted(form)}"
+
+
+def _column_lines(
+    header: str,
+    texts: pd.Series,
+    dictionary: Dictionary,
+    words: Mapping[str, str],
+    redcap: RedcapDictionary | None,
+    taken: set[str],
+) -> Iterator[str]:
+    key = header_key(header)
+    owner = redcap.owner(header) if redcap is not None else None
+    if redcap is not None and (redcap.is_administrative(header) or (owner and owner[0].is_free_text)):
+        return
+    if key in {header_key(name) for name in dictionary.ignored}:
+        return
+    label = ""
+    if owner is not None:
+        field, box = owner
+        label = field.label if box is None else dict(field.choices).get(box, "")
+    meaning = _meaning(header, label, dictionary, words)
+    if not meaning.certain and redcap is not None and (key in redcap.asked_fields() or (owner and owner[0].identifier)):
+        return
+    if meaning.column is None or meaning.column.name in taken:
+        choices = " or ".join(_quoted(name) for name in meaning.near) or '"..."'
+        yield from _ask("the column, or put it in ignore", f"{_quoted(header)} = {choices}")
+        return
+    column, asks = meaning.column, [] if meaning.certain else ["the column"]
+    taken.add(column.name)
+    parts = [f"column = {_quoted(column.name)}"]
+    note = owner[0].note if owner is not None else ""
+    unit, unit_asked = _unit(header, column, note)
+    if unit:
+        parts.append(f"unit = {_quoted(unit)}")
+    if unit_asked:
+        asks.append(f"the unit ({' or '.join(map(_quoted, unit_choices(column)))})")
+    is_coded_by_form = owner is not None and owner[0].kind != "text"
+    if column.has_levels and not is_coded_by_form and _needs_codes(header, texts, column, dictionary):
+        parts.append(f"codes = {{ {_codes(header, column)} }}")
+        asks.append(f"the codes (levels: {', '.join(column.levels)})")
+    value = _quoted(column.name) if len(parts) == 1 else f"{{ {', '.join(parts)} }}"
+    line = f"{_quoted(header)} = {value}"
+    yield from _ask(" and ".join(asks), line) if asks else [line]
+
+
+def _meaning(header: str, label: str, dictionary: Dictionary, words: Mapping[str, str]) -> _Meaning:
+    """The column that a header or a form's label names, or the nearest ones."""
+    plain = _IN_BRACKETS.sub("", header)
+    for name in (header, plain, label):
+        key = loose_key(header_key(name))
+        if key and key in words:
+            return _Meaning(dictionary.schema[words[key]], certain=True)
+    keys = [loose_key(header_key(name)) for name in (plain, label) if name]
+    near = [words[hit] for key in keys for hit in difflib.get_close_matches(key, words, n=2, cutoff=0.7)]
+    near = list(dict.fromkeys(near))
+    if len(near) == 1:
+        return _Meaning(dictionary.schema[near[0]], certain=False)
+    return _Meaning(None, certain=False, near=tuple(near[:3]))
+
+
+def _words(dictionary: Dictionary) -> dict[str, str]:
+    """Column by name, alias or label; a label that two columns share names neither."""
+    strict = {loose_key(key): name for key, name in header_meanings(dictionary.schema).items()}
+    labels: dict[str, list[str]] = {}
+    for column in dictionary.schema.columns:
+        labels.setdefault(loose_key(header_key(column.label)), []).append(column.name)
+    return {key: names[0] for key, names in labels.items() if key and len(names) == 1} | strict
+
+
+def _unit(header: str, column: Column, note: str) -> tuple[str, bool]:
+    """The unit that the header or the form names, and whether a person must settle it."""
+    if not column.units or header == column.name:
+        return "", False
+    if note and find_conversion(column, note) is not None:
+        return "", False  # read from the form itself
+    bracket = _IN_BRACKETS.search(header)
+    named = find_conversion(column, bracket[1]) if bracket else None
+    return (named.unit, False) if named is not None else (column.unit, True)
+
+
+def _needs_codes(header: str, texts: pd.Series, column: Column, dictionary: Dictionary) -> bool:
+    if bool(read_levels(texts, column).unreadable.any()):
+        return True
+    is_event = column.name in {endpoint.event for endpoint in dictionary.schema.survivals}
+    digits = np.asarray(texts.str.fullmatch(r"\d(\.0*)?"), dtype=bool)
+    return header != column.name and bool(digits.any()) and (column.kind == "category" or is_event)
+
+
+def _codes(header: str, column: Column) -> str:
+    """Codes as the header explains them, each with its level where the dictionary knows the word."""
+    pairs = _CODE_PAIR.findall(header)
+    if not pairs:
+        return f"CODE = {' or '.join(map(_quoted, column.levels))}"
+    known = read_levels(pd.Series([word.strip(" )]") for _, word in pairs], dtype="object"), column)
+    levels = [_quoted(str(level)) if level is not None else '"..."' for level in known.values]
+    return ", ".join(f"{code} = {level}" for (code, _), level in zip(pairs, levels, strict=True))
+
+
+def _date_lines(header: str, texts: pd.Series) -> Iterator[str]:
+    proven = [
+        order
+        for order in ("dmy", "mdy")
+        if not read_dates(
+            texts, order=order, two_digit_years_from=1950, serials=True, missing=frozenset()
+        ).unreadable.any()
+    ]
+    undeclared = read_dates(texts, order=None, two_digit_years_from=1950, serials=True, missing=frozenset())
+    keys: list[str] = []
+    asks: list[str] = []
+    if undeclared.unclear:
+        keys.append('order = "dmy"')
+        asks.append('the order ("dmy" or "mdy" or "ymd")')
+    elif len(proven) == 1:
+        keys.append(f'order = "{proven[0]}"')
+    short = read_dates(texts, order="dmy", two_digit_years_from=None, serials=True, missing=frozenset()).unclear
+    if short:
+        keys.append("two_digit_years_from = 1950")
+        asks.append("the first of the hundred years that two digits mean")
+    if read_dates(texts, order="dmy", two_digit_years_from=1950, serials=False, missing=frozenset()).unclear:
+        keys.append("serials = true")
+        asks.append("that five bare digits are days since 1899-12-30")
+    line = f"{_quoted(header)} = {{ {', '.join(keys)} }}" if keys else f"{_quoted(header)} = {{}}"
+    yield from _ask(" and ".join(asks), line) if asks else [line]
+
+
+def _difference_lines(dates: Sequence[str], dictionary: Dictionary) -> Iterator[str]:
+    survival = dictionary.schema.primary_survival
+    if len(dates) >= 2 and survival is not None and dictionary.schema[survival.time].unit == "days":
+        line = f"{survival.time} = {{ from = {_quoted(dates[0])}, to = {_quoted(dates[-1])} }}"
+        yield from _ask(f"which dates begin and end it; dates here: {', '.join(map(_quoted, dates))}", line)
+
+
+def _ask(doubt: str, line: str) -> list[str]:
+    """A line that stays a comment until a person has settled the doubt."""
+    return [f"# CONFIRM {doubt}", f"# {line}"]
+
+
+def _quoted(text: str) -> str:
+    """A TOML basic string: JSON's escapes are among TOML's."""
+    return json.dumps(text, ensure_ascii=False)

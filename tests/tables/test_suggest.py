@@ -1,0 +1,86 @@
+"""A draft mapping is valid, leaves every doubt to a person, and says no more of the table than its headers."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from synthfed.cohorts.sites import read_cohort
+from synthfed.errors import DataError
+from synthfed.tables.dictionary import load_dictionary
+from synthfed.tables.handover import draft_mappings
+from synthfed.tables.mapping import load_mapping
+from tests.tables.messify import COLUMNS, simulated_patients, write_redcap, write_spreadsheet, write_workbook
+
+AML = load_dictionary("aml")
+WRITERS = (write_spreadsheet, write_workbook, write_redcap)
+KEY = bytes(32)
+
+
+@pytest.fixture(scope="module")
+def patients() -> pd.DataFrame:
+    return simulated_patients(120)
+
+
+@pytest.fixture
+def folder(patients: pd.DataFrame, tmp_path: Path) -> Path:
+    """Three hand-overs without their mappings."""
+    for write in WRITERS:
+        write(patients, tmp_path).with_suffix(".mapping.toml").unlink()
+    return tmp_path
+
+
+def test_each_table_gets_a_valid_draft_and_a_form_none(folder: Path) -> None:
+    drafts = draft_mappings(folder, AML)
+    assert [file.name for file in drafts] == ["berlin.mapping.toml", "lyon.mapping.toml", "milano.mapping.toml"]
+    for file in drafts:
+        load_mapping(file, AML)
+    assert load_mapping(drafts[2], AML).redcap_dictionary == "milano_fields.csv"
+    assert draft_mappings(folder, AML) == []
+
+
+def test_a_draft_alone_is_refused_until_the_doubts_are_settled(folder: Path) -> None:
+    for file in draft_mappings(folder, AML):
+        table = next(f for f in folder.iterdir() if f.name in (f"{file.name.split('.')[0]}.csv", "berlin.xlsx"))
+        with pytest.raises(DataError):
+            read_cohort({"site": table}, columns=COLUMNS)
+
+
+def test_a_confirmed_draft_loads_to_the_patients(folder: Path, patients: pd.DataFrame) -> None:
+    draft_mappings(folder, AML)
+    file = folder / "lyon.mapping.toml"
+    text = re.sub(r"(?m)^(# CONFIRM [^\n]*\n)# ", r"\1", file.read_text(encoding="utf-8"))
+    settled = {
+        "ignore = []": 'ignore = ["Ward"]',
+        '"Ward" = "..."\n': "",
+        "1950": "2000",
+        'codes = { CODE = "0" or "1" }': "codes = { 1 = 1, 0 = 0 }",
+        '"Response" = "..."': '"Response" = "induction_response"',
+    }
+    for asked, answer in settled.items():
+        assert asked in text
+        text = text.replace(asked, answer)
+    file.write_text(text, encoding="utf-8")
+    read = read_cohort({"site": folder / "lyon.csv"}, columns=COLUMNS, split_key=KEY, holdout_fraction=1e-9).train
+    truth = read_cohort({"site": patients}, columns=COLUMNS, split_key=KEY, holdout_fraction=1e-9).train
+    pd.testing.assert_frame_equal(read, truth)
+
+
+def test_doubts_are_comments_and_certainties_are_lines(folder: Path) -> None:
+    draft_mappings(folder, AML)
+    lyon = (folder / "lyon.mapping.toml").read_text(encoding="utf-8").splitlines()
+    berlin = (folder / "berlin.mapping.toml").read_text(encoding="utf-8").splitlines()
+    assert '"AGE" = "age_years"' in lyon
+    assert '"Hb (g/L)" = { column = "hb_g_dl", unit = "g/L" }' in berlin
+    place = next(i for i, line in enumerate(lyon) if '"HB"' in line)
+    assert lyon[place].startswith("# ")
+    assert lyon[place - 1] == '# CONFIRM the unit ("g/dL" or "g/L" or "mmol/L")'
+    assert all(line.startswith("# ") for line in berlin if '"Vitalstatus"' in line or "os_days" in line)
+
+
+def test_a_draft_holds_no_cell(folder: Path, patients: pd.DataFrame) -> None:
+    text = "".join(file.read_text(encoding="utf-8") for file in draft_mappings(folder, AML))
+    assert not [name for name in patients["patient_id"] if name in text]
+    assert "7B" not in text
+    assert "seen" not in text
