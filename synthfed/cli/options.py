@@ -8,7 +8,10 @@ import typer
 PipelineArgument = Annotated[str, typer.Argument(help="A shipped pipeline (aml, scd) or the path of a pipeline .toml.")]
 DataOption = Annotated[
     Path | None,
-    typer.Option("--data", help="A table (CSV, XLSX, Parquet) or a folder with one table per site."),
+    typer.Option(
+        "--data",
+        help="A table (CSV, XLSX, Parquet) or a folder with one per site; NAME.mapping.toml beside each is used.",
+    ),
 ]
 SiteColumnOption = Annotated[
     str | None, typer.Option("--site-column", help="Column of the table that names each patient's site.")

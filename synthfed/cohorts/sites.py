@@ -176,6 +176,8 @@ def read_cohort(
 ) -> Cohort:
     """Read real patients from one file or table per site, a folder of them, or one table to be split.
 
+    A file is read through the mapping beside it (`lyon.mapping.toml` for `lyon.csv`) where there is one.
+
     Args:
         source: `{"lyon": "lyon.csv", ...}`, a folder with one file per site (named after it), a file, or a DataFrame.
         dictionary: A shipped disease or the path of a dictionary.toml.
@@ -190,7 +192,8 @@ def read_cohort(
         ignore: Headers that are not in the dictionary and may be left out in silence.
 
     Raises:
-        DataError: A table does not fit its dictionary, or one patient's rows contradict each other.
+        DataError: A table does not fit its dictionary or its mapping, or one patient's rows contradict each other.
+        MappingError: A mapping file contradicts the dictionary.
         EmptySite: A site has fewer training rows than `min_rows`.
         ConfigError: `site_column` and `split_sites` together, or either of them with several tables.
     """

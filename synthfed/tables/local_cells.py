@@ -23,7 +23,7 @@ from synthfed.tables.cells import (
 )
 from synthfed.tables.findings import Finding, Log, name_rows
 from synthfed.tables.mapping import ColumnLine, unit_line
-from synthfed.tables.numbers import Numbers, is_unclear, plain_number, read_exact
+from synthfed.tables.numbers import Numbers, by_text, is_unclear, plain_number, read_exact
 from synthfed.tables.redcap import Field
 from synthfed.tables.schema import Column
 from synthfed.tables.units import Conversion, find_conversion
@@ -81,11 +81,11 @@ def recode_number(
             )
         )
         return _blank(texts)
-    converted = conversion.apply(numbers.values)
     _check_thousands(texts, column, numbers, conversion, where, log)
     _check_magnitude(numbers, column, conversion, line, where, log)
     _note_numbers(numbers, column, conversion, field, log)
-    return pd.Series([_number_text(value) for value in converted], dtype="object")
+    shown = {v: _number_text(conversion.apply(v)) for v in set(numbers.values) if v is not None} | {None: ""}
+    return pd.Series([shown[value] for value in numbers.values], dtype="object")
 
 
 def recode_level(
@@ -108,7 +108,7 @@ def recode_level(
     codes = dict(line.codes) or _codes_of_choices(column, field, where, log)
     if codes is None:
         return _blank(texts)
-    words = texts.map(lambda text: plain_number(text.casefold()))
+    words = pd.Series(by_text(texts, lambda text: plain_number(text.casefold())), dtype="object")
     gone = np.asarray(words.isin(missing), dtype=bool)
     if codes:
         values, unreadable = _by_codes(words, codes, missing | set(field.missing if field else ()))
@@ -176,8 +176,8 @@ def _check_thousands(
     """A whole-number column in its own unit has no thousandths: then the mark groups thousands."""
     if column.kind != "count" or conversion.factor != 1:
         return
-    parts = np.asarray([v is not None and v != v.to_integral_value() for v in numbers.values], dtype=bool)
-    suspicious = parts & is_unclear(texts)
+    parts = {v for v in set(numbers.values) if v is not None and v != v.to_integral_value()}
+    suspicious = np.asarray([v in parts for v in numbers.values], dtype=bool) & is_unclear(texts)
     if suspicious.any():
         log.problems.append(
             (
@@ -239,7 +239,8 @@ def _note_numbers(numbers: Numbers, column: Column, conversion: Conversion, fiel
         log.findings.append(Finding("censored", column.name, int(numbers.censored.sum()), note))
     _note_coded(column, numbers.coded, log)
     if field is not None:
-        outside = np.asarray([v is not None and not _in_form_range(v, field) for v in numbers.values], dtype=bool)
+        beyond = {v for v in set(numbers.values) if v is not None and not _in_form_range(v, field)}
+        outside = np.asarray([v in beyond for v in numbers.values], dtype=bool)
         if outside.any():
             note = "outside the range that the form itself declares"
             log.findings.append(Finding("form_range", column.name, int(outside.sum()), note))
@@ -301,10 +302,8 @@ def _codes_line(column: Column) -> str:
     )
 
 
-def _number_text(value: Decimal | None) -> str:
+def _number_text(value: Decimal) -> str:
     """A decimal point, and never exactly three digits after it, which could be thousands."""
-    if value is None:
-        return ""
     text = f"{value.normalize():f}"
     return text + "0" if re.fullmatch(r"-?\d+\.\d{3}", text) else text
 

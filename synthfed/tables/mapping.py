@@ -17,6 +17,7 @@ from synthfed.tables.branching import ALWAYS, BranchingError, parse_branching
 from synthfed.tables.cells import Mark
 from synthfed.tables.dates import Order
 from synthfed.tables.dictionary import Dictionary, header_key
+from synthfed.tables.numbers import plain_number
 from synthfed.tables.schema import Column
 from synthfed.tables.units import find_conversion, unit_choices
 
@@ -220,7 +221,7 @@ def _texts(value: Any) -> Any:
     """Missing codes may be written as numbers or texts."""
     if not isinstance(value, list):
         return value
-    return tuple(str(item).casefold() if isinstance(item, int | float | str) else item for item in value)
+    return tuple(plain_number(str(item).casefold()) if isinstance(item, int | float | str) else item for item in value)
 
 
 def _explain(error: ValidationError, origin: str) -> str:

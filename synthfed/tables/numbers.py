@@ -49,7 +49,7 @@ class Numbers:
 
 def is_unclear(texts: pd.Series) -> Mask:
     """Cells such as `1.151`, which are one thousand or one, depending on the decimal mark."""
-    return _by_text(texts, lambda text: _EITHER.fullmatch(text) is not None).astype(bool)
+    return by_text(texts, lambda text: _EITHER.fullmatch(text) is not None).astype(bool)
 
 
 def read_exact(
@@ -83,7 +83,7 @@ def read_exact(
             return None, False, False, True, False
         return value, False, censored, False, grouped
 
-    table = _by_text(texts, parse)
+    table = by_text(texts, parse)
     columns = [np.array([row[place] for row in table], dtype=object) for place in range(5)]
     return Numbers(columns[0], *(column.astype(bool) for column in columns[1:]))
 
@@ -93,7 +93,7 @@ def plain_number(text: str) -> str:
     return re.sub(r"^([-+]?\d+)[.,]0*$", r"\1", text)
 
 
-def _by_text(texts: pd.Series, read: Callable[[str], Any]) -> npt.NDArray[np.object_]:
+def by_text(texts: pd.Series, read: Callable[[str], Any]) -> npt.NDArray[np.object_]:
     """Read each distinct text once."""
     places, distinct = pd.factorize(texts)
     results = np.empty(len(distinct), dtype=object)

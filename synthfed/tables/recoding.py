@@ -153,7 +153,7 @@ class _Recoding:
             return "free text or a file; never read"
         if field is not None and field.identifier:
             return "marked as identifying; never read"
-        if not is_known and key in self.redcap.asked_fields():
+        if not is_known and field is not None and field.is_yes_or_no and key in self.redcap.asked_fields():
             return "tells which fields were asked"
         return ""
 

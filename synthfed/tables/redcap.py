@@ -81,6 +81,11 @@ class Field:
         """Whether it holds words or files, which never enter a table."""
         return self.kind in ("notes", "descriptive", "file", "signature")
 
+    @property
+    def is_yes_or_no(self) -> bool:
+        """Whether it only says yes or no."""
+        return self.kind in ("yesno", "truefalse")
+
 
 @dataclass(frozen=True, slots=True)
 class RedcapDictionary:

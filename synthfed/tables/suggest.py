@@ -46,17 +46,20 @@ def suggest_mapping(path: Path, dictionary: Dictionary, *, redcap: RedcapDiction
     frame = read_frame(path)
     words = _words(dictionary)
     dates = [name for name in frame.columns if looks_like_dates(frame[name])]
-    lines = [f"# Mapping of {path.name}: a draft. Lines that begin with # CONFIRM are for a person to decide:"]
-    lines += [
-        "# remove the mark where the line is right, correct it where it is not, then run synthfed check again.",
+    lines = [
+        f"# Mapping of {path.name}: a draft. What stands below each # CONFIRM is for a person to decide:",
+        "# take the # away where the line is right, correct it where it is not, then run synthfed check again.",
         "",
     ]
     lines += list(_file_lines(frame, dates, redcap, form))
     lines += ["", "[columns]"]
+    others = {str(name): _label(str(name), redcap) for name in frame.columns if name not in dates}
+    certain = {column for name, label in others.items() if (column := _named(name, label, words))}
     taken: set[str] = set()
-    for name in frame.columns:
-        if name not in dates:
-            lines += list(_column_lines(str(name), frame[name], dictionary, words, redcap, taken))
+    for name, label in others.items():
+        open_words = {word: column for word, column in words.items() if column not in certain}
+        meaning = _meaning(_named(name, label, words), name, label, dictionary, open_words)
+        lines += list(_column_lines(name, frame[name], meaning, dictionary, redcap, taken))
     lines += ["", "[dates]", *(line for name in dates for line in _date_lines(str(name), frame[name]))]
     lines += ["", "[differences]", *_difference_lines(dates, dictionary)]
     return "\n".join(lines) + "\n"
@@ -80,27 +83,40 @@ def _file_lines(
         yield f"redcap_dictionary = {_quoted(form)}"
 
 
+def _label(header: str, redcap: RedcapDictionary | None) -> str:
+    """What a form shows beside the field or the box behind an exported column."""
+    owner = redcap.owner(header) if redcap is not None else None
+    if owner is None:
+        return ""
+    field, box = owner
+    return field.label if box is None else dict(field.choices).get(box, "")
+
+
+def _is_left_out(header: str, meaning: _Meaning, dictionary: Dictionary, redcap: RedcapDictionary | None) -> bool:
+    """Whether reading leaves the column out by itself."""
+    key = header_key(header)
+    if key in {header_key(name) for name in dictionary.ignored}:
+        return True
+    if redcap is None:
+        return False
+    owner = redcap.owner(header)
+    if redcap.is_administrative(header) or (owner is not None and owner[0].is_free_text):
+        return True
+    asks_yes_or_no = owner is not None and owner[0].is_yes_or_no and key in redcap.asked_fields()
+    return not meaning.certain and (asks_yes_or_no or (owner is not None and owner[0].identifier))
+
+
 def _column_lines(
     header: str,
     texts: pd.Series,
+    meaning: _Meaning,
     dictionary: Dictionary,
-    words: Mapping[str, str],
     redcap: RedcapDictionary | None,
     taken: set[str],
 ) -> Iterator[str]:
-    key = header_key(header)
+    if _is_left_out(header, meaning, dictionary, redcap):
+        return
     owner = redcap.owner(header) if redcap is not None else None
-    if redcap is not None and (redcap.is_administrative(header) or (owner and owner[0].is_free_text)):
-        return
-    if key in {header_key(name) for name in dictionary.ignored}:
-        return
-    label = ""
-    if owner is not None:
-        field, box = owner
-        label = field.label if box is None else dict(field.choices).get(box, "")
-    meaning = _meaning(header, label, dictionary, words)
-    if not meaning.certain and redcap is not None and (key in redcap.asked_fields() or (owner and owner[0].identifier)):
-        return
     if meaning.column is None or meaning.column.name in taken:
         choices = " or ".join(_quoted(name) for name in meaning.near) or '"..."'
         yield from _ask("the column, or put it in ignore", f"{_quoted(header)} = {choices}")
@@ -123,19 +139,31 @@ def _column_lines(
     yield from _ask(" and ".join(asks), line) if asks else [line]
 
 
-def _meaning(header: str, label: str, dictionary: Dictionary, words: Mapping[str, str]) -> _Meaning:
-    """The column that a header or a form's label names, or the nearest ones."""
-    plain = _IN_BRACKETS.sub("", header)
-    for name in (header, plain, label):
-        key = loose_key(header_key(name))
-        if key and key in words:
-            return _Meaning(dictionary.schema[words[key]], certain=True)
-    keys = [loose_key(header_key(name)) for name in (plain, label) if name]
-    near = [words[hit] for key in keys for hit in difflib.get_close_matches(key, words, n=2, cutoff=0.7)]
+def _named(header: str, label: str, words: Mapping[str, str]) -> str:
+    """The column that a header, without its bracket, or a form's label names outright; empty where none does."""
+    keys = (loose_key(header_key(name)) for name in (header, _IN_BRACKETS.sub("", header), label))
+    return next((words[key] for key in keys if key and key in words), "")
+
+
+def _meaning(named: str, header: str, label: str, dictionary: Dictionary, open_words: Mapping[str, str]) -> _Meaning:
+    """The column that a header names, or the nearest of those that no other header names."""
+    if named:
+        return _Meaning(dictionary.schema[named], certain=True)
+    names = [name for name in (header, _IN_BRACKETS.sub("", header), label) if name]
+    bare = {_letters(word): column for word, column in open_words.items() if len(_letters(word)) > 1}
+    near = [bare[_letters(name)] for name in names if _letters(name) in bare]
+    for name in names if not near else ():
+        hits = difflib.get_close_matches(loose_key(header_key(name)), open_words, n=2, cutoff=0.7)
+        near += [open_words[hit] for hit in hits]
     near = list(dict.fromkeys(near))
     if len(near) == 1:
         return _Meaning(dictionary.schema[near[0]], certain=False)
     return _Meaning(None, certain=False, near=tuple(near[:3]))
+
+
+def _letters(text: str) -> str:
+    """Letters and digits only: `t(15;17)` and `t_15_17` are alike."""
+    return re.sub(r"[\W_]", "", text.casefold())
 
 
 def _words(dictionary: Dictionary) -> dict[str, str]:

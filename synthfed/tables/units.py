@@ -9,9 +9,6 @@ import re
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 
-import numpy as np
-import numpy.typing as npt
-
 from synthfed.tables.schema import Column
 
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
@@ -31,16 +28,12 @@ class Conversion:
     factor: Decimal
     decimals: int | None
 
-    def apply(self, values: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
-        """Convert `Decimal` values; None stays None."""
-        step = None if self.decimals is None else Decimal(1).scaleb(-self.decimals)
-        converted = np.empty(len(values), dtype=object)
-        for place, value in enumerate(values):
-            product = None if value is None else value * self.factor
-            converted[place] = (
-                product if product is None or step is None else product.quantize(step, rounding=ROUND_HALF_EVEN)
-            )
-        return converted
+    def apply(self, value: Decimal) -> Decimal:
+        """Convert one value."""
+        product = value * self.factor
+        if self.decimals is None:
+            return product
+        return product.quantize(Decimal(1).scaleb(-self.decimals), rounding=ROUND_HALF_EVEN)
 
 
 def find_conversion(column: Column, unit: str) -> Conversion | None:
