@@ -18,13 +18,14 @@ import pandas as pd
 from synthfed.tables.cells import MISSING_CODES, MISSING_WORDS, Mark, Mask
 
 _PLAIN = {
-    ".": re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)(e[-+]?\d+)?"),
-    ",": re.compile(r"[-+]?(\d+(,\d*)?|,\d+)(e[-+]?\d+)?"),
+    ".": re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)(e[-+]?\d{1,2})?"),
+    ",": re.compile(r"[-+]?(\d+(,\d*)?|,\d+)(e[-+]?\d{1,2})?"),
 }
 _GROUPED = {
     ".": re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?"),
     ",": re.compile(r"[-+]?[1-9]\d{0,2}(\.\d{3})+(,\d*)?"),
 }
+_LONGEST = 20  # letters of a number; a longer one is an accession number or a slip
 _EITHER = re.compile(r"[<>≤≥=\s]*[-+]?[1-9]\d{0,2}[.,]\d{3}\s*%?")
 
 
@@ -76,7 +77,7 @@ def read_exact(
         grouped = _GROUPED[mark].fullmatch(body) is not None
         if grouped:
             body = body.replace("," if mark == "." else ".", "")
-        if not _PLAIN[mark].fullmatch(body):
+        if len(body) > _LONGEST or not _PLAIN[mark].fullmatch(body):
             return None, True, False, False, False
         value = Decimal(body.replace(",", "."))
         if not censored and value in MISSING_CODES and not is_possible(value):

@@ -39,7 +39,8 @@ def test_the_declared_mark_decides(text: str, mark: str, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "mark"), [("10,3", "."), ("1.15", ","), ("1.15.2", ","), ("0.151", ","), ("12 g", ".")]
+    ("text", "mark"),
+    [("10,3", "."), ("1.15", ","), ("1.15.2", ","), ("0.151", ","), ("12 g", "."), ("1e999", "."), ("7" * 40, ".")],
 )
 def test_what_does_not_fit_the_mark_is_refused(text: str, mark: str) -> None:
     assert read(text, mark=mark) == ([None], [True])

@@ -233,6 +233,15 @@ def test_a_mapping_for_an_absent_column_or_table_is_refused(tmp_path: Path) -> N
         read_cohort(tmp_path, columns=["patient_id", "NPM1"])
 
 
+def test_a_site_column_passes_through_a_mapping(tmp_path: Path) -> None:
+    mapping = '[columns]\nHb = { column = "hb_g_dl", unit = "g/L" }\n'
+    path = _small(tmp_path, "ID;Clinic;Hb\n1;lyon;85\n2;milano;91\n", mapping)
+    cohort = read_cohort(
+        path, columns=["patient_id", "hb_g_dl"], site_column="Clinic", split_key=KEY, holdout_fraction=1e-9
+    )
+    assert {site: rows["hb_g_dl"].tolist() for site, rows in cohort.sites.items()} == {"lyon": [8.5], "milano": [9.1]}
+
+
 def test_a_table_without_header_line_is_refused_without_repeating_it(tmp_path: Path) -> None:
     path = _small(tmp_path, "P-77,61,zzvaluezz\nP-78,62,b\n", '[columns]\nHb = "hb_g_dl"\n')
     with pytest.raises(DataError, match="first line must hold") as raised:
