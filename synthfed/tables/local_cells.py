@@ -28,6 +28,7 @@ from synthfed.tables.redcap import Field
 from synthfed.tables.schema import Column
 from synthfed.tables.units import Conversion, find_conversion
 
+_CODE_PAIR = re.compile(r"(\d+)\s*=\s*([^,;]+)")
 _MANY = 10  # values from which their middle tells something about the unit
 
 
@@ -111,6 +112,12 @@ def recode_level(
     words = pd.Series(by_text(texts, lambda text: plain_number(text.casefold())), dtype="object")
     gone = np.asarray(words.isin(missing), dtype=bool)
     if codes:
+        said = codes_in_header(header, column)
+        contrary = [code for code, level in codes.items() if said.get(code) not in (None, level)]
+        if contrary:
+            log.problems.append(
+                (UnknownLevel, f"{where}: codes say otherwise than the header for {', '.join(contrary)}; correct codes")
+            )
         values, unreadable = _by_codes(words, codes, missing | set(field.missing if field else ()))
         shown = ", ".join(f"{code} = {level}" for code, level in codes.items())
         if any(code != level for code, level in codes.items()):
@@ -138,6 +145,14 @@ def recode_level(
     )
     _note_coded(column, coded, log)
     return pd.Series(["" if value is None else str(value) for value in values], dtype="object")
+
+
+def codes_in_header(header: str, column: Column) -> dict[str, str | None]:
+    """Codes that a header explains, as in `Sex (1=m, 2=f)`, with the level where the dictionary knows the word."""
+    pairs = _CODE_PAIR.findall(header)
+    words = pd.Series([word.strip(" )]") for _, word in pairs], dtype="object")
+    levels = read_levels(words, column).values if pairs else ()
+    return {code: None if level is None else str(level) for (code, _), level in zip(pairs, levels, strict=True)}
 
 
 def recode_id(texts: pd.Series, missing: frozenset[str]) -> pd.Series:

@@ -19,13 +19,13 @@ from synthfed.tables.cells import decimal_mark, read_levels
 from synthfed.tables.dates import looks_like_dates, read_dates
 from synthfed.tables.dictionary import Dictionary, header_key, header_meanings, loose_key
 from synthfed.tables.files import read_frame
+from synthfed.tables.local_cells import codes_in_header
 from synthfed.tables.numbers import is_unclear
 from synthfed.tables.redcap import RedcapDictionary
 from synthfed.tables.schema import Column
 from synthfed.tables.units import find_conversion, unit_choices
 
 _IN_BRACKETS = re.compile(r"\s*[(\[]([^()\[\]]+)[)\]]\s*$")
-_CODE_PAIR = re.compile(r"(\d+)\s*=\s*([^,;]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,12 +196,10 @@ def _needs_codes(header: str, texts: pd.Series, column: Column, dictionary: Dict
 
 def _codes(header: str, column: Column) -> str:
     """Codes as the header explains them, each with its level where the dictionary knows the word."""
-    pairs = _CODE_PAIR.findall(header)
-    if not pairs:
+    said = codes_in_header(header, column)
+    if not said:
         return f"CODE = {' or '.join(map(_quoted, column.levels))}"
-    known = read_levels(pd.Series([word.strip(" )]") for _, word in pairs], dtype="object"), column)
-    levels = [_quoted(str(level)) if level is not None else '"..."' for level in known.values]
-    return ", ".join(f"{code} = {level}" for (code, _), level in zip(pairs, levels, strict=True))
+    return ", ".join(f"{code} = {_quoted(level or '...')}" for code, level in said.items())
 
 
 def _date_lines(header: str, texts: pd.Series) -> Iterator[str]:

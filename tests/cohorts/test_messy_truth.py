@@ -118,6 +118,8 @@ WRONG = {
     "dot as decimal point": ("hospital_a.csv", 'decimal = ","', 'decimal = "."', "decimal"),
     "sex 1/2 as 0/1": ("hospital_b.xlsx", '{ 1 = "male", 2 = "female" }', '{ 0 = "female", 1 = "male" }', "codes"),
     "vital 1 as dead": ("hospital_b.xlsx", ", codes = { 1 = 0, 2 = 1 }", ", codes = { 1 = 1, 0 = 0 }", "codes"),
+    "sex codes swapped": ("hospital_b.xlsx", '{ 1 = "male", 2 = "female" }', '{ 1 = "female", 2 = "male" }', "header"),
+    "vital codes swapped": ("hospital_b.xlsx", "codes = { 1 = 0, 2 = 1 }", "codes = { 1 = 1, 2 = 0 }", "header"),
     "vital without codes": ("hospital_b.xlsx", ", codes = { 1 = 0, 2 = 1 }", "", "codes"),
     "fraction as percent": ("hospital_b.xlsx", 'unit = "fraction"', 'unit = "%"', "fraction"),
     "mmol as gram": (

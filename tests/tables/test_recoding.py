@@ -233,6 +233,17 @@ def test_a_mapping_for_an_absent_column_or_table_is_refused(tmp_path: Path) -> N
         read_cohort(tmp_path, columns=["patient_id", "NPM1"])
 
 
+@pytest.mark.parametrize(("codes", "loads"), [('1 = "male", 2 = "female"', True), ('1 = "female", 2 = "male"', False)])
+def test_codes_against_the_header_are_refused(tmp_path: Path, codes: str, loads: bool) -> None:
+    mapping = f'[columns]\n"Geschlecht (1=m, 2=w)" = {{ column = "sex", codes = {{ {codes} }} }}\n'
+    path = _small(tmp_path, "ID;Geschlecht (1=m, 2=w)\n1;1\n2;2\n", mapping)
+    if loads:
+        assert _read(path, "patient_id", "sex")["sex"].tolist() == ["male", "female"]
+    else:
+        with pytest.raises(DataError, match="otherwise than the header"):
+            _read(path, "patient_id", "sex")
+
+
 def test_a_site_column_passes_through_a_mapping(tmp_path: Path) -> None:
     mapping = '[columns]\nHb = { column = "hb_g_dl", unit = "g/L" }\n'
     path = _small(tmp_path, "ID;Clinic;Hb\n1;lyon;85\n2;milano;91\n", mapping)
