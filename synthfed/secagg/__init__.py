@@ -25,8 +25,9 @@ size of the plain vector (`shares.explain` shows the parts).
 hidden. The sum itself is not protected, nor what two sums over different sets reveal together: only differential
 privacy answers that. Inputs may be lies. With N = 3, any two sites that pool what they know have the third one's
 vector. If one site helps the relay, the result tag proves nothing. A steward who enrols puppets defeats every count
-above. There is no formal proof of this composition; its skeleton is Bonawitz et al., CCS 2017. So far all sites must
-answer: if one is missing the attempt ends with `SitesMissing` or `ReleaseRefused` and no sum is opened.
+above. There is no formal proof of this composition; its skeleton is Bonawitz et al., CCS 2017. By default all sites
+must answer; policies may allow sums that miss up to floor((N-1)/3) of them, and sums over different sets reveal
+differences.
 
 **The files, in reading order.**
 
@@ -38,6 +39,7 @@ answer: if one is missing the attempt ends with `SitesMissing` or `ReleaseRefuse
 6. `masks`: X25519, HKDF, AES-256-CTR keystreams, sealed boxes; the two key pairs of a site.
 7. `tag`: how sites check a sum they cannot recompute.
 8. `messages`: the bytes on the wire and their strict decoders.
-9. `protocol`: the order of the steps and the rules; then `site_session`, `relay_session` and `state`, which obey them.
-10. `sealed`: state on disk. `audit`: the signed log. `shares`: the literal scheme, for explanation.
+9. `protocol`: the order of the steps and the rules. `release`: the rule that keeps summands secret, with its reason.
+10. `site_session`, `relay_session`, `opening` and `state`, which obey them.
+11. `sealed`: state on disk. `audit`: the signed log. `shares`: the literal scheme, for explanation.
 """

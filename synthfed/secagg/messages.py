@@ -11,12 +11,13 @@ the body, is signed in place of the body, so that sites can check each other's s
 | (sealed share) | site -> site | ctx0 | sender u16, receiver u16, nonce 12, box (shares of b_i, rho_i 66, kappa_i 32) |
 | MASKED | site -> relay | ctx1 | y_i 4d, five tag words 20, commitment 32 |
 | HEADS | relay -> all | ctx1 | bitmap of U2, per site of U2 the head 32 and the signature 64 of its MASKED |
+| SURVIVORS | site -> all | ctx1 | H(U2 and the heads of its sites) 32 |
 | UNMASK | site -> relay | ctx1 | per site of U1: kind u8, share 33 |
 | RESULT | relay -> all | ctx1 | bitmap of U2, z 4d, five tag words 20 |
 | CLOSE | site -> all | ctx1 | H(RESULT) 32, audit head 32, verdict u8 |
 
-Sealed shares carry no signature: only the two holders of the signed HELLO keys can make one. Type 5, SURVIVORS, is
-reserved for the sites' signatures on a set with drops; until that path exists it is refused like any unknown type.
+Sealed shares carry no signature: only the two holders of the signed HELLO keys can make one. SURVIVORS exist only in
+an attempt that lost a site after its SHARE: see `release`.
 
 Decoders are strict: one message has one encoding. They refuse other lengths, stray bits in a bitmap, words outside
 their prime and unknown types, before they look at a signature; and every signature before the content is used.
@@ -53,6 +54,7 @@ class Kind(IntEnum):
     SHARE = 2
     MASKED = 3
     HEADS = 4
+    SURVIVORS = 5
     UNMASK = 6
     RESULT = 7
     CLOSE = 8
@@ -61,7 +63,8 @@ class Kind(IntEnum):
 _RECEIVER = {kind: RELAY if kind in (Kind.MASKED, Kind.UNMASK) else ALL for kind in Kind}
 _FROM_RELAY = frozenset({Kind.HEADS, Kind.RESULT})
 
-SELF_SHARE = 1  # kind of a share in UNMASK: of b_v. A share of rho_v (after a drop) will be kind 2
+SELF_SHARE = 1  # kind of a share in UNMASK: of b_v, for a site whose vector counts
+MASK_SHARE = 2  # of rho_v, for a site that vanished
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,25 +324,54 @@ class Heads:
         return cls(signed)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Unmask:
-    """One site's shares of every self mask of U1."""
+@dataclass(frozen=True, slots=True)
+class Survivors:
+    """A site's word that it helps to open the sum over one set, and no other: the hash of that set's heads."""
 
-    self_shares: Mapping[int, bytes]
+    set_digest: bytes
+
+    @classmethod
+    def over(cls, heads: Mapping[int, bytes], roster: Roster) -> "Survivors":
+        return cls(digest(b"survivors", pack_set(heads.keys(), roster), *(heads[index] for index in sorted(heads))))
 
     def pack(self) -> bytes:
-        return b"".join(u8(SELF_SHARE) + share for _, share in sorted(self.self_shares.items()))
+        return self.set_digest
+
+    @classmethod
+    def unpack(cls, body: bytes) -> "Survivors":
+        reader = _Reader(body, "a SURVIVORS")
+        survivors = cls(reader.take(HASH_BYTES))
+        reader.end()
+        return survivors
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Unmask:
+    """One site's key shares: of b_v where v's vector counts, of rho_v where v vanished. Never both for one v."""
+
+    self_shares: Mapping[int, bytes]
+    mask_shares: Mapping[int, bytes]
+
+    def __post_init__(self) -> None:
+        if self.self_shares.keys() & self.mask_shares.keys():
+            raise ValueError("both kinds of shares of one site would open its vector")
+
+    def pack(self) -> bytes:
+        listed = [(index, SELF_SHARE, share) for index, share in self.self_shares.items()]
+        listed += [(index, MASK_SHARE, share) for index, share in self.mask_shares.items()]
+        return b"".join(u8(kind) + share for _, kind, share in sorted(listed))
 
     @classmethod
     def unpack(cls, body: bytes, members: Iterable[int]) -> "Unmask":
         reader = _Reader(body, "an UNMASK")
-        shares = {}
+        shares: dict[int, dict[int, bytes]] = {SELF_SHARE: {}, MASK_SHARE: {}}
         for member in sorted(members):
-            if reader.take(1) != u8(SELF_SHARE):
-                raise MalformedMessage("an UNMASK holds a share that is not of a self mask")
-            shares[member] = reader.take(SHARE_BYTES)
+            kind = reader.take(1)[0]
+            if kind not in shares:
+                raise MalformedMessage("an UNMASK holds a share of neither kind")
+            shares[kind][member] = reader.take(SHARE_BYTES)
         reader.end()
-        return cls(shares)
+        return cls(shares[SELF_SHARE], shares[MASK_SHARE])
 
 
 @dataclass(frozen=True, slots=True)

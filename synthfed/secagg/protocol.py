@@ -5,20 +5,23 @@ SiteSession(roster, site, identity, context, *, smallest=None, entropy=os.urando
     .hello(audit_head=...) -> bytes
     .share(hellos) -> ShareReply(public, sealed: {receiver index: bytes})
     .mask(vector uint32[d], model_digest, shares, sealed) -> bytes
-    .unmask(heads) -> bytes
+    .unmask(heads) -> bytes                             all answered
+    .sign_survivors(heads) -> bytes                     or, after a drop, first the word on the smaller set
+    .release(survivors) -> bytes                        and then the shares for it
     .verify(result) -> uint32[d]          TagMismatch if the sum is false
     .close(audit_head=...) -> bytes
     .abort()      .freeze() -> bytes      SiteSession.thaw(frozen, roster, site, identity, context, ...)
-    .stage .context1 .members .head .commitment       for the audit log
+    .stage .context1 .members .counted .head .commitment       for the audit log
 RelaySession(roster, context, relay_key, *, length, smallest=None)
     .add_hello(message)                .hellos() -> tuple[bytes, ...]
     .add_share(public, sealed)         .deliveries(model_digest) -> {site index: Delivery(shares, sealed)}
-    .add_masked(message)               .heads() -> bytes
+    .add_masked(message)               .heads() -> bytes      .reduced
+    .add_survivors(message)            .survivors() -> tuple[bytes, ...]
     .add_unmask(message)               .result() -> (bytes, uint32[d])
     .add_close(message) -> Close(result_digest, audit_head, accepted)
 ```
 
-One attempt, all sites answering (U0, U1, U2 are the sets that said HELLO, SHARE, MASKED; each contains the next):
+One attempt (U0, U1, U2 are the sets that said HELLO, SHARE, MASKED; each contains the next):
 
 ```
 site                        relay                         learns
@@ -26,6 +29,8 @@ NEW      hello()    ---->   add_hello, hellos()           public keys
 HELLO    share()    ---->   add_share, deliveries(model)  hashes of shares, closed boxes
 SHARED   mask()     ---->   add_masked, heads()           uniform words
 MASKED   unmask()   ---->   add_unmask, result()          t shares of every self mask, hence the sum over U1
+   or    sign_survivors() ->  add_survivors, survivors()  who was lost
+SIGNED   release()  ---->   add_unmask, result()          self masks of U2, mask seeds of the rest: the sum over U2
 RELEASED verify()   <----   RESULT                        -
 VERIFIED close()    ---->   add_close                     that all sites saw one result
 CLOSED
@@ -36,14 +41,24 @@ Rules that a site enforces, whatever the relay asks:
 1. One HELLO, one SHARE, one MASKED per `ctx0`. The same request gets the stored bytes, another is refused: no mask ever
    covers two vectors. The caller keeps this true across restarts: it stores `freeze()` before it sends a reply, and
    never starts a second session for a `ctx0` of which it holds one.
-2. Shares are released once per `ctx0`, for U2 = U1 and with the signatures of all of U1 on what they masked. Only
-   shares of self seeds b are released, never one of a mask seed rho. So only the one sum over U1 opens, |U1| >= m.
+2. Shares are released once per `ctx0`, for one set U2 of at least m sites, all of which signed what they masked. If
+   U2 = U1, at once, and of self seeds b only. After a drop, when at least t sites have signed this very set: of b_v for
+   v in U2 and of rho_v for the others, never both for one site. So one sum opens, over U2; `release` says why.
 3. After MASKED the vector is spent: it is never sent again. Before MASKED a new attempt is free, with fresh keys.
 
-After a drop between SHARE and MASKED this version refuses: the relay in `heads()`, a site in `unmask()`. Opening
-the sum of the survivors enters at three marked places: type 5 in `messages`, stage 4 in `state`, `RelaySession.heads`.
-Until then `smallest` is N by default; a lower one (down to m = max(t, 3)) lets an attempt go on when a site is missing
-before its SHARE, or after its MASKED.
+When a site is lost (m = max(t, 3), t = floor(2N/3) + 1 by default):
+
+| lost | then |
+|---|---|
+| before its HELLO, its SHARE | it is not in U0, U1; the attempt goes on if `smallest` sites remain |
+| before its MASKED | slow path, U2 = the others; the relay rebuilds its mask key and takes its masks off |
+| after its MASKED | its vector counts; its self mask is opened from the others' shares |
+| and fewer than t release, or U2 is too small | the attempt fails, the vectors are spent, the next round trains afresh |
+| and its MASKED comes late | discarded, and unreadable: its self mask is never opened |
+| and comes back | it thaws its state and repeats its bytes; after the end it joins the next attempt |
+
+`smallest` is N by default, at the relay and at every site: wait for all, else no sum. A site's policy may lower it down
+to m; a site never helps to open a set smaller than its own policy says, whatever the relay's.
 """
 
 from synthfed.secagg.messages import Close

@@ -14,7 +14,7 @@ SecAggError
 ├── SitesMissing         fewer sites answered than the attempt needs
 ├── OutOfOrder           a step before its predecessor, or after the end
 ├── AlreadyAnswered      a second, different request or message for one step
-├── ReleaseRefused       key shares asked for another set than the one that was masked
+├── ReleaseRefused       key shares asked for a set that this site must not help to open
 ├── BadShare             a key share that is not the one its dealer published
 ├── TagMismatch          the announced sum is not the sum of what was sent
 ├── SealBroken           stored state that was altered, moved or sealed under another key
@@ -77,7 +77,7 @@ class AlreadyAnswered(SecAggError):
 
 
 class ReleaseRefused(SecAggError):
-    """Key shares were asked for another set of sites than the one whose vectors were masked."""
+    """Key shares were asked for a set of sites that must not be opened: foreign, too small, or without this site."""
 
 
 class BadShare(SecAggError):

@@ -1,4 +1,4 @@
-"""The relay's side of one attempt: carry messages, add masked vectors, take off the self masks, announce the sum.
+"""The relay's side of one attempt: carry messages, add masked vectors, take off masks, announce the sum.
 
 The relay is trusted with delivery only. It holds no pair key and no tag key; what it could do by straying from this
 file is what the sites check for themselves. Its own checks serve to name the party at fault early.
@@ -10,12 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from synthfed.secagg import masks, messages, shamir
+from synthfed.secagg import masks, messages, opening
 from synthfed.secagg.contexts import Context0, context1
 from synthfed.secagg.messages import Envelope, Kind
 from synthfed.secagg.refusals import (
     AlreadyAnswered,
-    BadShare,
     MalformedMessage,
     OutOfOrder,
     RosterRefused,
@@ -26,7 +25,7 @@ from synthfed.secagg.refusals import (
 from synthfed.secagg.ring import Ring
 from synthfed.secagg.roster import RELAY, Roster
 from synthfed.secagg.site_session import checked_smallest, require_enough
-from synthfed.secagg.tag import Words, add_words, subtract_words, words_mod_primes
+from synthfed.secagg.tag import Words, add_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +63,8 @@ class RelaySession:
         self._roster = roster
         self._identity = relay_key
         self._smallest = checked_smallest(roster, smallest)
+        # How many SURVIVORS and UNMASKs to wait for: t open the sum, but a relay that waits for all waits for all.
+        self._answers = len(roster.members) if self._smallest == len(roster.members) else roster.threshold
         self._context0 = context.digest()
         self._context1 = b""
         self._received: dict[Kind, dict[int, bytes]] = {kind: {} for kind in Kind}
@@ -150,47 +151,81 @@ class RelaySession:
             self._signed_heads[envelope.sender] = (head, envelope.signature)
 
     def heads(self) -> bytes:
-        """Fix U2 = U1 and announce it: the signed heads that let every site release its shares.
-
-        With a site missing, this is where SURVIVORS will ask the others for their word on the smaller set.
+        """Fix U2 and announce it: the signed heads that let every site release its shares, or sign the set.
 
         Raises:
-            SitesMissing: A site of U1 sent no vector. The vectors of the others are spent; the round is lost.
+            SitesMissing: Fewer sites than the smallest set sent a vector. The vectors of the others are spent; the
+                round is lost.
         """
         self._require(bool(self._u1), "HEADS before the SHAREs were sent out")
-        require_enough(self._roster, self._signed_heads, self._u1, len(self._u1), "MASKED")
-        self._u2 = self._u1
+        if not self._u2:
+            require_enough(self._roster, self._signed_heads, self._u1, self._smallest, "MASKED")
+            self._u2 = tuple(sorted(self._signed_heads))
         return self._write(Kind.HEADS, messages.Heads(self._signed_heads).pack(self._roster))
+
+    @property
+    def reduced(self) -> bool:
+        """Whether a site of U1 vanished before its vector came, so that SURVIVORS are needed."""
+        return bool(self._u2) and self._u2 != self._u1
+
+    def add_survivors(self, message: bytes) -> None:
+        """Take one site's word on U2.
+
+        Raises:
+            SplitView: It signed another set.
+        """
+        self._require(self.reduced and not self._result, "SURVIVORS without a drop, before HEADS or after the result")
+        envelope = self._read(message, Kind.SURVIVORS, self._context1, among=self._u2)
+        heads = {index: head for index, (head, _) in self._signed_heads.items()}
+        if messages.Survivors.unpack(envelope.body) != messages.Survivors.over(heads, self._roster):
+            raise SplitView(f"site {self._name(envelope.sender)} signed another set of survivors than was announced")
+        self._keep(envelope, message)
+
+    def survivors(self) -> tuple[bytes, ...]:
+        """The sites' words on U2, for every site of U2: with t of them a site releases its shares.
+
+        Raises:
+            SitesMissing: Fewer than the answers this relay waits for.
+        """
+        return tuple(self._received[Kind.SURVIVORS][index] for index in self._enough(Kind.SURVIVORS))
 
     # --- the sum ------------------------------------------------------------------------------------------------------
 
     def add_unmask(self, message: bytes) -> None:
-        """Take one site's shares of the self masks.
+        """Take one site's key shares.
 
         Raises:
             BadShare: A share is not the one its dealer published for this holder; `party` names the holder.
+            SplitView: The shares open the sum over another set.
         """
         self._require(bool(self._u2) and not self._result, "UNMASK before the HEADS or after the result")
-        envelope = self._read(message, Kind.UNMASK, self._context1, among=self._u1)
+        envelope = self._read(message, Kind.UNMASK, self._context1, among=self._u2)
         holder = self._roster.at(envelope.sender)
-        for dealer, share in messages.Unmask.unpack(envelope.body, self._u1).self_shares.items():
+        released = messages.Unmask.unpack(envelope.body, self._u1)
+        if released.self_shares.keys() != set(self._u2):
+            raise SplitView(f"site {holder.site!r} released shares for another set than was announced")
+        listed = [(b"self", dealer, share) for dealer, share in released.self_shares.items()]
+        listed += [(b"mask", dealer, share) for dealer, share in released.mask_shares.items()]
+        for kind, dealer, share in listed:
+            public = self._published(dealer)
+            digests = public.self_digests if kind == b"self" else public.mask_digests
             masks.require_share(
                 self._context0,
-                kind=b"self",
+                kind=kind,
                 dealer=dealer,
                 holder=holder.index,
                 share=share,
-                published=self._published(dealer).self_digests[holder.index],
+                published=digests[holder.index],
                 blame=holder.site,
             )
         self._keep(envelope, message)
 
     def result(self) -> tuple[bytes, Ring]:
-        """Take the self masks off and announce the sum: the RESULT message and uint32[d].
+        """Take the masks off and announce the sum: the RESULT message and uint32[d].
 
         Raises:
-            SitesMissing: Fewer sites than the smallest set released their shares.
-            BadShare: A dealer's shares do not open the self mask it published; `party` names the dealer.
+            SitesMissing: Fewer sites released their shares than this relay waits for.
+            BadShare: A dealer's shares do not open the key it published; `party` names the dealer.
         """
         if not self._result:
             holders = self._enough(Kind.UNMASK)
@@ -199,14 +234,36 @@ class RelaySession:
                 for holder in holders
             }
             # Opened first, so that a bad dealer leaves the running sum untouched.
-            seeds = {
-                dealer: self._open_seed(dealer, {holder: released[holder].self_shares[dealer] for holder in holders})
+            seeds = [
+                opening.open_self_seed(
+                    {holder: released[holder].self_shares[dealer] for holder in holders},
+                    threshold=self._roster.threshold,
+                    context0=self._context0,
+                    dealer=dealer,
+                    name=self._roster.at(dealer).site,
+                    published=self._published(dealer).self_seed_digest,
+                )
+                for dealer in self._u2
+            ]
+            vanished = {
+                dealer: opening.open_mask_key(
+                    {holder: released[holder].mask_shares[dealer] for holder in holders},
+                    threshold=self._roster.threshold,
+                    context0=self._context0,
+                    name=self._roster.at(dealer).site,
+                    shown=self._shown(dealer).mask_key,
+                )
                 for dealer in self._u1
+                if dealer not in self._u2
             }
-            for seed in seeds.values():
-                key = masks.self_mask(seed, self._context1)
-                masks.apply_keystream(self._total, key.stream, sign=-1)
-                self._tag = subtract_words(self._tag, words_mod_primes(key.tag))
+            for seed in seeds:
+                self._tag = opening.lift_self_mask(self._total, self._tag, seed, self._context1)
+            for gone, private in vanished.items():
+                for counted in self._u2:
+                    public = self._shown(counted).mask_key
+                    self._tag = opening.lift_pair_mask(
+                        self._total, self._tag, private, public, self._context1, gone=gone, counted=counted
+                    )
             body = messages.Result(self._u2, self._total, self._tag).pack(self._roster)
             self._result = self._write(Kind.RESULT, body)
         return self._result, self._total.copy()
@@ -214,25 +271,17 @@ class RelaySession:
     def add_close(self, message: bytes) -> messages.Close:
         """Take one site's verdict on the result."""
         self._require(bool(self._result), "CLOSE before the result")
-        envelope = self._read(message, Kind.CLOSE, self._context1, among=self._u1)
+        envelope = self._read(message, Kind.CLOSE, self._context1, among=self._u2)
         self._keep(envelope, message)
         return messages.Close.unpack(envelope.body)
 
     # --- parts --------------------------------------------------------------------------------------------------------
 
-    def _open_seed(self, dealer: int, shares: Mapping[int, bytes]) -> bytes:
-        """b_v from the shares of it, checked against H(b_v)."""
-        name = self._roster.at(dealer).site
-        try:
-            seed = shamir.combine(shares, threshold=self._roster.threshold)
-        except MalformedMessage as error:
-            raise BadShare(f"site {name!r} dealt shares that open no key", party=name) from error
-        if masks.self_seed_digest(self._context0, dealer, seed) != self._published(dealer).self_seed_digest:
-            raise BadShare(f"site {name!r} dealt shares that open another key than it published", party=name)
-        return seed
-
     def _published(self, dealer: int) -> messages.Share:
         return messages.Share.unpack(messages.body_of(self._received[Kind.SHARE][dealer]), self._roster)
+
+    def _shown(self, index: int) -> messages.Hello:
+        return messages.Hello.unpack(messages.body_of(self._received[Kind.HELLO][index]))
 
     def _read(self, raw: bytes, kind: Kind, context: bytes, *, among: tuple[int, ...] = ()) -> Envelope:
         envelope = messages.read(raw, kind=kind, context=context, roster=self._roster)
@@ -249,9 +298,10 @@ class RelaySession:
         return known is None
 
     def _enough(self, kind: Kind) -> tuple[int, ...]:
-        asked = {Kind.HELLO: self._everybody(), Kind.SHARE: self._u0, Kind.UNMASK: self._u1}[kind]
+        asked = {Kind.HELLO: self._everybody(), Kind.SHARE: self._u0}.get(kind, self._u2)
         self._require(bool(asked), f"the end of {kind.name} before its beginning")
-        require_enough(self._roster, self._received[kind], asked, self._smallest, kind.name)
+        needed = self._smallest if kind in (Kind.HELLO, Kind.SHARE) else self._answers
+        require_enough(self._roster, self._received[kind], asked, needed, kind.name)
         return tuple(sorted(self._received[kind]))
 
     def _everybody(self) -> tuple[int, ...]:

@@ -19,16 +19,16 @@ from synthfed.secagg.refusals import (
     AlreadyAnswered,
     MalformedMessage,
     OutOfOrder,
-    ReleaseRefused,
     RosterRefused,
     SitesMissing,
     SplitView,
     TagMismatch,
     WrongContext,
 )
+from synthfed.secagg.release import read_heads, require_survivors, unmask_body
 from synthfed.secagg.ring import Ring
 from synthfed.secagg.roster import Roster
-from synthfed.secagg.shamir import SHARE_BYTES, Entropy
+from synthfed.secagg.shamir import Entropy
 from synthfed.secagg.state import SiteState, Stage
 from synthfed.secagg.tag import TagKey, Words, add_words, subtract_words, words_mod_primes
 
@@ -97,8 +97,13 @@ class SiteSession:
 
     @property
     def members(self) -> tuple[int, ...]:
-        """U1, the roster indices whose vectors are summed; empty before MASKED."""
+        """U1, the roster indices of the sites that share masks; empty before MASKED."""
         return tuple(sorted(self._state.held))
+
+    @property
+    def counted(self) -> tuple[int, ...]:
+        """U2, the roster indices whose vectors are summed; empty before SIGNED or RELEASED."""
+        return tuple(sorted(self._state.counted))
 
     @property
     def head(self) -> bytes:
@@ -169,7 +174,7 @@ class SiteSession:
         """
         state = self._state
         request = digest(b"share", *sorted(hellos))
-        if self._answered(Stage.SHARED, request, state.share_request, state.share):
+        if self._answered(Stage.SHARED, Stage.HELLO, request, state.share_request, state.share):
             return ShareReply(state.share, dict(state.sealed))
         received = self._read_all(Kind.HELLO, self._context0, hellos)
         if received.get(self._own.index) != state.hello:
@@ -220,7 +225,7 @@ class SiteSession:
             raise OutOfOrder("this attempt is over; its vector and masks were erased")
         commitment = digest(b"commitment", state.commitment_nonce, messages.vector_bytes(vector))
         request = digest(b"mask", commitment, model_digest, lp(*sorted(shares)), lp(*sorted(sealed)))
-        if self._answered(Stage.MASKED, request, state.mask_request, state.masked):
+        if self._answered(Stage.MASKED, Stage.SHARED, request, state.mask_request, state.masked):
             return state.masked
         public = self._read_all(Kind.SHARE, self._context0, shares)
         if public.get(self._own.index) != state.share:
@@ -239,46 +244,71 @@ class SiteSession:
         return state.masked
 
     def unmask(self, heads: bytes) -> bytes:
-        """MASKED -> RELEASED. Give this site's shares of the self masks of U1, once, for U2 = U1 and nothing else.
+        """MASKED -> RELEASED, the fast way. Give this site's shares of the self masks of U1, for U2 = U1, once.
 
         Every site of U1 has signed its masked vector under this site's own `ctx1`, so all of them saw the same keys,
         the same shares and the same model, and |U1| is at least m. With t such replies the relay opens the self masks,
         and with them the sum over U1 and no other: each vector is still under its pair masks.
 
         Raises:
-            ReleaseRefused: Another set than U1, or a head that is not what this site sent. With a site missing the
-                attempt ends here, and the vectors are spent.
+            ReleaseRefused: Another set than U1, or a head that is not what this site sent.
             BadSignature, WrongContext: A site or the relay did not sign this.
-            AlreadyAnswered: Shares were released for another HEADS.
+            AlreadyAnswered: Shares were released for another HEADS, or this site signed a set of survivors.
         """
         state = self._state
         request = digest(b"unmask", heads)
-        if self._answered(Stage.RELEASED, request, state.release_request, state.unmask):
+        if state.stage == Stage.SIGNED:
+            raise AlreadyAnswered("this site signed a set of survivors; it releases shares for that set or for none")
+        if self._answered(Stage.RELEASED, Stage.MASKED, request, state.release_request, state.unmask):
             return state.unmask
-        envelope = messages.read(heads, kind=Kind.HEADS, context=state.context1, roster=self._roster)
-        signed = messages.Heads.unpack(envelope.body, self._roster).signed
-        if signed.keys() != state.held.keys():
-            absent = self._roster.names(state.held.keys() - signed.keys()) or "nobody"
-            raise ReleaseRefused(
-                f"the relay asks for another set than the one that was masked (missing: {absent}); "
-                "this version opens complete sums only, so the round is lost and the next one trains afresh"
-            )
-        if signed[self._own.index][0] != state.head:
-            raise ReleaseRefused("the relay counts another vector of this site than the one it sent")
-        for index, (head, signature) in signed.items():
-            messages.require_signature(self._roster, Kind.MASKED, state.context1, index, head, signature)
-        body = messages.Unmask({dealer: pair[:SHARE_BYTES] for dealer, pair in state.held.items()}).pack()
-        state.unmask = self._write(Kind.UNMASK, state.context1, body)
-        state.release_request = request
-        state.stage = Stage.RELEASED
-        return state.unmask
+        counted = self._read_heads(heads, smallest=len(state.held))
+        return self._release(counted, request)
+
+    def sign_survivors(self, heads: bytes) -> bytes:
+        """MASKED -> SIGNED, the slow way, after a drop. Give this site's word on U2, the sites whose vectors count.
+
+        From here on this site helps to open the sum over U2 or no sum; nothing is released yet.
+
+        Raises:
+            ReleaseRefused: U2 is not within U1, lacks this site or its vector, or is smaller than its policy wants.
+            BadSignature, WrongContext: A site or the relay did not sign this.
+            AlreadyAnswered: Another set was signed, or shares were released.
+        """
+        state = self._state
+        request = digest(b"sign", heads)
+        if self._answered(Stage.SIGNED, Stage.MASKED, request, state.sign_request, state.survivors):
+            return state.survivors
+        state.counted = self._read_heads(heads, smallest=self._smallest)
+        word = messages.Survivors.over(state.counted, self._roster)
+        state.survivors = self._write(Kind.SURVIVORS, state.context1, word.pack())
+        state.sign_request = request
+        state.stage = Stage.SIGNED
+        return state.survivors
+
+    def release(self, survivors: Sequence[bytes]) -> bytes:
+        """SIGNED -> RELEASED. Give shares of b_v for v in U2 and of rho_v for the vanished, once.
+
+        At least t sites of U2 have signed this very set, so no other set finds t releasing sites; see `release`. A
+        vanished site's vector stays unreadable should it arrive late: its self mask is never opened.
+
+        Raises:
+            SitesMissing: Fewer than t signatures on this set.
+            SplitView: A site signed another set.
+            AlreadyAnswered: Shares were released for other SURVIVORS.
+        """
+        state = self._state
+        request = digest(b"release", *sorted(survivors))
+        if self._answered(Stage.RELEASED, Stage.SIGNED, request, state.release_request, state.unmask):
+            return state.unmask
+        require_survivors(survivors, roster=self._roster, context1=state.context1, counted=state.counted)
+        return self._release(state.counted, request)
 
     def verify(self, result: bytes) -> Ring:
         """RELEASED -> VERIFIED. Check the announced sum, erase all secrets, and return it: uint32[d].
 
         Raises:
             TagMismatch: It is not the sum of what the sites sent. The attempt is over; the model must not change.
-            SplitView: It is the sum of another set than U1.
+            SplitView: It is the sum of another set than the one this site released its shares for.
             AlreadyAnswered: Another result was accepted before.
         """
         state = self._state
@@ -291,8 +321,8 @@ class SiteSession:
         envelope = messages.read(result, kind=Kind.RESULT, context=state.context1, roster=self._roster)
         length = self._length(envelope.body)
         found = messages.Result.unpack(envelope.body, self._roster, length=length)
-        if set(found.members) != state.held.keys():
-            raise SplitView("the RESULT is a sum over another set than the one that was masked")
+        if set(found.members) != state.counted.keys():
+            raise SplitView("the RESULT is a sum over another set than the one that was released")
         if state.stage == Stage.RELEASED:
             if length != self._length_of_masked():
                 raise MalformedMessage(f"the RESULT has {length} coordinates; sent were {self._length_of_masked()}")
@@ -330,18 +360,39 @@ class SiteSession:
 
     # --- the steps' parts ---------------------------------------------------------------------------------------------
 
-    def _answered(self, stage: Stage, request: bytes, stored_request: bytes, stored_reply: bytes) -> bool:
-        """Whether the step that leads to `stage` was taken for this very request and its reply is still held."""
-        if self._state.stage == Stage.ABORTED or (self._state.stage >= stage and not stored_reply):
+    def _answered(
+        self, stage: Stage, previous: Stage, request: bytes, stored_request: bytes, stored_reply: bytes
+    ) -> bool:
+        """Whether the step from `previous` to `stage` was taken for this very request and its reply is still held."""
+        if self._state.stage >= Stage.VERIFIED:
             raise OutOfOrder(f"{stage.name} was asked for after the attempt ended; its secrets were erased")
         if self._state.stage >= stage:
-            if request != stored_request:
+            if request != stored_request or not stored_reply:
                 raise AlreadyAnswered(f"{stage.name} was already answered for another request; start a new attempt")
             return True
-        previous = max(earlier for earlier in Stage if earlier < stage)
         if self._state.stage != previous:
             raise OutOfOrder(f"{stage.name} was asked for at stage {self._state.stage.name}; wanted {previous.name}")
         return False
+
+    def _read_heads(self, heads: bytes, *, smallest: int) -> dict[int, bytes]:
+        state = self._state
+        return read_heads(
+            heads,
+            roster=self._roster,
+            context1=state.context1,
+            own=self._own.index,
+            own_head=state.head,
+            u1=state.held.keys(),
+            smallest=smallest,
+        )
+
+    def _release(self, counted: Mapping[int, bytes], request: bytes) -> bytes:
+        state = self._state
+        state.counted = dict(counted)
+        state.unmask = self._write(Kind.UNMASK, state.context1, unmask_body(state.held, counted).pack())
+        state.release_request = request
+        state.stage = Stage.RELEASED
+        return state.unmask
 
     def _read_all(self, kind: Kind, context: bytes, raws: Sequence[bytes]) -> dict[int, bytes]:
         """Check one message per sender; returns them as received, by roster index."""

@@ -14,12 +14,13 @@ _FORMAT = b"synthfed/secagg/v1/site-state"
 
 
 class Stage(IntEnum):
-    """How far a site is. The gap at 4 is SIGNED, the site's word on a set with drops, which this version refuses."""
+    """How far a site is. SIGNED is its word on a set with drops; a complete sum goes from MASKED to RELEASED."""
 
     NEW = 0
     HELLO = 1
     SHARED = 2
     MASKED = 3
+    SIGNED = 4
     RELEASED = 5
     VERIFIED = 6
     CLOSED = 7
@@ -39,6 +40,7 @@ class SiteState:
         hellos: HELLO of every site of U0, own one included, as received.
         sealed: Sealed share per receiver.
         held: Per dealer of U1 (own one included): its share of b and of rho, 66 bytes. Its keys are U1.
+        counted: Head of MASKED per site of U2, the one set for which this site releases shares. Stays for ever.
         *_request: Digest of the request a stage answered; the same request gets the same reply again.
     """
 
@@ -61,6 +63,9 @@ class SiteState:
     masked: bytes = b""
     head: bytes = b""
     commitment: bytes = b""
+    counted: dict[int, bytes] = field(default_factory=dict)
+    sign_request: bytes = b""
+    survivors: bytes = b""
     release_request: bytes = b""
     unmask: bytes = b""
     result_digest: bytes = b""

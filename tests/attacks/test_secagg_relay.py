@@ -259,8 +259,7 @@ def test_no_other_set_is_released_with_more_sites(sites, data):
             site.unmask(heads_of(run, {index: signed[index] for index in chosen}))
 
 
-def test_shares_of_mask_keys_are_never_released():
-    """Attack 6: a site that answers for one peer as alive and as lost opens it. There is no such answer here."""
+def test_without_a_drop_no_share_of_a_mask_key_is_released():
     run = attempt(4)
     heads = run.heads()
     for site in run.sites.values():

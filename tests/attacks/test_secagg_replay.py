@@ -12,6 +12,7 @@ from synthfed.secagg import masks, messages, shamir
 from synthfed.secagg.messages import body_of
 from synthfed.secagg.protocol import SiteSession
 from synthfed.secagg.refusals import AlreadyAnswered, BadShare
+from synthfed.secagg.roster import RELAY
 from synthfed.secagg.sealed import seal, unseal
 from synthfed.secagg.tag import TagKey
 from tests.secagg.federation import MODEL, attempt, key
@@ -114,6 +115,50 @@ def test_a_restart_does_not_forget_what_was_masked():
         site.mask(run.inputs[3] + np.uint32(1), MODEL, delivery.shares, delivery.sealed)
 
 
+@pytest.mark.parametrize("lost", ["reply", "state"])
+def test_a_crash_on_the_slow_path_repeats_the_bytes_or_starts_nothing(lost):
+    """After a signature on one set was stored, no restart makes the site sign or release for another."""
+    run = attempt(4, smallest=3)
+    masked = run.masked()
+    for index in (3, 10, 17):
+        run.relay.add_masked(masked[index])
+    heads = run.relay.heads()
+
+    def thaw(index, frozen):
+        name = run.roster.at(index).site
+        state = unseal(SITE_KEY, frozen, row=name.encode())
+        return SiteSession.thaw(state, run.roster, name, key(name), run.context, smallest=3)
+
+    def step(index, act):
+        before = stored(run, index)
+        reply = act(run.sites[index])
+        run.sites[index] = thaw(index, stored(run, index) if lost == "reply" else before)
+        assert act(run.sites[index]) == reply  # nothing on this path draws randomness
+        return reply
+
+    for index in (3, 10, 17):
+        run.relay.add_survivors(step(index, lambda site: site.sign_survivors(heads)))
+    complete = messages.Heads({i: (messages.head_of(body_of(raw)), raw[-64:]) for i, raw in masked.items()})
+    other = messages.write(
+        messages.Kind.HEADS,
+        context=run.relay.context1,
+        sender=RELAY,
+        body=complete.pack(run.roster),
+        identity=key("relay"),
+    )
+    for index in (3, 10, 17):
+        again = thaw(index, stored(run, index))
+        for act in (again.sign_survivors, again.unmask):
+            with pytest.raises(AlreadyAnswered):
+                act(other)
+    survivors = run.relay.survivors()
+    for index in (3, 10, 17):
+        run.relay.add_unmask(step(index, lambda site: site.release(survivors)))
+    message, total = run.relay.result()
+    for index in (3, 10, 17):
+        assert np.array_equal(run.sites[index].verify(message), total)
+
+
 # --- 10: secrets in state, errors, logs -------------------------------------------------------------------------------
 
 
@@ -182,9 +227,13 @@ def test_a_holder_of_wrong_shares_is_named():
 
 
 @pytest.mark.parametrize("degree", ["too high", "another secret"])
-def test_a_dealer_of_shares_that_open_nothing_is_named(degree, monkeypatch):
-    """Well-published shares of a polynomial of wrong degree, or of another key than H(b)."""
-    run = attempt(4)
+@pytest.mark.parametrize("path", ["fast", "slow"])
+def test_a_dealer_of_shares_that_open_nothing_is_named(path, degree, monkeypatch):
+    """Well-published shares of a polynomial of wrong degree, or of another key than H(b) or than S_v stands for.
+
+    On the slow path the dealer is the site that vanished: its rho does not open.
+    """
+    run = attempt(4, smallest=3)
     hellos = run.hellos()
     honest = shamir.split
 
@@ -199,14 +248,52 @@ def test_a_dealer_of_shares_that_open_nothing_is_named(degree, monkeypatch):
                 patch.setattr("synthfed.secagg.site_session.shamir.split", dishonest)
             reply = site.share(hellos)
         run.relay.add_share(reply.public, reply.sealed)
-    for index, delivery in run.relay.deliveries(MODEL).items():
+    here = [index for index in run.sites if path == "fast" or index != 17]
+    deliveries = run.relay.deliveries(MODEL)
+    for index in here:
+        delivery = deliveries[index]
         run.relay.add_masked(run.sites[index].mask(run.inputs[index], MODEL, delivery.shares, delivery.sealed))
     heads = run.relay.heads()
-    for site in run.sites.values():
-        run.relay.add_unmask(site.unmask(heads))
+    if path == "fast":
+        for index in here:
+            run.relay.add_unmask(run.sites[index].unmask(heads))
+    else:
+        for index in here:
+            run.relay.add_survivors(run.sites[index].sign_survivors(heads))
+        for index in here:
+            run.relay.add_unmask(run.sites[index].release(run.relay.survivors()))
+    before = run.relay._total.copy()
     with pytest.raises(BadShare) as caught:
         run.relay.result()
     assert caught.value.party == "site2"
+    assert np.array_equal(run.relay._total, before)
+
+
+def test_a_holder_of_a_wrong_share_of_a_mask_seed_is_named():
+    run = attempt(4, smallest=3)
+    masked = run.masked()
+    for index in (3, 10, 17):
+        run.relay.add_masked(masked[index])
+    heads = run.relay.heads()
+    for index in (3, 10, 17):
+        run.relay.add_survivors(run.sites[index].sign_survivors(heads))
+    site = run.sites[10]
+    site._state.held[24] = site._state.held[24][:33] + bytes([7] * 33)
+    with pytest.raises(BadShare, match="site1") as caught:
+        run.relay.add_unmask(site.release(run.relay.survivors()))
+    assert caught.value.party == "site1"
+
+
+def test_unchecked_shares_would_spoil_the_sum_without_a_name():
+    """The flaw: one wrong share, no digests, and the key that opens is another one."""
+    shares = shamir.split(bytes(32), [0, 1, 2], threshold=3, entropy=lambda n: bytes([5] * n))
+    wrong = bytearray(shares[1])
+    wrong[0] ^= 1
+    try:
+        opened = shamir.combine(shares | {1: bytes(wrong)}, threshold=3)
+    except SecAggError:
+        return
+    assert opened != bytes(32)
 
 
 def test_share_digests_do_not_repeat_between_dealers_holders_and_kinds():

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from synthfed.secagg import messages
 from synthfed.secagg.contexts import Context0, SumConfig, layout_digest
 from synthfed.secagg.protocol import Delivery, RelaySession, SiteSession
 from synthfed.secagg.ring import Ring
@@ -143,6 +144,48 @@ class Attempt:
             assert np.array_equal(site.verify(message), total)
             assert self.relay.add_close(self.saw(site.close())).accepted
         return total
+
+    def with_drops(self, gone: Mapping[int, str]) -> tuple[Ring, tuple[int, ...]]:
+        """The whole attempt, while the sites `gone` (by roster index) vanish before the step named.
+
+        Gives the sum and U2; what is left of the sites has accepted it.
+        """
+        here = dict(self.sites)
+
+        def lose(step: str) -> dict[int, SiteSession]:
+            for index, when in gone.items():
+                if when == step:
+                    here.pop(index, None)
+            return here
+
+        for site in lose("hello").values():
+            self.relay.add_hello(self.saw(site.hello()))
+        hellos = self.relay.hellos()
+        for site in lose("share").values():
+            reply = site.share(hellos)
+            self.relay.add_share(self.saw(reply.public), reply.sealed)
+        deliveries = self.relay.deliveries(self.model)
+        for index, site in lose("mask").items():
+            shares, sealed = deliveries[index].shares, deliveries[index].sealed
+            self.relay.add_masked(self.saw(site.mask(self.inputs[index], self.model, shares, sealed)))
+        heads = self.saw(self.relay.heads())
+        if self.relay.reduced:
+            for site in lose("survivors").values():
+                self.relay.add_survivors(self.saw(site.sign_survivors(heads)))
+            survivors = self.relay.survivors()
+            for site in lose("unmask").values():
+                self.relay.add_unmask(self.saw(site.release(survivors)))
+        else:
+            for site in lose("unmask").values():
+                self.relay.add_unmask(self.saw(site.unmask(heads)))
+        message, total = self.relay.result()
+        for site in lose("result").values():
+            assert np.array_equal(site.verify(message), total)
+            assert self.relay.add_close(self.saw(site.close())).accepted
+        return total, messages.Result.unpack(messages.body_of(message), self.roster, length=total.size).members
+
+
+STEPS = ("hello", "share", "mask", "survivors", "unmask", "result")
 
 
 def attempt(

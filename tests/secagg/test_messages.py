@@ -16,7 +16,9 @@ ROSTER = make_roster(4)
 CTX = bytes(range(32))
 WHOLE = attempt(4, 6, fixed="messages")
 WHOLE.finish()
-BY_KIND = {Kind(raw[3]): raw for raw in WHOLE.transcript if raw[:3] == b"SA1"}
+REDUCED = attempt(4, 6, fixed="messages", smallest=3)
+REDUCED.with_drops({24: "mask"})
+BY_KIND = {Kind(raw[3]): raw for raw in REDUCED.transcript + WHOLE.transcript if raw[:3] == b"SA1"}
 
 
 def context_of(raw):
@@ -30,6 +32,7 @@ def unpack(kind, body):
         Kind.SHARE: lambda: messages.Share.unpack(body, roster).pack(roster),
         Kind.MASKED: lambda: messages.Masked.unpack(body, length=6).pack(),
         Kind.HEADS: lambda: messages.Heads.unpack(body, roster).pack(roster),
+        Kind.SURVIVORS: lambda: messages.Survivors.unpack(body).pack(),
         Kind.UNMASK: lambda: messages.Unmask.unpack(body, [m.index for m in roster.members]).pack(),
         Kind.RESULT: lambda: messages.Result.unpack(body, roster, length=6).pack(roster),
         Kind.CLOSE: lambda: messages.Close.unpack(body).pack(),
@@ -100,10 +103,10 @@ def test_each_refusal_has_its_class():
         messages.read(hello(), kind=Kind.SHARE, context=CTX, roster=ROSTER)
     with pytest.raises(MalformedMessage, match="relay"):
         messages.read(hello(kind=Kind.HEADS), kind=Kind.HEADS, context=CTX, roster=ROSTER)
-    survivors = bytearray(hello())
-    survivors[3] = 5
-    with pytest.raises(MalformedMessage, match="type 5"):
-        messages.read(bytes(survivors), kind=Kind.HELLO, context=CTX, roster=ROSTER)
+    unknown = bytearray(hello())
+    unknown[3] = 99
+    with pytest.raises(MalformedMessage, match="type 99"):
+        messages.read(bytes(unknown), kind=Kind.HELLO, context=CTX, roster=ROSTER)
 
 
 def test_the_relay_does_not_speak_as_a_site():
@@ -120,12 +123,17 @@ def test_stray_bits_and_unreduced_words_are_refused():
         messages.Masked.unpack(bytes(4) + words + bytes(32), length=1)
     with pytest.raises(MalformedMessage, match="neither"):
         messages.Close.unpack(bytes(64) + b"\2")
-    with pytest.raises(MalformedMessage, match="not of a self mask"):
-        messages.Unmask.unpack(b"\2" + bytes(33), [3])
+    with pytest.raises(MalformedMessage, match="neither kind"):
+        messages.Unmask.unpack(b"\3" + bytes(33), [3])
+
+
+def test_an_unmask_of_both_kinds_for_one_site_cannot_be_written():
+    with pytest.raises(ValueError, match="both kinds"):
+        messages.Unmask({3: bytes(33)}, {3: bytes(33)})
 
 
 def test_sizes_are_those_of_the_design():
-    """N = 10: HELLO 200, SHARE 778, sealed share 130, MASKED 4d + 156, UNMASK 444, CLOSE 169."""
+    """N = 10: HELLO 200, SHARE 778, sealed share 130, MASKED 4d + 156, SURVIVORS 136, UNMASK 444, CLOSE 169."""
     sizes = {}
     run = attempt(10, 7)
     run.finish()
@@ -133,6 +141,7 @@ def test_sizes_are_those_of_the_design():
         sizes["SEALED" if raw[:3] != b"SA1" else Kind(raw[3]).name] = len(raw)
     heads, result = sizes.pop("HEADS"), sizes.pop("RESULT")
     assert sizes == {"HELLO": 200, "SHARE": 778, "SEALED": 130, "MASKED": 4 * 7 + 156, "UNMASK": 444, "CLOSE": 169}
+    assert len(BY_KIND[Kind.SURVIVORS]) == 136
     assert (heads, result) == (104 + 2 + 960, 104 + 2 + 28 + 20)
 
 

@@ -426,6 +426,6 @@ def test_a_restored_state_with_a_stage_that_does_not_exist_is_refused():
     run = attempt(3)
     frozen = bytearray(run.sites[3].freeze())
     at = frozen.index(b"\x01" + bytes(7) + b"\x00", 8 + 28 + 8 + 32 + 8 + 2) + 8
-    frozen[at] = 4
+    frozen[at] = 99
     with pytest.raises(SealBroken, match="cannot be read"):
         SiteSession.thaw(bytes(frozen), run.roster, "site0", key("site0"), run.context)

@@ -1,0 +1,68 @@
+"""Taking masks off a running sum, with key shares that at least t sites released: the relay's arithmetic.
+
+After a drop the sum still holds, for every vanished site v and every counted site i, the mask of the pair (v, i). From
+rho_v the relay derives v's half of it. Every rebuilt key is compared with what its dealer showed before, so a dealer of
+bad shares is named and the sum stays untouched.
+"""
+
+from collections.abc import Mapping
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from synthfed.secagg import masks, shamir
+from synthfed.secagg.refusals import BadShare, MalformedMessage
+from synthfed.secagg.ring import Ring
+from synthfed.secagg.tag import Words, add_words, subtract_words, words_mod_primes
+
+
+def open_self_seed(
+    shares: Mapping[int, bytes], *, threshold: int, context0: bytes, dealer: int, name: str, published: bytes
+) -> bytes:
+    """b_v, checked against H(b_v).
+
+    Raises:
+        BadShare: The shares open another key than the dealer published, or none; `party` is the dealer.
+    """
+    seed = _combine(shares, threshold, name)
+    if masks.self_seed_digest(context0, dealer, seed) != published:
+        raise BadShare(f"site {name!r} dealt shares that open another key than it published", party=name)
+    return seed
+
+
+def open_mask_key(
+    shares: Mapping[int, bytes], *, threshold: int, context0: bytes, name: str, shown: bytes
+) -> X25519PrivateKey:
+    """s_v from rho_v, checked against the S_v of its HELLO.
+
+    Raises:
+        BadShare: As for `open_self_seed`.
+    """
+    private = masks.mask_private_key(_combine(shares, threshold, name), context0)
+    if private.public_key().public_bytes_raw() != shown:
+        raise BadShare(f"site {name!r} dealt shares that open another mask key than it showed", party=name)
+    return private
+
+
+def lift_self_mask(total: Ring, tag: Words, seed: bytes, context1: bytes) -> Words:
+    """Take one self mask off `total`, in place, and off the tag, which is returned."""
+    key = masks.self_mask(seed, context1)
+    masks.apply_keystream(total, key.stream, sign=-1)
+    return subtract_words(tag, words_mod_primes(key.tag))
+
+
+def lift_pair_mask(
+    total: Ring, tag: Words, private: X25519PrivateKey, public: bytes, context1: bytes, *, gone: int, counted: int
+) -> Words:
+    """Take off what site `counted` added for its pair with the vanished site `gone`."""
+    pair = masks.pair_mask(private, public, context1, own=gone, peer=counted)
+    added = gone > counted  # the lower index adds the pair's keystream
+    masks.apply_keystream(total, pair.stream, sign=-1 if added else 1)
+    words = words_mod_primes(pair.tag)
+    return subtract_words(tag, words) if added else add_words([tag, words])
+
+
+def _combine(shares: Mapping[int, bytes], threshold: int, dealer: str) -> bytes:
+    try:
+        return shamir.combine(shares, threshold=threshold)
+    except MalformedMessage as error:
+        raise BadShare(f"site {dealer!r} dealt shares that open no key", party=dealer) from error
