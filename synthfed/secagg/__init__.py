@@ -41,5 +41,6 @@ differences.
 8. `messages`: the bytes on the wire and their strict decoders.
 9. `protocol`: the order of the steps and the rules. `release`: the rule that keeps summands secret, with its reason.
 10. `site_session`, `relay_session`, `opening` and `state`, which obey them.
-11. `sealed`: state on disk. `audit`: the signed log. `shares`: the literal scheme, for explanation.
+11. `parts`, `parts_session`: the literal scheme and vector Shamir sharing, as modes of their own.
+12. `sealed`: state on disk. `audit`: the signed log. `shares`: the literal scheme, told step by step.
 """

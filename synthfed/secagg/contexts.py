@@ -67,6 +67,8 @@ class SumConfig:
         threshold: t, the shares that open a key.
         smallest: m, the fewest sites whose sum may be opened.
         weights: How inputs are weighted before they are shared; `uniform` is 1/N.
+        mode: How summands are hidden; see `protocol`.
+        ring: 2^32 for encoded vectors, 2^64 for analytics.
         aux: Whether two coordinates for the weight and the clipped fraction are appended.
         pipeline_digest: SHA-256 of the pipeline.
     """
@@ -76,8 +78,8 @@ class SumConfig:
     threshold: int
     smallest: int
     pipeline_digest: bytes
-    mode: Literal["compressed"] = "compressed"
-    ring: Literal["2^32"] = "2^32"
+    mode: Literal["compressed", "pairwise", "full", "shamir"] = "compressed"
+    ring: Literal["2^32", "2^64"] = "2^32"
     weights: Literal["uniform"] = "uniform"
     verify: Literal["tag"] = "tag"
     fast_release: bool = True
@@ -89,6 +91,18 @@ class SumConfig:
     def __post_init__(self) -> None:
         if len(self.bounds) != len(self.scales):
             raise ValueError(f"{len(self.bounds)} bounds and {len(self.scales)} scales; each bound needs one scale")
+        if self.mode == "shamir" and self.ring != "2^32":
+            raise ValueError("mode 'shamir' shares residues modulo 2**32 - 5; it has no room for the ring 2^64")
+
+    @property
+    def deals_keys(self) -> bool:
+        """Whether mask keys are shared, so that a sum can miss a site."""
+        return self.mode == "compressed"
+
+    @property
+    def deals_parts(self) -> bool:
+        """Whether vectors are split into parts, and hidden by no mask."""
+        return self.mode in ("full", "shamir")
 
     def digest(self) -> bytes:
         """The 32 bytes that enter `ctx0`."""

@@ -80,21 +80,26 @@ def _mask_key(material: bytes) -> MaskKey:
 def apply_keystream(vector: Ring, key: bytes, *, sign: int) -> None:
     """Add (`sign=1`) or subtract (`sign=-1`) the AES-256-CTR keystream of `key`, in place.
 
-    The counter starts at 0; the stream is read as little-endian 32-bit words.
+    The counter starts at 0; the stream is read as little-endian words of the vector's width.
     """
     combine = {1: np.add, -1: np.subtract}[sign]
     encryptor = Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor()
     buffer = bytearray(CHUNK_BYTES)
-    words = np.frombuffer(buffer, dtype="<u4")
+    words = np.frombuffer(buffer, dtype=vector.dtype.newbyteorder("<"))
     for start in range(0, vector.size, words.size):
         chunk = vector[start : start + words.size]
-        encryptor.update_into(_ZEROS[: 4 * chunk.size] if chunk.size < words.size else _ZEROS, buffer)
+        encryptor.update_into(_ZEROS[: chunk.nbytes] if chunk.size < words.size else _ZEROS, buffer)
         combine(chunk, words[: chunk.size], out=chunk)
 
 
 def seal_key(private: X25519PrivateKey, public: bytes, context0: bytes, *, sender: int, receiver: int) -> bytes:
     """Key of the box from `sender` to `receiver`; either of the two can compute it."""
     return hkdf(exchange(private, public), context0, lp(b"enc", u16(sender), u16(receiver)), KEY_BYTES)
+
+
+def part_key(private: X25519PrivateKey, public: bytes, context1: bytes, *, sender: int, receiver: int) -> bytes:
+    """Key of the part of a vector from `sender` to `receiver`; apart from the key of the shares."""
+    return hkdf(exchange(private, public), context1, lp(b"part", u16(sender), u16(receiver)), KEY_BYTES)
 
 
 def seal_box(key: bytes, plaintext: bytes, context0: bytes, *, sender: int, receiver: int, entropy: Entropy) -> bytes:
@@ -114,7 +119,7 @@ def open_box(key: bytes, box: bytes, context0: bytes, *, sender: int, receiver: 
             box[:NONCE_BYTES], box[NONCE_BYTES:], _box_label(context0, sender, receiver)
         )
     except (InvalidTag, ValueError) as error:
-        raise MalformedMessage(f"a sealed share from index {sender} to index {receiver} does not open") from error
+        raise MalformedMessage(f"a sealed box from index {sender} to index {receiver} does not open") from error
 
 
 def _box_label(context0: bytes, sender: int, receiver: int) -> bytes:

@@ -9,6 +9,7 @@ the body, is signed in place of the body, so that sites can check each other's s
 | HELLO | site -> all | ctx0 | E_i 32, S_i 32, audit head 32 |
 | SHARE | site -> all | ctx0 | bitmap of U0, H(b_i) 32, per site of U0 the digests of its shares of b_i and rho_i, 64 |
 | (sealed share) | site -> site | ctx0 | sender u16, receiver u16, nonce 12, box (shares of b_i, rho_i 66, kappa_i 32) |
+| (sealed part) | site -> site | ctx1 | sender u16, receiver u16, nonce 12, box (part of vector and tag 4d + 20) |
 | MASKED | site -> relay | ctx1 | y_i 4d, five tag words 20, commitment 32 |
 | HEADS | relay -> all | ctx1 | bitmap of U2, per site of U2 the head 32 and the signature 64 of its MASKED |
 | SURVIVORS | site -> all | ctx1 | H(U2 and the heads of its sites) 32 |
@@ -16,7 +17,8 @@ the body, is signed in place of the body, so that sites can check each other's s
 | RESULT | relay -> all | ctx1 | bitmap of U2, z 4d, five tag words 20 |
 | CLOSE | site -> all | ctx1 | H(RESULT) 32, audit head 32, verdict u8 |
 
-Sealed shares carry no signature: only the two holders of the signed HELLO keys can make one. SURVIVORS exist only in
+Modes without key shares leave out H(b_i), its digests and the shares; modulo 2**64 a vector has 8d bytes, a tag 16.
+Sealed boxes carry no signature: only the two holders of the signed HELLO keys can make one. SURVIVORS exist only in
 an attempt that lost a site after its SHARE: see `release`.
 
 Decoders are strict: one message has one encoding. They refuse other lengths, stray bits in a bitmap, words outside
@@ -36,15 +38,14 @@ from synthfed.secagg.refusals import BadSignature, MalformedMessage, WrongContex
 from synthfed.secagg.ring import Ring
 from synthfed.secagg.roster import ALL, RELAY, Roster
 from synthfed.secagg.shamir import SHARE_BYTES
-from synthfed.secagg.tag import PRIMES, Words
+from synthfed.secagg.tag import NARROW, Form, Words, form_of
 
 _MAGIC = b"SA1"
 _DOMAIN = b"synthfed/secagg/v1/envelope"
 ENVELOPE_BYTES = 40
 SIGNATURE_BYTES = 64
 HASH_BYTES = 32
-TAG_BYTES = 4 * len(PRIMES)
-SEALED_BYTES = 2 + 2 + 12 + (2 * SHARE_BYTES + HASH_BYTES) + 16
+_SEALED_OVERHEAD = 2 + 2 + 12 + 16
 
 
 class Kind(IntEnum):
@@ -183,25 +184,35 @@ def _take_set(reader: _Reader, roster: Roster) -> tuple[int, ...]:
     return tuple(member.index for position, member in enumerate(roster.members) if bits >> position & 1)
 
 
-def _pack_words(words: Words) -> bytes:
-    return b"".join(word.to_bytes(4, "little") for word in words)
+def words_bytes(words: Words, form: Form) -> bytes:
+    """A tag, each word little-endian."""
+    return b"".join(word.to_bytes(form.word_bytes, "little") for word in words)
 
 
-def _take_words(reader: _Reader) -> Words:
-    words = tuple(int.from_bytes(reader.take(4), "little") for _ in PRIMES)
-    if any(word >= prime for word, prime in zip(words, PRIMES, strict=True)):
+def _take_words(reader: _Reader, form: Form) -> Words:
+    words = tuple(int.from_bytes(reader.take(form.word_bytes), "little") for _ in form.moduli)
+    if any(word >= modulus for word, modulus in zip(words, form.moduli, strict=True)):
         raise MalformedMessage("a tag word is not reduced")
     return words
 
 
-def _take_vector(reader: _Reader, length: int) -> Ring:
-    vector: Ring = np.frombuffer(reader.take(4 * length), dtype="<u4")
+def _take_vector(reader: _Reader, length: int, form: Form) -> Ring:
+    vector: Ring = np.frombuffer(reader.take(form.dtype.itemsize * length), dtype=form.dtype)
     return vector
+
+
+def split_vector_and_tag(body: bytes, form: Form) -> tuple[Ring, Words]:
+    """A vector of any length and the tag behind it."""
+    reader = _Reader(body, "a vector with its tag")
+    length, left = divmod(len(body) - form.tag_bytes, form.dtype.itemsize)
+    if length < 0 or left:
+        raise MalformedMessage(f"a vector with its tag cannot have {len(body)} bytes")
+    return _take_vector(reader, length, form), _take_words(reader, form)
 
 
 def vector_bytes(vector: Ring) -> bytes:
     """Little-endian words."""
-    return vector.astype("<u4", copy=False).tobytes()
+    return vector.astype(vector.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +236,10 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What a dealer publishes of its shares: whom it dealt to, H(b_i), and two digests per holder."""
+    """What a dealer publishes of its shares: whom it dealt to, H(b_i), and two digests per holder.
+
+    In modes without key shares the hash and the digests are empty: only the set is said.
+    """
 
     self_seed_digest: bytes
     self_digests: Mapping[int, bytes]
@@ -236,11 +250,12 @@ class Share:
         return b"".join([pack_set(self.self_digests.keys(), roster), self.self_seed_digest, *digests])
 
     @classmethod
-    def unpack(cls, body: bytes, roster: Roster) -> "Share":
+    def unpack(cls, body: bytes, roster: Roster, *, key_shares: bool = True) -> "Share":
         reader = _Reader(body, "a SHARE")
         holders = _take_set(reader, roster)
-        self_seed = reader.take(HASH_BYTES)
-        digests = {holder: (reader.take(HASH_BYTES), reader.take(HASH_BYTES)) for holder in holders}
+        size = HASH_BYTES if key_shares else 0
+        self_seed = reader.take(size)
+        digests = {holder: (reader.take(size), reader.take(size)) for holder in holders}
         reader.end()
         return cls(
             self_seed,
@@ -251,7 +266,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DealtShares:
-    """What one site gives another in a sealed box."""
+    """What one site gives another in a sealed box; in modes without key shares, its part of the tag key alone."""
 
     self_share: bytes
     mask_share: bytes
@@ -261,16 +276,22 @@ class DealtShares:
         return self.self_share + self.mask_share + self.tag_part
 
     @classmethod
-    def unpack(cls, body: bytes) -> "DealtShares":
+    def unpack(cls, body: bytes, *, key_shares: bool = True) -> "DealtShares":
         reader = _Reader(body, "a dealt share")
-        dealt = cls(reader.take(SHARE_BYTES), reader.take(SHARE_BYTES), reader.take(HASH_BYTES))
+        size = SHARE_BYTES if key_shares else 0
+        dealt = cls(reader.take(size), reader.take(size), reader.take(HASH_BYTES))
         reader.end()
         return dealt
 
 
+def dealt_bytes(*, key_shares: bool) -> int:
+    """Size of `DealtShares`."""
+    return (2 * SHARE_BYTES if key_shares else 0) + HASH_BYTES
+
+
 @dataclass(frozen=True, slots=True)
-class SealedShare:
-    """A sealed box with its addresses, as the relay carries it."""
+class SealedBox:
+    """A sealed box with its addresses, as the relay carries it: dealt shares, or a part of a vector."""
 
     sender: int
     receiver: int
@@ -280,9 +301,10 @@ class SealedShare:
         return u16(self.sender) + u16(self.receiver) + self.box
 
     @classmethod
-    def unpack(cls, raw: bytes) -> "SealedShare":
-        if len(raw) != SEALED_BYTES:
-            raise MalformedMessage(f"a sealed share has {len(raw)} bytes; wanted {SEALED_BYTES}")
+    def unpack(cls, raw: bytes, *, holds: int) -> "SealedBox":
+        """`holds`: how many bytes lie in the box."""
+        if len(raw) != _SEALED_OVERHEAD + holds:
+            raise MalformedMessage(f"a sealed box has {len(raw)} bytes; wanted {_SEALED_OVERHEAD + holds}")
         return cls(int.from_bytes(raw[:2], "little"), int.from_bytes(raw[2:4], "little"), raw[4:])
 
 
@@ -295,12 +317,12 @@ class Masked:
     commitment: bytes
 
     def pack(self) -> bytes:
-        return b"".join([vector_bytes(self.vector), _pack_words(self.tag), self.commitment])
+        return b"".join([vector_bytes(self.vector), words_bytes(self.tag, form_of(self.vector)), self.commitment])
 
     @classmethod
-    def unpack(cls, body: bytes, *, length: int) -> "Masked":
+    def unpack(cls, body: bytes, *, length: int, form: Form = NARROW) -> "Masked":
         reader = _Reader(body, f"a MASKED of {length} coordinates")
-        masked = cls(_take_vector(reader, length), _take_words(reader), reader.take(HASH_BYTES))
+        masked = cls(_take_vector(reader, length, form), _take_words(reader, form), reader.take(HASH_BYTES))
         reader.end()
         return masked
 
@@ -383,12 +405,14 @@ class Result:
     tag: Words
 
     def pack(self, roster: Roster) -> bytes:
-        return b"".join([pack_set(self.members, roster), vector_bytes(self.total), _pack_words(self.tag)])
+        tag = words_bytes(self.tag, form_of(self.total))
+        return b"".join([pack_set(self.members, roster), vector_bytes(self.total), tag])
 
     @classmethod
-    def unpack(cls, body: bytes, roster: Roster, *, length: int) -> "Result":
+    def unpack(cls, body: bytes, roster: Roster, *, length: int, form: Form = NARROW) -> "Result":
         reader = _Reader(body, f"a RESULT of {length} coordinates")
-        result = cls(_take_set(reader, roster), _take_vector(reader, length), _take_words(reader))
+        members = _take_set(reader, roster)
+        result = cls(members, _take_vector(reader, length, form), _take_words(reader, form))
         reader.end()
         return result
 

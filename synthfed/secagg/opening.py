@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from synthfed.secagg import masks, shamir
 from synthfed.secagg.refusals import BadShare, MalformedMessage
 from synthfed.secagg.ring import Ring
-from synthfed.secagg.tag import Words, add_words, subtract_words, words_mod_primes
+from synthfed.secagg.tag import Words, add_words, form_of, reduced_words, subtract_words
 
 
 def open_self_seed(
@@ -47,7 +47,8 @@ def lift_self_mask(total: Ring, tag: Words, seed: bytes, context1: bytes) -> Wor
     """Take one self mask off `total`, in place, and off the tag, which is returned."""
     key = masks.self_mask(seed, context1)
     masks.apply_keystream(total, key.stream, sign=-1)
-    return subtract_words(tag, words_mod_primes(key.tag))
+    form = form_of(total)
+    return subtract_words(tag, reduced_words(key.tag, form), form)
 
 
 def lift_pair_mask(
@@ -57,8 +58,9 @@ def lift_pair_mask(
     pair = masks.pair_mask(private, public, context1, own=gone, peer=counted)
     added = gone > counted  # the lower index adds the pair's keystream
     masks.apply_keystream(total, pair.stream, sign=-1 if added else 1)
-    words = words_mod_primes(pair.tag)
-    return subtract_words(tag, words) if added else add_words([tag, words])
+    form = form_of(total)
+    words = reduced_words(pair.tag, form)
+    return subtract_words(tag, words, form) if added else add_words([tag, words], form)
 
 
 def _combine(shares: Mapping[int, bytes], threshold: int, dealer: str) -> bytes:

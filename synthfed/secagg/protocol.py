@@ -1,7 +1,7 @@
 """The two state machines of one attempt at one sum, and the rules that keep summands secret.
 
 ```
-SiteSession(roster, site, identity, context, *, smallest=None, entropy=os.urandom)
+SiteSession(roster, site, identity, context, *, config=None, smallest=None, entropy=os.urandom)
     .hello(audit_head=...) -> bytes
     .share(hellos) -> ShareReply(public, sealed: {receiver index: bytes})
     .mask(vector uint32[d], model_digest, shares, sealed) -> bytes
@@ -12,7 +12,7 @@ SiteSession(roster, site, identity, context, *, smallest=None, entropy=os.urando
     .close(audit_head=...) -> bytes
     .abort()      .freeze() -> bytes      SiteSession.thaw(frozen, roster, site, identity, context, ...)
     .stage .context1 .members .counted .head .commitment       for the audit log
-RelaySession(roster, context, relay_key, *, length, smallest=None)
+RelaySession(roster, context, relay_key, *, length, config=None, smallest=None)
     .add_hello(message)                .hellos() -> tuple[bytes, ...]
     .add_share(public, sealed)         .deliveries(model_digest) -> {site index: Delivery(shares, sealed)}
     .add_masked(message)               .heads() -> bytes      .reduced
@@ -53,17 +53,39 @@ When a site is lost (m = max(t, 3), t = floor(2N/3) + 1 by default):
 | before its HELLO, its SHARE | it is not in U0, U1; the attempt goes on if `smallest` sites remain |
 | before its MASKED | slow path, U2 = the others; the relay rebuilds its mask key and takes its masks off |
 | after its MASKED | its vector counts; its self mask is opened from the others' shares |
-| and fewer than t release, or U2 is too small | the attempt fails, the vectors are spent, the next round trains afresh |
+| and fewer than t release, or U2 is too small | the attempt fails, the vectors are spent, the next round trains anew |
 | and its MASKED comes late | discarded, and unreadable: its self mask is never opened |
 | and comes back | it thaws its state and repeats its bytes; after the end it joins the next attempt |
 
 `smallest` is N by default, at the relay and at every site: wait for all, else no sum. A site's policy may lower it down
 to m; a site never helps to open a set smaller than its own policy says, whatever the relay's.
+
+Four modes give the same integers for the same vectors (`SumConfig.mode`, bound by `ctx0`):
+
+| mode | a vector is hidden by | bytes up per site | drops after SHARE | private against the relay and c sites if |
+|---|---|---|---|---|
+| `compressed` | pair masks and a self mask whose keys are shared | 4d | N - t | 2t > N + c, c <= N - 2 |
+| `pairwise` | pair masks alone; MASKED is the release, no UNMASK | 4d | none | c <= N - 2 |
+| `full` | N - 1 uniform parts, one for each other site | 4dN | none | c <= N - 2 |
+| `shamir` | a polynomial of degree t - 1 per coordinate | 4dN | N - t | 2t > N + c, c <= t - 1 |
+
+The last two run on `PartsSiteSession` and `PartsRelaySession`, which deal parts instead of masking.
 """
 
 from synthfed.secagg.messages import Close
+from synthfed.secagg.parts_session import PartsRelaySession, PartsSiteSession
 from synthfed.secagg.relay_session import Delivery, RelaySession
 from synthfed.secagg.site_session import NO_AUDIT_HEAD, ShareReply, SiteSession
 from synthfed.secagg.state import Stage
 
-__all__ = ["NO_AUDIT_HEAD", "Close", "Delivery", "RelaySession", "ShareReply", "SiteSession", "Stage"]
+__all__ = [
+    "NO_AUDIT_HEAD",
+    "Close",
+    "Delivery",
+    "PartsRelaySession",
+    "PartsSiteSession",
+    "RelaySession",
+    "ShareReply",
+    "SiteSession",
+    "Stage",
+]

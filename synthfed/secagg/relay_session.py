@@ -11,7 +11,7 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from synthfed.secagg import masks, messages, opening
-from synthfed.secagg.contexts import Context0, context1
+from synthfed.secagg.contexts import Context0, SumConfig, context1
 from synthfed.secagg.messages import Envelope, Kind
 from synthfed.secagg.refusals import (
     AlreadyAnswered,
@@ -24,8 +24,8 @@ from synthfed.secagg.refusals import (
 )
 from synthfed.secagg.ring import Ring
 from synthfed.secagg.roster import RELAY, Roster
-from synthfed.secagg.site_session import checked_smallest, require_enough
-from synthfed.secagg.tag import Words, add_words
+from synthfed.secagg.site_session import checked_config, checked_smallest, require_enough
+from synthfed.secagg.tag import NARROW, WIDE, Words, add_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,10 @@ class RelaySession:
 
     Args:
         length: d, the number of coordinates of every vector.
-        smallest: As in `SiteSession`; default N.
+        config, smallest: As in `SiteSession`.
     """
+
+    _deals_parts = False
 
     def __init__(
         self,
@@ -54,6 +56,7 @@ class RelaySession:
         relay_key: Ed25519PrivateKey,
         *,
         length: int,
+        config: SumConfig | None = None,
         smallest: int | None = None,
     ) -> None:
         if relay_key.public_key().public_bytes_raw() != roster.relay_key:
@@ -62,6 +65,9 @@ class RelaySession:
             raise WrongContext("the context was made for another roster")
         self._roster = roster
         self._identity = relay_key
+        self._config = checked_config(context, config)
+        if self._config.deals_parts != self._deals_parts:
+            raise ValueError(f"mode {self._config.mode!r} is not run by {type(self).__name__}; see `protocol`")
         self._smallest = checked_smallest(roster, smallest)
         # How many SURVIVORS and UNMASKs to wait for: t open the sum, but a relay that waits for all waits for all.
         self._answers = len(roster.members) if self._smallest == len(roster.members) else roster.threshold
@@ -73,8 +79,9 @@ class RelaySession:
         self._u1: tuple[int, ...] = ()
         self._u2: tuple[int, ...] = ()
         self._signed_heads: dict[int, tuple[bytes, bytes]] = {}
-        self._total: Ring = np.zeros(length, dtype=np.uint32)
-        self._tag: Words = add_words([])
+        self._form = NARROW if self._config.ring == "2^32" else WIDE
+        self._total: Ring = np.zeros(length, dtype=self._form.dtype)
+        self._tag: Words = add_words([], self._form)
         self._result = b""
 
     @property
@@ -106,10 +113,11 @@ class RelaySession:
         """Take one site's SHARE and its sealed shares by receiver."""
         self._require(bool(self._u0) and not self._u1, "SHARE before the HELLOs or after the SHAREs were sent out")
         envelope = self._read(public, Kind.SHARE, self._context0, among=self._u0)
-        dealt = messages.Share.unpack(envelope.body, self._roster)
+        dealt = self._unpack_share(envelope.body)
         if dealt.self_digests.keys() != set(self._u0):
             raise SplitView(f"site {self._name(envelope.sender)} dealt shares to another set than was announced")
-        opened = {receiver: messages.SealedShare.unpack(raw) for receiver, raw in sealed.items()}
+        holds = messages.dealt_bytes(key_shares=self._config.deals_keys)
+        opened = {receiver: messages.SealedBox.unpack(raw, holds=holds) for receiver, raw in sealed.items()}
         if opened.keys() != set(self._u0) - {envelope.sender} or any(
             (box.sender, box.receiver) != (envelope.sender, receiver) for receiver, box in opened.items()
         ):
@@ -143,11 +151,11 @@ class RelaySession:
         """Add one site's masked vector to the running sum; the vector itself is not kept."""
         self._require(bool(self._u1) and not self._u2, "MASKED before the SHAREs or after the sum was closed")
         envelope = self._read(message, Kind.MASKED, self._context1, among=self._u1)
-        masked = messages.Masked.unpack(envelope.body, length=self._total.size)
+        masked = messages.Masked.unpack(envelope.body, length=self._total.size, form=self._form)
         head = messages.head_of(envelope.body)
         if self._keep(envelope, head):
             np.add(self._total, masked.vector, out=self._total)
-            self._tag = add_words([self._tag, masked.tag])
+            self._tag = add_words([self._tag, masked.tag], self._form)
             self._signed_heads[envelope.sender] = (head, envelope.signature)
 
     def heads(self) -> bytes:
@@ -221,52 +229,65 @@ class RelaySession:
         self._keep(envelope, message)
 
     def result(self) -> tuple[bytes, Ring]:
-        """Take the masks off and announce the sum: the RESULT message and uint32[d].
+        """Take the masks off and announce the sum: the RESULT message and uint32[d] (or uint64[d]).
+
+        In mode `pairwise` there is nothing to take off: all of U1 must have sent their vectors.
 
         Raises:
             SitesMissing: Fewer sites released their shares than this relay waits for.
             BadShare: A dealer's shares do not open the key it published; `party` names the dealer.
         """
         if not self._result:
-            holders = self._enough(Kind.UNMASK)
-            released = {
-                holder: messages.Unmask.unpack(messages.body_of(self._received[Kind.UNMASK][holder]), self._u1)
-                for holder in holders
-            }
-            # Opened first, so that a bad dealer leaves the running sum untouched.
-            seeds = [
-                opening.open_self_seed(
-                    {holder: released[holder].self_shares[dealer] for holder in holders},
-                    threshold=self._roster.threshold,
-                    context0=self._context0,
-                    dealer=dealer,
-                    name=self._roster.at(dealer).site,
-                    published=self._published(dealer).self_seed_digest,
-                )
-                for dealer in self._u2
-            ]
-            vanished = {
-                dealer: opening.open_mask_key(
-                    {holder: released[holder].mask_shares[dealer] for holder in holders},
-                    threshold=self._roster.threshold,
-                    context0=self._context0,
-                    name=self._roster.at(dealer).site,
-                    shown=self._shown(dealer).mask_key,
-                )
-                for dealer in self._u1
-                if dealer not in self._u2
-            }
-            for seed in seeds:
-                self._tag = opening.lift_self_mask(self._total, self._tag, seed, self._context1)
-            for gone, private in vanished.items():
-                for counted in self._u2:
-                    public = self._shown(counted).mask_key
-                    self._tag = opening.lift_pair_mask(
-                        self._total, self._tag, private, public, self._context1, gone=gone, counted=counted
-                    )
-            body = messages.Result(self._u2, self._total, self._tag).pack(self._roster)
-            self._result = self._write(Kind.RESULT, body)
+            if self._config.deals_keys:
+                self._lift_masks()
+            else:  # the pair masks cancel in the sum over all of U1, and in no other
+                self._require(bool(self._u1), "the result before the SHAREs were sent out")
+                require_enough(self._roster, self._signed_heads, self._u1, len(self._u1), "MASKED")
+                self._u2 = self._u1
+            self._announce()
         return self._result, self._total.copy()
+
+    def _announce(self) -> None:
+        body = messages.Result(self._u2, self._total, self._tag).pack(self._roster)
+        self._result = self._write(Kind.RESULT, body)
+
+    def _lift_masks(self) -> None:
+        holders = self._enough(Kind.UNMASK)
+        released = {
+            holder: messages.Unmask.unpack(messages.body_of(self._received[Kind.UNMASK][holder]), self._u1)
+            for holder in holders
+        }
+        # Opened first, so that a bad dealer leaves the running sum untouched.
+        seeds = [
+            opening.open_self_seed(
+                {holder: released[holder].self_shares[dealer] for holder in holders},
+                threshold=self._roster.threshold,
+                context0=self._context0,
+                dealer=dealer,
+                name=self._roster.at(dealer).site,
+                published=self._published(dealer).self_seed_digest,
+            )
+            for dealer in self._u2
+        ]
+        vanished = {
+            dealer: opening.open_mask_key(
+                {holder: released[holder].mask_shares[dealer] for holder in holders},
+                threshold=self._roster.threshold,
+                context0=self._context0,
+                name=self._roster.at(dealer).site,
+                shown=self._shown(dealer).mask_key,
+            )
+            for dealer in self._u1
+            if dealer not in self._u2
+        }
+        for seed in seeds:
+            self._tag = opening.lift_self_mask(self._total, self._tag, seed, self._context1)
+        for gone, private in vanished.items():
+            for counted in self._u2:
+                public = self._shown(counted).mask_key
+                self._tag = opening.lift_pair_mask(
+                    self._total, self._tag, private, public, self._context1, gone=gone, counted=counted
+                )
 
     def add_close(self, message: bytes) -> messages.Close:
         """Take one site's verdict on the result."""
@@ -278,7 +299,10 @@ class RelaySession:
     # --- parts --------------------------------------------------------------------------------------------------------
 
     def _published(self, dealer: int) -> messages.Share:
-        return messages.Share.unpack(messages.body_of(self._received[Kind.SHARE][dealer]), self._roster)
+        return self._unpack_share(messages.body_of(self._received[Kind.SHARE][dealer]))
+
+    def _unpack_share(self, body: bytes) -> messages.Share:
+        return messages.Share.unpack(body, self._roster, key_shares=self._config.deals_keys)
 
     def _shown(self, index: int) -> messages.Hello:
         return messages.Hello.unpack(messages.body_of(self._received[Kind.HELLO][index]))

@@ -5,18 +5,21 @@ s = 30 - ceil(log2 B). While the weights add up to at most 1, |sum q| <= B 2**s 
 sum of any number of sites up to 50 cannot wrap, whatever the inputs. Everything is computed in float64 and rounded
 half to even, so that every machine gets the same integers.
 
-A vector of the ring is a `uint32` array; read as `int32` its entries are the signed integers above.
+A vector of the ring is a `uint32` array; read as `int32` its entries are the signed integers above. Counts and sums of
+squares need more room: they live modulo 2**64, in `uint64` arrays, which `analytics` fills. Everything that hides and
+adds vectors works on both.
 """
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from synthfed.secagg.refusals import NonFinite, WeightRefused
 
-Ring = npt.NDArray[np.uint32]  # entries modulo 2**32
+Ring = npt.NDArray[np.unsignedinteger[Any]]  # uint32: entries modulo 2**32; uint64: modulo 2**64
 
 AUX = 2  # coordinates appended by `append_aux`
 _AUX_BITS = 30
@@ -113,13 +116,15 @@ def split_aux(total: Ring) -> tuple[Ring, float, float]:
 
 
 def add(left: Ring, right: Ring) -> Ring:
-    """Sum modulo 2**32."""
-    return np.add(left, right, dtype=np.uint32)
+    """Sum in the ring of `left`."""
+    total: Ring = np.add(left, right, dtype=left.dtype)
+    return total
 
 
 def neg(value: Ring) -> Ring:
-    """Additive inverse modulo 2**32."""
-    return np.subtract(np.uint32(0), value, dtype=np.uint32)
+    """Additive inverse in the ring."""
+    inverse: Ring = np.negative(value)
+    return inverse
 
 
 def _require_total_weight(total_weight: float) -> None:

@@ -5,15 +5,15 @@ crash between the two then repeats the same bytes, and no mask ever covers two v
 """
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
-import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from synthfed.secagg import masks, messages, shamir
-from synthfed.secagg.contexts import Context0, context1, digest, lp
+from synthfed.secagg.contexts import Context0, SumConfig, context1, digest, lp
 from synthfed.secagg.messages import Kind, body_of
 from synthfed.secagg.refusals import (
     AlreadyAnswered,
@@ -30,7 +30,7 @@ from synthfed.secagg.ring import Ring
 from synthfed.secagg.roster import Roster
 from synthfed.secagg.shamir import Entropy
 from synthfed.secagg.state import SiteState, Stage
-from synthfed.secagg.tag import TagKey, Words, add_words, subtract_words, words_mod_primes
+from synthfed.secagg.tag import NARROW, WIDE, TagKey, Words, add_words, form_of, reduced_words, subtract_words
 
 NO_AUDIT_HEAD = bytes(32)
 
@@ -54,14 +54,17 @@ class SiteSession:
         site: Own name in the roster.
         identity: Own Ed25519 key.
         context: Computed from the site's own files.
+        config: What `context` was made from. Without it, the mode is `compressed` and the ring 2^32.
         smallest: Fewest sites whose sum this site helps to open: m..N. Default N, so that any missing site ends the
             attempt.
         entropy: Gives that many random bytes; anything but `os.urandom` is for tests.
 
     Raises:
         RosterRefused: The roster does not name the site or names another key for it.
-        WrongContext: The context was made for another roster.
+        WrongContext: The context was made for another roster or configuration.
     """
+
+    _deals_parts = False
 
     def __init__(
         self,
@@ -70,6 +73,7 @@ class SiteSession:
         identity: Ed25519PrivateKey,
         context: Context0,
         *,
+        config: SumConfig | None = None,
         smallest: int | None = None,
         entropy: Entropy = os.urandom,
     ) -> None:
@@ -82,6 +86,10 @@ class SiteSession:
             raise RosterRefused(f"the identity key of site {site!r} is not its key in the roster; ask the steward")
         if context.roster_digest != roster.digest():
             raise WrongContext("the context was made for another roster than the one this site pinned")
+        self._config = checked_config(context, config)
+        if self._config.deals_parts != self._deals_parts:
+            raise ValueError(f"mode {self._config.mode!r} is not run by {type(self).__name__}; see `protocol`")
+        self._form = NARROW if self._config.ring == "2^32" else WIDE
         self._context0 = context.digest()
         self._state = SiteState()
 
@@ -128,15 +136,16 @@ class SiteSession:
         identity: Ed25519PrivateKey,
         context: Context0,
         *,
+        config: SumConfig | None = None,
         smallest: int | None = None,
         entropy: Entropy = os.urandom,
-    ) -> "SiteSession":
+    ) -> Self:
         """Undo `freeze`. Give it the newest stored state only: one from before MASKED could mask a second vector.
 
         Raises:
             SealBroken: The bytes are cut, or belong to another attempt or site.
         """
-        session = cls(roster, site, identity, context, smallest=smallest, entropy=entropy)
+        session = cls(roster, site, identity, context, config=config, smallest=smallest, entropy=entropy)
         session._state = SiteState.unpack(frozen, session._context0, session._own.index)
         return session
 
@@ -186,17 +195,16 @@ class SiteSession:
         mask_private = self._mask_private()
         for peer in peers.values():
             masks.exchange(mask_private, peer.mask_key)
-        self_shares, mask_shares = (
-            shamir.split(secret, sorted(peers), threshold=self._roster.threshold, entropy=self._entropy)
-            for secret in (state.self_seed, state.mask_seed)
-        )
+        self_shares, mask_shares = (self._deal_key(secret, peers) for secret in (state.self_seed, state.mask_seed))
         sealed = {
             index: self._seal(index, peer.seal_key, self_shares[index], mask_shares[index])
             for index, peer in peers.items()
             if index != self._own.index
         }
         public = messages.Share(
-            masks.self_seed_digest(self._context0, self._own.index, state.self_seed),
+            masks.self_seed_digest(self._context0, self._own.index, state.self_seed)
+            if self._config.deals_keys
+            else b"",
             {index: self._share_digest(b"self", index, share) for index, share in self_shares.items()},
             {index: self._share_digest(b"mask", index, share) for index, share in mask_shares.items()},
         )
@@ -219,29 +227,15 @@ class SiteSession:
             AlreadyAnswered: The masks were spent on another vector, model or set.
         """
         state = self._state
-        if vector.dtype != np.uint32 or vector.ndim != 1 or vector.size == 0:
-            raise ValueError(f"mask wants a non-empty uint32 vector, found {vector.dtype} of shape {vector.shape}")
-        if state.stage > Stage.MASKED and not state.masked:
-            raise OutOfOrder("this attempt is over; its vector and masks were erased")
-        commitment = digest(b"commitment", state.commitment_nonce, messages.vector_bytes(vector))
+        commitment = self._commit(vector)
         request = digest(b"mask", commitment, model_digest, lp(*sorted(shares)), lp(*sorted(sealed)))
         if self._answered(Stage.MASKED, Stage.SHARED, request, state.mask_request, state.masked):
             return state.masked
-        public = self._read_all(Kind.SHARE, self._context0, shares)
-        if public.get(self._own.index) != state.share:
-            raise SplitView("the SHAREs do not hold this site's own SHARE unchanged")
-        require_enough(self._roster, public, state.hellos, self._smallest, "SHARE")
-        held, tag_parts = self._open_shares(public, sealed)
-        hellos = {index: state.hellos[index] for index in public}
-        ctx1 = context1(self._context0, hellos=hellos, shares=public, model_digest=model_digest)
-        tag_key = TagKey.agree(tag_parts, ctx1)
-        masked, tag = self._hide(vector, tag_key.tag(vector, self._own.index), hellos, ctx1)
-        body = messages.Masked(masked, tag, commitment).pack()
-        state.masked = self._write(Kind.MASKED, ctx1, body)
-        state.head, state.commitment = messages.head_of(body), commitment
-        state.held, state.context1, state.tag_key, state.mask_request = held, ctx1, tag_key.secret, request
-        state.stage = Stage.MASKED
-        return state.masked
+        agreed = self._agree(model_digest, shares, sealed)
+        masked, tag = self._hide(vector, agreed.tag_key.tag(vector, self._own.index), agreed.hellos, agreed.context1)
+        self._agreed(agreed, commitment)
+        state.mask_request = request
+        return self._send_masked(masked, tag, released=() if self._config.deals_keys else agreed.held.keys())
 
     def unmask(self, heads: bytes) -> bytes:
         """MASKED -> RELEASED, the fast way. Give this site's shares of the self masks of U1, for U2 = U1, once.
@@ -320,7 +314,7 @@ class SiteSession:
             raise OutOfOrder(f"a RESULT at stage {state.stage.name}; wanted RELEASED")
         envelope = messages.read(result, kind=Kind.RESULT, context=state.context1, roster=self._roster)
         length = self._length(envelope.body)
-        found = messages.Result.unpack(envelope.body, self._roster, length=length)
+        found = messages.Result.unpack(envelope.body, self._roster, length=length, form=self._form)
         if set(found.members) != state.counted.keys():
             raise SplitView("the RESULT is a sum over another set than the one that was released")
         if state.stage == Stage.RELEASED:
@@ -374,6 +368,42 @@ class SiteSession:
             raise OutOfOrder(f"{stage.name} was asked for at stage {self._state.stage.name}; wanted {previous.name}")
         return False
 
+    def _commit(self, vector: Ring) -> bytes:
+        """The hash of the input and a nonce that stays here."""
+        if vector.dtype.newbyteorder("<") != self._form.dtype or vector.ndim != 1 or vector.size == 0:
+            wanted = "uint32" if self._form is NARROW else "uint64"
+            raise ValueError(f"wanted a non-empty {wanted} vector, found {vector.dtype} of shape {vector.shape}")
+        if self._state.stage > Stage.MASKED and not self._state.masked:
+            raise OutOfOrder("this attempt is over; its vector and masks were erased")
+        return digest(b"commitment", self._state.commitment_nonce, messages.vector_bytes(vector))
+
+    def _agree(self, model_digest: bytes, shares: Sequence[bytes], sealed: Sequence[bytes]) -> "Agreed":
+        """Check the SHAREs of U1 and what they sealed to this site; changes nothing."""
+        state = self._state
+        public = self._read_all(Kind.SHARE, self._context0, shares)
+        if public.get(self._own.index) != state.share:
+            raise SplitView("the SHAREs do not hold this site's own SHARE unchanged")
+        require_enough(self._roster, public, state.hellos, self._smallest, "SHARE")
+        held, tag_parts = self._open_shares(public, sealed)
+        hellos = {index: state.hellos[index] for index in public}
+        ctx1 = context1(self._context0, hellos=hellos, shares=public, model_digest=model_digest)
+        return Agreed(held, hellos, ctx1, TagKey.agree(tag_parts, ctx1))
+
+    def _agreed(self, agreed: "Agreed", commitment: bytes) -> None:
+        state = self._state
+        state.held, state.context1, state.tag_key = agreed.held, agreed.context1, agreed.tag_key.secret
+        state.commitment = commitment
+
+    def _send_masked(self, vector: Ring, tag: Words, *, released: Collection[int]) -> bytes:
+        """MASKED; where no key share will be asked for, sending it is the release of the sum over `released`."""
+        state = self._state
+        body = messages.Masked(vector, tag, state.commitment).pack()
+        state.masked = self._write(Kind.MASKED, state.context1, body)
+        state.head = messages.head_of(body)
+        state.counted = dict.fromkeys(released, b"")
+        state.stage = Stage.RELEASED if released else Stage.MASKED
+        return state.masked
+
     def _read_heads(self, heads: bytes, *, smallest: int) -> dict[int, bytes]:
         state = self._state
         return read_heads(
@@ -411,7 +441,7 @@ class SiteSession:
         state, own = self._state, self._own.index
         boxes: dict[int, bytes] = {}
         for raw in sealed:
-            box = messages.SealedShare.unpack(raw)
+            box = messages.SealedBox.unpack(raw, holds=messages.dealt_bytes(key_shares=self._config.deals_keys))
             if box.receiver != own or box.sender in boxes:
                 raise MalformedMessage("a sealed share that is not for this site, or a second one of one sender")
             boxes[box.sender] = box.box
@@ -419,16 +449,19 @@ class SiteSession:
             raise SplitView("the sealed shares do not come from exactly the sites whose SHAREs were shown")
         held, tag_parts = {own: state.own_shares}, {own: state.tag_part}
         for dealer, raw in public.items():
-            share = messages.Share.unpack(body_of(raw), self._roster)
+            share = messages.Share.unpack(body_of(raw), self._roster, key_shares=self._config.deals_keys)
             if dealer not in state.hellos or share.self_digests.keys() != state.hellos.keys():
                 raise SplitView(f"site {self._roster.at(dealer).site!r} dealt shares to another set of sites")
             if dealer == own:
                 continue
-            dealt = messages.DealtShares.unpack(self._open(dealer, boxes[dealer]))
+            opened = self._open(dealer, boxes[dealer])
+            dealt = messages.DealtShares.unpack(opened, key_shares=self._config.deals_keys)
             for kind, found, published in (
                 (b"self", dealt.self_share, share.self_digests[own]),
                 (b"mask", dealt.mask_share, share.mask_digests[own]),
             ):
+                if not self._config.deals_keys:
+                    continue
                 masks.require_share(
                     self._context0,
                     kind=kind,
@@ -442,20 +475,21 @@ class SiteSession:
         return held, tag_parts
 
     def _hide(self, vector: Ring, tag: Words, hellos: Mapping[int, bytes], ctx1: bytes) -> tuple[Ring, Words]:
-        """Add the self mask and every pair mask: + towards higher indices, - towards lower ones."""
+        """Add the self mask (if its key is shared) and every pair mask: + towards higher indices, - towards lower."""
         own = self._own.index
-        hidden = vector.copy()
-        self_key = masks.self_mask(self._state.self_seed, ctx1)
-        masks.apply_keystream(hidden, self_key.stream, sign=1)
-        tag = add_words([tag, words_mod_primes(self_key.tag)])
+        hidden, form = vector.copy(), form_of(vector)
+        if self._config.deals_keys:
+            self_key = masks.self_mask(self._state.self_seed, ctx1)
+            masks.apply_keystream(hidden, self_key.stream, sign=1)
+            tag = add_words([tag, reduced_words(self_key.tag, form)], form)
         private = self._mask_private()
         for peer, raw in hellos.items():
             if peer == own:
                 continue
             pair = masks.pair_mask(private, messages.Hello.unpack(body_of(raw)).mask_key, ctx1, own=own, peer=peer)
             masks.apply_keystream(hidden, pair.stream, sign=1 if peer > own else -1)
-            words = words_mod_primes(pair.tag)
-            tag = add_words([tag, words]) if peer > own else subtract_words(tag, words)
+            words = reduced_words(pair.tag, form)
+            tag = add_words([tag, words], form) if peer > own else subtract_words(tag, words, form)
         return hidden, tag
 
     def _seal(self, receiver: int, receiver_key: bytes, self_share: bytes, mask_share: bytes) -> bytes:
@@ -463,7 +497,7 @@ class SiteSession:
         key = masks.seal_key(self._seal_private(), receiver_key, ctx0, sender=own, receiver=receiver)
         dealt = messages.DealtShares(self_share, mask_share, self._state.tag_part).pack()
         box = masks.seal_box(key, dealt, ctx0, sender=own, receiver=receiver, entropy=self._entropy)
-        return messages.SealedShare(own, receiver, box).pack()
+        return messages.SealedBox(own, receiver, box).pack()
 
     def _open(self, sender: int, box: bytes) -> bytes:
         own, ctx0 = self._own.index, self._context0
@@ -471,7 +505,15 @@ class SiteSession:
         key = masks.seal_key(self._seal_private(), sender_key, ctx0, sender=sender, receiver=own)
         return masks.open_box(key, box, ctx0, sender=sender, receiver=own)
 
+    def _deal_key(self, secret: bytes, receivers: Iterable[int]) -> dict[int, bytes]:
+        """One share of a mask key per receiver; empty where the mode shares no keys."""
+        if not self._config.deals_keys:
+            return dict.fromkeys(receivers, b"")
+        return shamir.split(secret, sorted(receivers), threshold=self._roster.threshold, entropy=self._entropy)
+
     def _share_digest(self, kind: bytes, holder: int, share: bytes) -> bytes:
+        if not self._config.deals_keys:
+            return b""
         return masks.share_digest(self._context0, kind=kind, dealer=self._own.index, holder=holder, share=share)
 
     def _seal_private(self) -> X25519PrivateKey:
@@ -484,10 +526,36 @@ class SiteSession:
         return messages.write(kind, context=context, sender=self._own.index, body=body, identity=self._identity)
 
     def _length(self, result_body: bytes) -> int:
-        return max(0, len(result_body) - len(messages.pack_set((), self._roster)) - messages.TAG_BYTES) // 4
+        overhead = len(messages.pack_set((), self._roster)) + self._form.tag_bytes
+        return max(0, len(result_body) - overhead) // self._form.dtype.itemsize
 
     def _length_of_masked(self) -> int:
-        return (len(body_of(self._state.masked)) - messages.TAG_BYTES - messages.HASH_BYTES) // 4
+        overhead = self._form.tag_bytes + messages.HASH_BYTES
+        return (len(body_of(self._state.masked)) - overhead) // self._form.dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Agreed:
+    """What the SHAREs of U1 settle: key shares held, HELLOs of U1, `ctx1` and the tag key."""
+
+    held: dict[int, bytes]
+    hellos: Mapping[int, bytes]
+    context1: bytes
+    tag_key: TagKey
+
+
+_COMPRESSED = SumConfig(bounds=(), scales=(), threshold=0, smallest=0, pipeline_digest=b"")
+
+
+def checked_config(context: Context0, config: SumConfig | None) -> SumConfig:
+    """The configuration, if the context was made from it; without one, the default mode and ring.
+
+    Raises:
+        WrongContext: The context was made for another configuration.
+    """
+    if config is not None and config.digest() != context.config_digest:
+        raise WrongContext("the context was made for another configuration of the sum")
+    return config or _COMPRESSED
 
 
 def checked_smallest(roster: Roster, smallest: int | None) -> int:

@@ -14,17 +14,18 @@ _FORMAT = b"synthfed/secagg/v1/site-state"
 
 
 class Stage(IntEnum):
-    """How far a site is. SIGNED is its word on a set with drops; a complete sum goes from MASKED to RELEASED."""
+    """How far a site is. Modes with parts know DEALT; only a sum with drops knows SIGNED."""
 
     NEW = 0
     HELLO = 1
     SHARED = 2
-    MASKED = 3
-    SIGNED = 4
-    RELEASED = 5
-    VERIFIED = 6
-    CLOSED = 7
-    ABORTED = 8
+    DEALT = 3
+    MASKED = 4
+    SIGNED = 5
+    RELEASED = 6
+    VERIFIED = 7
+    CLOSED = 8
+    ABORTED = 9
 
 
 @dataclass(slots=True, repr=False)
@@ -39,6 +40,7 @@ class SiteState:
         commitment_nonce: Opens the commitment in MASKED; stays at the site.
         hellos: HELLO of every site of U0, own one included, as received.
         sealed: Sealed share per receiver.
+        parts: Sealed part per receiver, in modes with parts; `own_part` is kept.
         held: Per dealer of U1 (own one included): its share of b and of rho, 66 bytes. Its keys are U1.
         counted: Head of MASKED per site of U2, the one set for which this site releases shares. Stays for ever.
         *_request: Digest of the request a stage answered; the same request gets the same reply again.
@@ -58,6 +60,9 @@ class SiteState:
     own_shares: bytes = b""
     held: dict[int, bytes] = field(default_factory=dict)
     context1: bytes = b""
+    deal_request: bytes = b""
+    parts: dict[int, bytes] = field(default_factory=dict)
+    own_part: bytes = b""
     tag_key: bytes = b""
     mask_request: bytes = b""
     masked: bytes = b""
@@ -77,9 +82,10 @@ class SiteState:
 
         Hashes and the verdict stay, and the nonce with which the site alone can open its own commitment.
         """
-        self.seal_secret = self.mask_seed = self.self_seed = self.tag_part = self.own_shares = b""
-        self.share = self.tag_key = self.masked = self.unmask = b""
+        self.seal_secret = self.mask_seed = self.self_seed = self.tag_part = b""
+        self.own_shares = self.own_part = self.share = self.tag_key = self.masked = self.unmask = b""
         self.sealed = {}
+        self.parts = {}
         self.held = dict.fromkeys(self.held, b"")
 
     def pack(self, context0: bytes, index: int) -> bytes:

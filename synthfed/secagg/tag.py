@@ -13,10 +13,14 @@ checksum of a sum, it does not show that the inputs are honest.
 
 Coefficients have two levels, alpha_rk = row_r[k // 4096] * column_r[k % 4096], so that the sum over columns is one
 float64 matrix product of 16-bit limbs: all partial sums are integers below 2**48, hence exact in any order.
+
+Vectors modulo 2**64 have one word modulo p = 2**127 - 1 instead, on Python integers: such vectors are short, and p
+exceeds every shift that a 64-bit word can hide (2**61 - 1 does not). A forgery succeeds with probability about 2**-127.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +34,29 @@ COLUMNS = 4096
 _BLOCK_ROWS = 64  # rows per matrix product: 2 MiB of float64
 _MODULI = np.array(PRIMES, dtype=np.uint64)
 
-Words = tuple[int, ...]  # five integers, word r in [0, PRIMES[r])
+Words = tuple[int, ...]  # one integer per modulus of the form, word r in [0, moduli[r])
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a vector and its tag are written: the ring's words, and the tag's words and their moduli."""
+
+    dtype: np.dtype[np.unsignedinteger[Any]]
+    moduli: tuple[int, ...]
+    word_bytes: int
+
+    @property
+    def tag_bytes(self) -> int:
+        return self.word_bytes * len(self.moduli)
+
+
+NARROW = Form(np.dtype("<u4"), PRIMES, 4)
+WIDE = Form(np.dtype("<u8"), (2**127 - 1,), 16)
+
+
+def form_of(vector: Ring) -> Form:
+    """The form of a uint32 or uint64 vector."""
+    return NARROW if vector.dtype.itemsize == NARROW.dtype.itemsize else WIDE
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -46,27 +72,39 @@ class TagKey:
         listed = lp(*(u16(index) + parts[index] for index in sorted(parts)))
         return cls(hkdf(listed, context1, lp(b"tag"), KEY_BYTES), context1)
 
-    def offset(self, index: int) -> Words:
+    def offset(self, index: int, form: Form = NARROW) -> Words:
         """beta_i: the one-time offset of one site's tag."""
-        return words_mod_primes(hkdf(self.secret, self.context1, lp(b"offset", u16(index)), TAG_MASK_BYTES))
+        return reduced_words(hkdf(self.secret, self.context1, lp(b"offset", u16(index)), TAG_MASK_BYTES), form)
 
     def linear(self, vector: Ring) -> Words:
-        """sum_k alpha_rk q[k] mod p_r over the signed integers q; uint32[d]."""
+        """sum_k alpha_rk q[k] mod p_r over the signed integers q; uint32[d] or uint64[d]."""
+        if form_of(vector) is WIDE:
+            return (self._linear_wide(vector),)
         rows, columns = self._coefficients(-(-vector.size // COLUMNS))
         sums = np.zeros(len(PRIMES), dtype=np.uint64)
         for start in range(0, rows.shape[0], _BLOCK_ROWS):
-            block = vector[start * COLUMNS : (start + _BLOCK_ROWS) * COLUMNS].view(np.int32)
+            block: npt.NDArray[np.int32] = vector[start * COLUMNS : (start + _BLOCK_ROWS) * COLUMNS].view(np.int32)
             inner = _inner_products(block, columns)  # (rows of the block, 5), each in [0, p_r)
             sums += (inner * rows[start : start + inner.shape[0]] % _MODULI).sum(axis=0, dtype=np.uint64)
         return tuple(int(word) for word in sums % _MODULI)
 
     def tag(self, vector: Ring, index: int) -> Words:
         """T_i before masking."""
-        return add_words([self.linear(vector), self.offset(index)])
+        form = form_of(vector)
+        return add_words([self.linear(vector), self.offset(index, form)], form)
 
     def accepts(self, total: Ring, indices: Iterable[int], announced: Words) -> bool:
         """Whether `announced` is the tag of `total` for the sites `indices`."""
-        return add_words([self.linear(total), *(self.offset(index) for index in indices)]) == announced
+        form = form_of(total)
+        return add_words([self.linear(total), *(self.offset(index, form) for index in indices)], form) == announced
+
+    def _linear_wide(self, vector: Ring) -> int:
+        stream = np.zeros(2 * vector.size, dtype=np.uint64)
+        apply_keystream(stream, hkdf(self.secret, self.context1, lp(b"alpha"), KEY_BYTES), sign=1)
+        low, high = stream[::2].tolist(), stream[1::2].tolist()  # alpha_k = 128 bits mod p
+        signed = vector.view(np.int64).tolist()
+        total: int = sum((a + (b << 64)) * q for a, b, q in zip(low, high, signed, strict=True))
+        return total % WIDE.moduli[0]
 
     def _coefficients(self, rows: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.float64]]:
         """Row coefficients uint64[rows, 5] and column coefficients float64[4096, 5], reduced mod p_r."""
@@ -88,16 +126,20 @@ def _inner_products(block: npt.NDArray[np.int32], columns: npt.NDArray[np.float6
     return ((low + (high % moduli) * 65536) % moduli).astype(np.uint64)
 
 
-def words_mod_primes(material: bytes) -> Words:
-    """Five 64-bit little-endian words, reduced; their distance from uniform is below 2**-43."""
-    return tuple(int.from_bytes(material[8 * r : 8 * r + 8], "little") % p for r, p in enumerate(PRIMES))
+def reduced_words(material: bytes, form: Form = NARROW) -> Words:
+    """One word per modulus out of 40 uniform bytes, split evenly; within 2**-43 of uniform.
+
+    Five words of 64 bits for NARROW, one of 320 bits for WIDE.
+    """
+    size = len(material) // len(form.moduli)
+    return tuple(int.from_bytes(material[size * r : size * (r + 1)], "little") % p for r, p in enumerate(form.moduli))
 
 
-def add_words(terms: Sequence[Words]) -> Words:
+def add_words(terms: Sequence[Words], form: Form = NARROW) -> Words:
     """Sum of tags, word by word."""
-    return tuple(sum(term[r] for term in terms) % p for r, p in enumerate(PRIMES))
+    return tuple(sum(term[r] for term in terms) % p for r, p in enumerate(form.moduli))
 
 
-def subtract_words(left: Words, right: Words) -> Words:
+def subtract_words(left: Words, right: Words, form: Form = NARROW) -> Words:
     """Difference of tags, word by word."""
-    return tuple((left[r] - right[r]) % p for r, p in enumerate(PRIMES))
+    return tuple((left[r] - right[r]) % p for r, p in enumerate(form.moduli))

@@ -393,7 +393,7 @@ def test_a_recovered_mask_seed_opens_no_box():
                 sealing = masks.seal_key(private, public, ctx0, sender=sender, receiver=receiver)
                 with pytest.raises(MalformedMessage):
                     masks.open_box(
-                        sealing, messages.SealedShare.unpack(raw).box, ctx0, sender=sender, receiver=receiver
+                        sealing, messages.SealedBox.unpack(raw, holds=98).box, ctx0, sender=sender, receiver=receiver
                     )
 
 

@@ -199,7 +199,7 @@ def reseal(run, dealer, holder, *, self_share=None, mask_share=None):
     """A dealer that seals other shares than it published."""
     site = run.sites[dealer]
     genuine = messages.DealtShares.unpack(
-        run.sites[holder]._open(dealer, messages.SealedShare.unpack(site._state.sealed[holder]).box)
+        run.sites[holder]._open(dealer, messages.SealedBox.unpack(site._state.sealed[holder], holds=98).box)
     )
     receiver_key = messages.Hello.unpack(body_of(run.sites[holder].hello())).seal_key
     return site._seal(holder, receiver_key, self_share or genuine.self_share, mask_share or genuine.mask_share)

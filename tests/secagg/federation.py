@@ -10,7 +10,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from synthfed.secagg import messages
 from synthfed.secagg.contexts import Context0, SumConfig, layout_digest
-from synthfed.secagg.protocol import Delivery, RelaySession, SiteSession
+from synthfed.secagg.protocol import (
+    Delivery,
+    PartsRelaySession,
+    PartsSiteSession,
+    RelaySession,
+    SiteSession,
+)
 from synthfed.secagg.ring import Ring
 from synthfed.secagg.roster import Member, Roster, sign_roster
 
@@ -51,7 +57,7 @@ def make_roster(sites: int, *, threshold: int | None = None, version: int = 1) -
     )
 
 
-def make_context(roster: Roster, **changes: object) -> Context0:
+def make_config(roster: Roster, **changes: object) -> SumConfig:
     config = SumConfig(
         bounds=("1",),
         scales=(30,),
@@ -59,6 +65,11 @@ def make_context(roster: Roster, **changes: object) -> Context0:
         smallest=roster.smallest,
         pipeline_digest=hashlib.sha256(b"pipeline").digest(),
     )
+    return replace(config, **changes)  # type: ignore[arg-type]
+
+
+def make_context(roster: Roster, **changes: object) -> Context0:
+    config = make_config(roster)
     context = Context0(
         run_id=hashlib.sha256(b"manifest").digest(),
         purpose="train",
@@ -78,6 +89,7 @@ class Attempt:
     vectors: Mapping[int, Ring]  # by position in the roster
     roster: Roster
     context: Context0
+    config: SumConfig | None = None
     smallest: int | None = None
     model: bytes = MODEL
     fixed: str | None = None
@@ -85,17 +97,19 @@ class Attempt:
 
     def __post_init__(self) -> None:
         length = next(iter(self.vectors.values())).size
-        extra = {"smallest": self.smallest}
+        extra = {"smallest": self.smallest, "config": self.config}
+        parts = self.config is not None and self.config.deals_parts
+        site_session, relay_session = (PartsSiteSession, PartsRelaySession) if parts else (SiteSession, RelaySession)
         self.members = self.roster.members
         self.sites: dict[int, SiteSession] = {}
         for position in self.vectors:
             member = self.members[position]
             entropy = {} if self.fixed is None else {"entropy": stream(f"{self.fixed}/{member.site}")}
-            self.sites[member.index] = SiteSession(
+            self.sites[member.index] = site_session(
                 self.roster, member.site, key(member.site), self.context, **extra, **entropy
             )
         self.inputs = {self.members[position].index: vector for position, vector in self.vectors.items()}
-        self.relay = RelaySession(self.roster, self.context, key("relay"), length=length, **extra)
+        self.relay = relay_session(self.roster, self.context, key("relay"), length=length, **extra)
 
     def saw(self, message: bytes) -> bytes:
         self.transcript.append(bytes(message))
@@ -137,9 +151,32 @@ class Attempt:
         message, total = self.relay.result()
         return self.saw(message), total
 
+    def parts(self) -> dict[int, tuple[bytes, ...]]:
+        """Modes with parts: everybody deals."""
+        for index, delivery in self.deliveries().items():
+            dealt = self.sites[index].deal(self.inputs[index], self.model, delivery.shares, delivery.sealed)
+            for box in dealt.values():
+                self.saw(box)
+            self.relay.add_parts(index, dealt)
+        return self.relay.part_deliveries()
+
+    def opened(self) -> tuple[bytes, Ring]:
+        """The result in any mode, all sites answering."""
+        mode = "compressed" if self.config is None else self.config.mode
+        if mode == "compressed":
+            return self.result()
+        if mode == "pairwise":
+            messages_sent = self.masked().values()
+        else:
+            messages_sent = [self.saw(self.sites[i].add_up(boxes)) for i, boxes in self.parts().items()]
+        for message in messages_sent:
+            self.relay.add_masked(message)
+        message, total = self.relay.result()
+        return self.saw(message), total
+
     def finish(self) -> Ring:
         """The whole attempt; the sum, as every site accepted it."""
-        message, total = self.result()
+        message, total = self.opened()
         for site in self.sites.values():
             assert np.array_equal(site.verify(message), total)
             assert self.relay.add_close(self.saw(site.close())).accepted
@@ -191,11 +228,14 @@ STEPS = ("hello", "share", "mask", "survivors", "unmask", "result")
 def attempt(
     sites: int = 4, length: int = 16, *, seed: int = 0, threshold: int | None = None, **options: object
 ) -> Attempt:
-    """N sites with small random inputs, unless `vectors` are given."""
+    """N sites with small random inputs, unless `vectors` are given; `config` changes the configuration's defaults."""
     rng = np.random.default_rng(seed)
     vectors = options.pop("vectors", None) or {
         i: rng.integers(-(2**24), 2**24, length).astype(np.int32).view(np.uint32) for i in range(sites)
     }
     roster = make_roster(sites, threshold=threshold)
-    changes = options.pop("changes", {})
+    changes = dict(options.pop("changes", {}))  # type: ignore[call-overload]
+    if settings := options.pop("config", None):
+        options["config"] = make_config(roster, **settings)  # type: ignore[arg-type]
+        changes["config_digest"] = options["config"].digest()  # type: ignore[attr-defined]
     return Attempt(vectors, roster, make_context(roster, **changes), **options)  # type: ignore[arg-type]

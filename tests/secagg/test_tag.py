@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthfed.secagg.tag import COLUMNS, PRIMES, TagKey, add_words, subtract_words, words_mod_primes
+from synthfed.secagg.tag import COLUMNS, PRIMES, TagKey, add_words, reduced_words, subtract_words
 
 KEY = TagKey(bytes(range(32)), bytes(range(32, 64)))
 
@@ -73,5 +73,5 @@ def test_key_depends_on_every_part_and_holder():
 
 
 def test_words_subtract_what_was_added():
-    left, right = words_mod_primes(bytes(range(40))), words_mod_primes(bytes(range(40, 80)))
+    left, right = reduced_words(bytes(range(40))), reduced_words(bytes(range(40, 80)))
     assert subtract_words(add_words([left, right]), right) == left
