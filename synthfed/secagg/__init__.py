@@ -9,7 +9,8 @@ random parts, gives one to each peer, adds up the parts it holds and uploads tha
 differences between what two sites give each other, so each pair agrees on one key instead and expands it: the lower
 roster index adds the keystream, the higher subtracts it, and in the sum of all uploads every pair cancels. A second,
 own mask per site is taken off at the end with keys that any t sites can rebuild from Shamir shares. One upload has the
-size of the plain vector (`shares.explain` shows the parts).
+size of the plain vector (`shares.explain` shows the parts). Three other modes give the same integers: pair masks
+alone, the literal parts, and Shamir parts.
 
 **What is promised, and to whom** (N sites, threshold t, m = max(t, 3), c of the sites collude):
 
@@ -42,5 +43,6 @@ differences.
 9. `protocol`: the order of the steps and the rules. `release`: the rule that keeps summands secret, with its reason.
 10. `site_session`, `relay_session`, `opening` and `state`, which obey them.
 11. `parts`, `parts_session`: the literal scheme and vector Shamir sharing, as modes of their own.
-12. `sealed`: state on disk. `audit`: the signed log. `shares`: the literal scheme, told step by step.
+12. `questions`, `analytics`: counts, moments, quantiles and tables over all sites, by sums modulo 2**64.
+13. `sealed`: state on disk. `audit`: the signed log. `shares`: the literal scheme, told step by step.
 """
