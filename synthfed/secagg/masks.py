@@ -9,6 +9,7 @@ stays until t sites open it. Masks are AES-256-CTR keystreams: without the key a
 uniform words. Each key serves one `ctx1` and one vector; `protocol` sees to that.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +29,7 @@ CHUNK_BYTES = 128 * 1024  # keystream is made and added while it is in the cache
 KEY_BYTES = 32
 TAG_MASK_BYTES = 40  # five words of 64 bits
 NONCE_BYTES = 12
-_ZEROS = bytes(CHUNK_BYTES)
+_ZEROS = memoryview(bytes(CHUNK_BYTES))
 
 
 def hkdf(secret: bytes, context: bytes, info: bytes, length: int) -> bytes:
@@ -82,14 +83,23 @@ def apply_keystream(vector: Ring, key: bytes, *, sign: int) -> None:
 
     The counter starts at 0; the stream is read as little-endian words of the vector's width.
     """
-    combine = {1: np.add, -1: np.subtract}[sign]
-    encryptor = Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor()
+    apply_keystreams(vector, [(key, sign)])
+
+
+def apply_keystreams(vector: Ring, keys: Sequence[tuple[bytes, int]]) -> None:
+    """`apply_keystream` for several keys and signs, chunk by chunk, while vector and stream are in the cache."""
     buffer = bytearray(CHUNK_BYTES)
     words = np.frombuffer(buffer, dtype=vector.dtype.newbyteorder("<"))
+    streams = [
+        (Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor(), {1: np.add, -1: np.subtract}[sign])
+        for key, sign in keys
+    ]
     for start in range(0, vector.size, words.size):
         chunk = vector[start : start + words.size]
-        encryptor.update_into(_ZEROS[: chunk.nbytes] if chunk.size < words.size else _ZEROS, buffer)
-        combine(chunk, words[: chunk.size], out=chunk)
+        zeros, stream = _ZEROS[: chunk.nbytes], words[: chunk.size]
+        for encryptor, combine in streams:
+            encryptor.update_into(zeros, buffer)
+            combine(chunk, stream, out=chunk)
 
 
 def seal_key(private: X25519PrivateKey, public: bytes, context0: bytes, *, sender: int, receiver: int) -> bytes:

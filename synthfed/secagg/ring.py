@@ -23,6 +23,7 @@ Ring = npt.NDArray[np.unsignedinteger[Any]]  # uint32: entries modulo 2**32; uin
 
 AUX = 2  # coordinates appended by `append_aux`
 _AUX_BITS = 30
+_CHUNK = 1 << 16
 _MOST_WEIGHT = 1.01  # 1 and the rounding of up to 50 weights, with room to spare below 2
 
 
@@ -70,15 +71,26 @@ def encode(x: npt.NDArray[np.floating], *, bound: float, weight: float) -> Encod
     if not 0.0 < weight <= 1.0:
         raise WeightRefused(f"weight {weight} is outside (0, 1]; the sum could wrap")
     bits = scale_bits(bound)
-    scaled = x.astype(np.float64)  # first: a product with float32 would be rounded to 24 bits
-    broken = int(np.count_nonzero(~np.isfinite(scaled)))
-    if broken:
-        raise NonFinite(f"{broken} of {scaled.size} coordinates are NaN or infinite; nothing was sent")
-    clipped = int(np.count_nonzero(np.abs(scaled) > bound))
-    np.clip(scaled, -bound, bound, out=scaled)
-    np.multiply(scaled, weight * 2.0**bits, out=scaled)
-    np.rint(scaled, out=scaled)
-    return Encoded(scaled.astype(np.int32).view(np.uint32), clipped / max(1, scaled.size), bits)
+    factor = weight * 2.0**bits
+    values = np.empty(x.size, dtype=np.int32)
+    buffer = np.empty(min(_CHUNK, x.size))
+    clipped = 0
+    for start in range(0, x.size, _CHUNK):  # while a chunk is in the cache
+        chunk = x[start : start + _CHUNK]
+        scaled = buffer[: chunk.size]
+        if -bound <= float(chunk.min()) and float(chunk.max()) <= bound:  # in float64; false for a NaN
+            np.multiply(chunk, factor, out=scaled, dtype=np.float64)  # in float64, not rounded to 24 bits first
+        else:
+            scaled[:] = chunk
+            if not np.isfinite(scaled).all():
+                broken = int(np.count_nonzero(~np.isfinite(x)))
+                raise NonFinite(f"{broken} of {x.size} coordinates are NaN or infinite; nothing was sent")
+            clipped += int(np.count_nonzero(np.abs(scaled) > bound))
+            np.clip(scaled, -bound, bound, out=scaled)
+            np.multiply(scaled, factor, out=scaled)
+        np.rint(scaled, out=scaled)
+        values[start : start + _CHUNK] = scaled
+    return Encoded(values.view(np.uint32), clipped / max(1, x.size), bits)
 
 
 def decode_sum(total: Ring, *, bound: float, total_weight: float) -> npt.NDArray[np.float64]:

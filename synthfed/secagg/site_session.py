@@ -478,18 +478,20 @@ class SiteSession:
         """Add the self mask (if its key is shared) and every pair mask: + towards higher indices, - towards lower."""
         own = self._own.index
         hidden, form = vector.copy(), form_of(vector)
+        streams = []
         if self._config.deals_keys:
             self_key = masks.self_mask(self._state.self_seed, ctx1)
-            masks.apply_keystream(hidden, self_key.stream, sign=1)
+            streams.append((self_key.stream, 1))
             tag = add_words([tag, reduced_words(self_key.tag, form)], form)
         private = self._mask_private()
         for peer, raw in hellos.items():
             if peer == own:
                 continue
             pair = masks.pair_mask(private, messages.Hello.unpack(body_of(raw)).mask_key, ctx1, own=own, peer=peer)
-            masks.apply_keystream(hidden, pair.stream, sign=1 if peer > own else -1)
+            streams.append((pair.stream, 1 if peer > own else -1))
             words = reduced_words(pair.tag, form)
             tag = add_words([tag, words], form) if peer > own else subtract_words(tag, words, form)
+        masks.apply_keystreams(hidden, streams)
         return hidden, tag
 
     def _seal(self, receiver: int, receiver_key: bytes, self_share: bytes, mask_share: bytes) -> bytes:

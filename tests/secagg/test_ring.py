@@ -97,3 +97,21 @@ def test_bounds_outside_the_range_are_refused():
         scale_bits(0.0)
     with pytest.raises(ValueError, match="one vector"):
         encode(np.zeros((2, 2), dtype=np.float32), bound=1.0, weight=1.0)
+
+
+def test_a_value_just_above_the_bound_is_clipped_and_counted_in_every_chunk():
+    """float32(0.1) exceeds 0.1; chunks with and without such values give what one float64 pass gives."""
+    x = np.zeros(200_001, dtype=np.float32)
+    x[[5, 70_000, 200_000]] = np.float32(0.1)
+    x[140_000] = -3.0
+    found = encode(x, bound=0.1, weight=1 / 7)
+    expected = np.rint(np.clip(x.astype(np.float64), -0.1, 0.1) * (1 / 7 * 2.0 ** scale_bits(0.1)))
+    assert np.array_equal(found.values.view(np.int32), expected)
+    assert found.clipped_fraction == 4 / x.size
+
+
+def test_a_late_nan_is_counted_with_all_others():
+    x = np.zeros(150_000)
+    x[[1, 149_999]] = np.nan, np.inf
+    with pytest.raises(NonFinite, match="2 of 150000"):
+        encode(x, bound=1.0, weight=0.5)
