@@ -25,10 +25,10 @@ alone, the literal parts, and Shamir parts.
 **What is not promised.** Delivery: any party can stop a round. Who took part, when and with how long a vector is not
 hidden. The sum itself is not protected, nor what two sums over different sets reveal together: only differential
 privacy answers that. Inputs may be lies. With N = 3, any two sites that pool what they know have the third one's
-vector. If one site helps the relay, the result tag proves nothing. A steward who enrols puppets defeats every count
-above. There is no formal proof of this composition; its skeleton is Bonawitz et al., CCS 2017. By default all sites
-must answer; policies may allow sums that miss up to floor((N-1)/3) of them, and sums over different sets reveal
-differences.
+vector. If one site helps the relay, the result tag proves nothing (`evidence` is the costly answer). A steward who
+enrols puppets defeats every count above. There is no formal proof of this composition; its skeleton is Bonawitz et al.,
+CCS 2017. By default all sites must answer; policies may allow sums that miss up to floor((N-1)/3) of them, and sums
+over different sets reveal differences.
 
 **The files, in reading order.**
 
@@ -41,7 +41,8 @@ differences.
 7. `tag`: how sites check a sum they cannot recompute.
 8. `messages`: the bytes on the wire and their strict decoders.
 9. `protocol`: the order of the steps and the rules. `release`: the rule that keeps summands secret, with its reason.
-10. `site_session`, `relay_session`, `opening` and `state`, which obey them.
+10. `site_session`, `relay_session`, `admission`, `opening` and `state`, which obey them; `evidence`, for sites that add
+    up the sum themselves.
 11. `parts`, `parts_session`: the literal scheme and vector Shamir sharing, as modes of their own.
 12. `questions`, `analytics`: counts, moments, quantiles and tables over all sites, by sums modulo 2**64.
 13. `sealed`: state on disk. `audit`: the signed log. `shares`: the literal scheme, told step by step.

@@ -69,6 +69,7 @@ class SumConfig:
         weights: How inputs are weighted before they are shared; `uniform` is 1/N.
         mode: How summands are hidden; see `protocol`.
         ring: 2^32 for encoded vectors, 2^64 for analytics.
+        verify: How sites check a sum: by its tag, or by adding up all signed vectors themselves.
         aux: Whether two coordinates for the weight and the clipped fraction are appended.
         pipeline_digest: SHA-256 of the pipeline.
     """
@@ -81,7 +82,7 @@ class SumConfig:
     mode: Literal["compressed", "pairwise", "full", "shamir"] = "compressed"
     ring: Literal["2^32", "2^64"] = "2^32"
     weights: Literal["uniform"] = "uniform"
-    verify: Literal["tag"] = "tag"
+    verify: Literal["tag", "recompute"] = "tag"
     fast_release: bool = True
     noise: Literal["local"] = "local"
     transport: Literal["relay"] = "relay"
@@ -91,6 +92,8 @@ class SumConfig:
     def __post_init__(self) -> None:
         if len(self.bounds) != len(self.scales):
             raise ValueError(f"{len(self.bounds)} bounds and {len(self.scales)} scales; each bound needs one scale")
+        if self.mode == "shamir" and self.verify == "recompute":
+            raise ValueError("mode 'shamir' opens a sum from t answers; sites cannot recompute it from all vectors")
         if self.mode == "shamir" and self.ring != "2^32":
             raise ValueError("mode 'shamir' shares residues modulo 2**32 - 5; it has no room for the ring 2^64")
 

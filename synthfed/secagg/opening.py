@@ -29,18 +29,21 @@ def open_self_seed(
     return seed
 
 
-def open_mask_key(
-    shares: Mapping[int, bytes], *, threshold: int, context0: bytes, name: str, shown: bytes
-) -> X25519PrivateKey:
-    """s_v from rho_v, checked against the S_v of its HELLO.
+def open_mask_seed(shares: Mapping[int, bytes], *, threshold: int, context0: bytes, name: str, shown: bytes) -> bytes:
+    """rho_v, checked against the S_v of its HELLO.
 
     Raises:
         BadShare: As for `open_self_seed`.
     """
-    private = masks.mask_private_key(_combine(shares, threshold, name), context0)
-    if private.public_key().public_bytes_raw() != shown:
+    seed = _combine(shares, threshold, name)
+    if mask_public_key(seed, context0) != shown:
         raise BadShare(f"site {name!r} dealt shares that open another mask key than it showed", party=name)
-    return private
+    return seed
+
+
+def mask_public_key(seed: bytes, context0: bytes) -> bytes:
+    """S_v from rho_v."""
+    return masks.mask_private_key(seed, context0).public_key().public_bytes_raw()
 
 
 def lift_self_mask(total: Ring, tag: Words, seed: bytes, context1: bytes) -> Words:
@@ -61,6 +64,31 @@ def lift_pair_mask(
     form = form_of(total)
     words = reduced_words(pair.tag, form)
     return subtract_words(tag, words, form) if added else add_words([tag, words], form)
+
+
+def lift_masks(
+    total: Ring,
+    tag: Words,
+    *,
+    context1: bytes,
+    seeds: Mapping[int, bytes],
+    vanished: Mapping[int, X25519PrivateKey],
+    mask_keys: Mapping[int, bytes],
+) -> Words:
+    """Take all masks off a sum over U2, in place, and off its tag, which is returned.
+
+    Args:
+        seeds: b_v for every v of U2.
+        vanished: s_v for every v of U1 without U2.
+        mask_keys: S_v for every v of U2.
+    """
+    for seed in seeds.values():
+        tag = lift_self_mask(total, tag, seed, context1)
+    for gone, private in vanished.items():
+        for counted in seeds:
+            public = mask_keys[counted]
+            tag = lift_pair_mask(total, tag, private, public, context1, gone=gone, counted=counted)
+    return tag
 
 
 def _combine(shares: Mapping[int, bytes], threshold: int, dealer: str) -> bytes:

@@ -22,6 +22,7 @@ from typing import cast
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from synthfed.secagg import masks, messages, parts
+from synthfed.secagg.admission import require_enough
 from synthfed.secagg.contexts import Context0, SumConfig, digest, lp
 from synthfed.secagg.messages import Kind, body_of
 from synthfed.secagg.parts import Part
@@ -29,8 +30,8 @@ from synthfed.secagg.refusals import MalformedMessage, OutOfOrder, ReleaseRefuse
 from synthfed.secagg.relay_session import RelaySession
 from synthfed.secagg.ring import Ring
 from synthfed.secagg.roster import Roster
-from synthfed.secagg.site_session import SiteSession, require_enough
-from synthfed.secagg.state import Stage
+from synthfed.secagg.site_session import SiteSession
+from synthfed.secagg.state import Stage, lp_map, split_lp_map
 
 
 class PartsSiteSession(SiteSession):
@@ -186,6 +187,20 @@ class PartsRelaySession(RelaySession):
         parts.require_residues(masked.vector, self._config.mode)
         if self._keep(envelope, messages.head_of(envelope.body)):
             self._uploads[envelope.sender] = Part(masked.vector, masked.tag)
+            self._keep_evidence(envelope.sender, message)
+
+    def _pack_more(self) -> list[bytes]:
+        dealt = {sender: lp_map(boxes) for sender, boxes in self._parts.items()}
+        return [lp_map(dealt), lp_map({sender: part.pack() for sender, part in self._uploads.items()})]
+
+    def _unpack_more(self, packed: list[bytes]) -> None:
+        dealt, uploads = (split_lp_map(raw) for raw in packed)
+        self._parts = {sender: split_lp_map(boxes) for sender, boxes in dealt.items()}
+        self._uploads = {sender: Part.unpack(raw, self._mode, self._form) for sender, raw in uploads.items()}
+
+    @property
+    def _mode(self) -> parts.Mode:
+        return cast(parts.Mode, self._config.mode)  # the constructor checked it
 
     def heads(self) -> bytes:
         """Not in these modes: no key shares are asked for.
@@ -206,8 +221,7 @@ class PartsRelaySession(RelaySession):
             self._require(bool(self._u2), "the result before the parts were sent out")
             needed = self._answers if self._config.mode == "shamir" else len(self._u2)
             require_enough(self._roster, self._uploads, self._u2, needed, "MASKED")
-            mode = cast(parts.Mode, self._config.mode)
-            opened = parts.open_sum(mode, self._uploads, roster=self._roster)
+            opened = parts.open_sum(self._mode, self._uploads, roster=self._roster)
             self._total, self._tag = opened.vector, opened.tag
             self._announce()
         return self._result, self._total.copy()

@@ -9,6 +9,7 @@ SiteSession(roster, site, identity, context, *, config=None, smallest=None, entr
     .sign_survivors(heads) -> bytes                     or, after a drop, first the word on the smaller set
     .release(survivors) -> bytes                        and then the shares for it
     .verify(result) -> uint32[d]          TagMismatch if the sum is false
+    .recompute(result, evidence) -> uint32[d]         the same, and adds up the signed vectors itself
     .close(audit_head=...) -> bytes
     .abort()      .freeze() -> bytes      SiteSession.thaw(frozen, roster, site, identity, context, ...)
     .stage .context1 .members .counted .head .commitment       for the audit log
@@ -17,8 +18,9 @@ RelaySession(roster, context, relay_key, *, length, config=None, smallest=None)
     .add_share(public, sealed)         .deliveries(model_digest) -> {site index: Delivery(shares, sealed)}
     .add_masked(message)               .heads() -> bytes      .reduced
     .add_survivors(message)            .survivors() -> tuple[bytes, ...]
-    .add_unmask(message)               .result() -> (bytes, uint32[d])
+    .add_unmask(message)               .result() -> (bytes, uint32[d])      .evidence()
     .add_close(message) -> Close(result_digest, audit_head, accepted)
+    .freeze() -> bytes      RelaySession.thaw(frozen, roster, context, relay_key, length=...)
 ```
 
 One attempt (U0, U1, U2 are the sets that said HELLO, SHARE, MASKED; each contains the next):
@@ -72,6 +74,7 @@ Four modes give the same integers for the same vectors (`SumConfig.mode`, bound 
 The last two run on `PartsSiteSession` and `PartsRelaySession`, which deal parts instead of masking.
 """
 
+from synthfed.secagg.evidence import Evidence
 from synthfed.secagg.messages import Close
 from synthfed.secagg.parts_session import PartsRelaySession, PartsSiteSession
 from synthfed.secagg.relay_session import Delivery, RelaySession
@@ -82,6 +85,7 @@ __all__ = [
     "NO_AUDIT_HEAD",
     "Close",
     "Delivery",
+    "Evidence",
     "PartsRelaySession",
     "PartsSiteSession",
     "RelaySession",

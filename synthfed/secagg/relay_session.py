@@ -6,26 +6,32 @@ file is what the sites check for themselves. Its own checks serve to name the pa
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from synthfed.secagg import masks, messages, opening
-from synthfed.secagg.contexts import Context0, SumConfig, context1
+from synthfed.secagg.admission import checked_config, checked_smallest, require_enough
+from synthfed.secagg.contexts import Context0, SumConfig, context1, lp
+from synthfed.secagg.evidence import Evidence
 from synthfed.secagg.messages import Envelope, Kind
 from synthfed.secagg.refusals import (
     AlreadyAnswered,
     MalformedMessage,
     OutOfOrder,
     RosterRefused,
+    SealBroken,
     SplitView,
     UnknownSender,
     WrongContext,
 )
 from synthfed.secagg.ring import Ring
 from synthfed.secagg.roster import RELAY, Roster
-from synthfed.secagg.site_session import checked_config, checked_smallest, require_enough
+from synthfed.secagg.state import lp_map, split_lp, split_lp_map
 from synthfed.secagg.tag import NARROW, WIDE, Words, add_words
+
+_FORMAT = b"synthfed/secagg/v1/relay-state"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +89,81 @@ class RelaySession:
         self._total: Ring = np.zeros(length, dtype=self._form.dtype)
         self._tag: Words = add_words([], self._form)
         self._result = b""
+        self._vectors: dict[int, bytes] = {}  # MASKED as sent, if the configuration says `recompute`
+        self._opened: dict[int, bytes] = {}  # b_v of U2, rho_v of U1 without U2
 
     @property
     def context1(self) -> bytes:
         """`ctx1`; empty before `deliveries`."""
         return self._context1
+
+    def freeze(self) -> bytes:
+        """Everything needed to go on after a restart. It holds what the relay saw, and keys that it opened: seal it."""
+        received = (lp_map(self._received[kind]) for kind in sorted(Kind))
+        return lp(
+            _FORMAT,
+            self._context0,
+            self._context1,
+            *received,
+            lp_map({dealer: lp_map(boxes) for dealer, boxes in self._sealed.items()}),
+            *(lp_map(dict.fromkeys(indices, b"")) for indices in (self._u0, self._u1, self._u2)),
+            lp_map({index: lp(*pair) for index, pair in self._signed_heads.items()}),
+            messages.vector_bytes(self._total) + messages.words_bytes(self._tag, self._form),
+            self._result,
+            lp_map(self._vectors),
+            lp_map(self._opened),
+            *self._pack_more(),
+        )
+
+    @classmethod
+    def thaw(
+        cls,
+        frozen: bytes,
+        roster: Roster,
+        context: Context0,
+        relay_key: Ed25519PrivateKey,
+        *,
+        length: int,
+        config: SumConfig | None = None,
+        smallest: int | None = None,
+    ) -> Self:
+        """Undo `freeze`. Going on from an older state is safe for the sites, but may end the attempt.
+
+        Raises:
+            SealBroken: The bytes are cut, or belong to another attempt or length.
+        """
+        relay = cls(roster, context, relay_key, length=length, config=config, smallest=smallest)
+        try:
+            relay._restore(split_lp(frozen))
+        except (ValueError, MalformedMessage) as error:
+            raise SealBroken("the relay's stored state cannot be read") from error
+        return relay
+
+    def _restore(self, packed: list[bytes]) -> None:
+        if packed[:2] != [_FORMAT, self._context0]:
+            raise SealBroken("the relay's stored state is not one of this attempt")
+        self._context1, packed = packed[2], packed[3:]
+        kinds = sorted(Kind)
+        self._received = {kind: split_lp_map(raw) for kind, raw in zip(kinds, packed[: len(kinds)], strict=True)}
+        sealed, u0, u1, u2, heads, total, self._result, vectors, opened, *more = packed[len(kinds) :]
+        self._sealed = {dealer: split_lp_map(boxes) for dealer, boxes in split_lp_map(sealed).items()}
+        self._u0, self._u1, self._u2 = (tuple(sorted(split_lp_map(indices))) for indices in (u0, u1, u2))
+        for index, pair in split_lp_map(heads).items():
+            head, signature = split_lp(pair)
+            self._signed_heads[index] = (head, signature)
+        restored, self._tag = messages.split_vector_and_tag(total, self._form)
+        if restored.size != self._total.size:
+            raise SealBroken("the relay's stored state is of another length")
+        self._total = restored.copy()
+        self._vectors, self._opened = split_lp_map(vectors), split_lp_map(opened)
+        self._unpack_more(more)
+
+    def _pack_more(self) -> list[bytes]:
+        return []
+
+    def _unpack_more(self, packed: list[bytes]) -> None:
+        if packed:
+            raise ValueError("more fields than this relay has")
 
     # --- U0: who is there ---------------------------------------------------------------------------------------------
 
@@ -148,7 +224,7 @@ class RelaySession:
     # --- U2: whose vectors were added ---------------------------------------------------------------------------------
 
     def add_masked(self, message: bytes) -> None:
-        """Add one site's masked vector to the running sum; the vector itself is not kept."""
+        """Add one site's masked vector to the running sum; it is kept only if sites will recompute the sum."""
         self._require(bool(self._u1) and not self._u2, "MASKED before the SHAREs or after the sum was closed")
         envelope = self._read(message, Kind.MASKED, self._context1, among=self._u1)
         masked = messages.Masked.unpack(envelope.body, length=self._total.size, form=self._form)
@@ -157,6 +233,7 @@ class RelaySession:
             np.add(self._total, masked.vector, out=self._total)
             self._tag = add_words([self._tag, masked.tag], self._form)
             self._signed_heads[envelope.sender] = (head, envelope.signature)
+            self._keep_evidence(envelope.sender, message)
 
     def heads(self) -> bytes:
         """Fix U2 and announce it: the signed heads that let every site release its shares, or sign the set.
@@ -247,6 +324,10 @@ class RelaySession:
             self._announce()
         return self._result, self._total.copy()
 
+    def _keep_evidence(self, sender: int, masked: bytes) -> None:
+        if self._config.verify == "recompute":
+            self._vectors[sender] = bytes(masked)
+
     def _announce(self) -> None:
         body = messages.Result(self._u2, self._total, self._tag).pack(self._roster)
         self._result = self._write(Kind.RESULT, body)
@@ -258,36 +339,47 @@ class RelaySession:
             for holder in holders
         }
         # Opened first, so that a bad dealer leaves the running sum untouched.
-        seeds = [
-            opening.open_self_seed(
-                {holder: released[holder].self_shares[dealer] for holder in holders},
-                threshold=self._roster.threshold,
-                context0=self._context0,
-                dealer=dealer,
-                name=self._roster.at(dealer).site,
-                published=self._published(dealer).self_seed_digest,
-            )
-            for dealer in self._u2
-        ]
-        vanished = {
-            dealer: opening.open_mask_key(
-                {holder: released[holder].mask_shares[dealer] for holder in holders},
-                threshold=self._roster.threshold,
-                context0=self._context0,
-                name=self._roster.at(dealer).site,
-                shown=self._shown(dealer).mask_key,
-            )
-            for dealer in self._u1
-            if dealer not in self._u2
-        }
-        for seed in seeds:
-            self._tag = opening.lift_self_mask(self._total, self._tag, seed, self._context1)
-        for gone, private in vanished.items():
-            for counted in self._u2:
-                public = self._shown(counted).mask_key
-                self._tag = opening.lift_pair_mask(
-                    self._total, self._tag, private, public, self._context1, gone=gone, counted=counted
+        for dealer in self._u1:
+            name = self._roster.at(dealer).site
+            if dealer in self._u2:
+                self._opened[dealer] = opening.open_self_seed(
+                    {holder: released[holder].self_shares[dealer] for holder in holders},
+                    threshold=self._roster.threshold,
+                    context0=self._context0,
+                    dealer=dealer,
+                    name=name,
+                    published=self._published(dealer).self_seed_digest,
                 )
+            else:
+                self._opened[dealer] = opening.open_mask_seed(
+                    {holder: released[holder].mask_shares[dealer] for holder in holders},
+                    threshold=self._roster.threshold,
+                    context0=self._context0,
+                    name=name,
+                    shown=self._shown(dealer).mask_key,
+                )
+        self._tag = opening.lift_masks(
+            self._total,
+            self._tag,
+            context1=self._context1,
+            seeds={dealer: self._opened[dealer] for dealer in self._u2},
+            vanished={
+                dealer: masks.mask_private_key(seed, self._context0)
+                for dealer, seed in self._opened.items()
+                if dealer not in self._u2
+            },
+            mask_keys={dealer: self._shown(dealer).mask_key for dealer in self._u2},
+        )
+
+    def evidence(self) -> Evidence:
+        """What lets a site add up the sum itself, where the configuration says `recompute`.
+
+        It shows a site what the relay has seen: masked vectors, and the keys that t sites opened.
+        """
+        self._require(
+            bool(self._result) and self._config.verify == "recompute", "evidence before the result, or unkept"
+        )
+        return Evidence(tuple(self._vectors[index] for index in sorted(self._vectors)), dict(self._opened))
 
     def add_close(self, message: bytes) -> messages.Close:
         """Take one site's verdict on the result."""

@@ -9,18 +9,20 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from synthfed.secagg import masks, messages, shamir
+from synthfed.secagg.admission import checked_config, checked_smallest, require_enough
 from synthfed.secagg.contexts import Context0, SumConfig, context1, digest, lp
+from synthfed.secagg.evidence import Evidence
 from synthfed.secagg.messages import Kind, body_of
 from synthfed.secagg.refusals import (
     AlreadyAnswered,
     MalformedMessage,
     OutOfOrder,
     RosterRefused,
-    SitesMissing,
     SplitView,
     TagMismatch,
     WrongContext,
@@ -298,13 +300,32 @@ class SiteSession:
         return self._release(state.counted, request)
 
     def verify(self, result: bytes) -> Ring:
-        """RELEASED -> VERIFIED. Check the announced sum, erase all secrets, and return it: uint32[d].
+        """RELEASED -> VERIFIED. Check the announced sum, erase all secrets, and return it: uint32[d] (or uint64[d]).
 
         Raises:
             TagMismatch: It is not the sum of what the sites sent. The attempt is over; the model must not change.
             SplitView: It is the sum of another set than the one this site released its shares for.
             AlreadyAnswered: Another result was accepted before.
+            OutOfOrder: The configuration says `recompute`, and this result was not recomputed.
         """
+        if self._config.verify == "recompute" and self._state.stage < Stage.VERIFIED:
+            raise OutOfOrder("the sites of this sum agreed to add it up themselves; use recompute()")
+        return self._conclude(result, None)
+
+    def recompute(self, result: bytes, evidence: Evidence) -> Ring:
+        """RELEASED -> VERIFIED, as `verify`, and add up all signed vectors, so that no helper of the relay can lie.
+
+        The tag proves nothing if a site helps the relay. The vectors that this site saw signed when it released its
+        shares do: only their sum, less the masks whose published keys were opened, is accepted.
+
+        Raises:
+            TagMismatch: The sum is not what the vectors add up to.
+            BadShare: A key in the evidence is not the published one; `party` is the relay.
+            BadSignature, WrongContext, MalformedMessage, SplitView: A vector is not the one that was signed.
+        """
+        return self._conclude(result, evidence)
+
+    def _conclude(self, result: bytes, evidence: Evidence | None) -> Ring:
         state = self._state
         result_digest = digest(b"result", result)
         if state.stage >= Stage.VERIFIED:
@@ -321,6 +342,9 @@ class SiteSession:
             if length != self._length_of_masked():
                 raise MalformedMessage(f"the RESULT has {length} coordinates; sent were {self._length_of_masked()}")
             accepted = TagKey(state.tag_key, state.context1).accepts(found.total, found.members, found.tag)
+            if evidence is not None:
+                total, tag = self._add_up(evidence)
+                accepted = accepted and tag == found.tag and np.array_equal(total, found.total)
             state.result_digest, state.accepted = result_digest, bytes([accepted])
             state.stage = Stage.VERIFIED if accepted else Stage.ABORTED
             state.erase()
@@ -387,12 +411,13 @@ class SiteSession:
         held, tag_parts = self._open_shares(public, sealed)
         hellos = {index: state.hellos[index] for index in public}
         ctx1 = context1(self._context0, hellos=hellos, shares=public, model_digest=model_digest)
-        return Agreed(held, hellos, ctx1, TagKey.agree(tag_parts, ctx1))
+        seed_digests = {index: self._unpack_share(raw).self_seed_digest for index, raw in public.items()}
+        return Agreed(held, hellos, seed_digests, ctx1, TagKey.agree(tag_parts, ctx1))
 
     def _agreed(self, agreed: "Agreed", commitment: bytes) -> None:
         state = self._state
         state.held, state.context1, state.tag_key = agreed.held, agreed.context1, agreed.tag_key.secret
-        state.commitment = commitment
+        state.seed_digests, state.commitment = dict(agreed.seed_digests), commitment
 
     def _send_masked(self, vector: Ring, tag: Words, *, released: Collection[int]) -> bytes:
         """MASKED; where no key share will be asked for, sending it is the release of the sum over `released`."""
@@ -449,7 +474,7 @@ class SiteSession:
             raise SplitView("the sealed shares do not come from exactly the sites whose SHAREs were shown")
         held, tag_parts = {own: state.own_shares}, {own: state.tag_part}
         for dealer, raw in public.items():
-            share = messages.Share.unpack(body_of(raw), self._roster, key_shares=self._config.deals_keys)
+            share = self._unpack_share(raw)
             if dealer not in state.hellos or share.self_digests.keys() != state.hellos.keys():
                 raise SplitView(f"site {self._roster.at(dealer).site!r} dealt shares to another set of sites")
             if dealer == own:
@@ -507,11 +532,27 @@ class SiteSession:
         key = masks.seal_key(self._seal_private(), sender_key, ctx0, sender=sender, receiver=own)
         return masks.open_box(key, box, ctx0, sender=sender, receiver=own)
 
+    def _add_up(self, evidence: Evidence) -> tuple[Ring, Words]:
+        state = self._state
+        return evidence.add_up(
+            roster=self._roster,
+            context0=self._context0,
+            context1=state.context1,
+            heads=state.counted | {self._own.index: state.head},
+            mask_keys={i: messages.Hello.unpack(body_of(state.hellos[i])).mask_key for i in state.held},
+            seed_digests=state.seed_digests if self._config.deals_keys else {},
+            length=self._length_of_masked(),
+            form=self._form,
+        )
+
     def _deal_key(self, secret: bytes, receivers: Iterable[int]) -> dict[int, bytes]:
         """One share of a mask key per receiver; empty where the mode shares no keys."""
         if not self._config.deals_keys:
             return dict.fromkeys(receivers, b"")
         return shamir.split(secret, sorted(receivers), threshold=self._roster.threshold, entropy=self._entropy)
+
+    def _unpack_share(self, raw: bytes) -> messages.Share:
+        return messages.Share.unpack(body_of(raw), self._roster, key_shares=self._config.deals_keys)
 
     def _share_digest(self, kind: bytes, holder: int, share: bytes) -> bytes:
         if not self._config.deals_keys:
@@ -538,44 +579,10 @@ class SiteSession:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Agreed:
-    """What the SHAREs of U1 settle: key shares held, HELLOs of U1, `ctx1` and the tag key."""
+    """What the SHAREs of U1 settle: key shares held, HELLOs of U1, H(b_v), `ctx1` and the tag key."""
 
     held: dict[int, bytes]
     hellos: Mapping[int, bytes]
+    seed_digests: Mapping[int, bytes]
     context1: bytes
     tag_key: TagKey
-
-
-_COMPRESSED = SumConfig(bounds=(), scales=(), threshold=0, smallest=0, pipeline_digest=b"")
-
-
-def checked_config(context: Context0, config: SumConfig | None) -> SumConfig:
-    """The configuration, if the context was made from it; without one, the default mode and ring.
-
-    Raises:
-        WrongContext: The context was made for another configuration.
-    """
-    if config is not None and config.digest() != context.config_digest:
-        raise WrongContext("the context was made for another configuration of the sum")
-    return config or _COMPRESSED
-
-
-def checked_smallest(roster: Roster, smallest: int | None) -> int:
-    """The fewest sites a party accepts: all of the roster, or what its policy says within m..N."""
-    chosen = len(roster.members) if smallest is None else smallest
-    if not roster.smallest <= chosen <= len(roster.members):
-        raise ValueError(f"smallest set {chosen} is outside {roster.smallest}..{len(roster.members)}")
-    return chosen
-
-
-def require_enough(roster: Roster, found: Collection[int], asked: Collection[int], smallest: int, what: str) -> None:
-    """Refuse to go on with fewer than `smallest` sites.
-
-    Raises:
-        SitesMissing: Names the sites that were asked and did not answer.
-    """
-    if len(found) < smallest:
-        absent = roster.names(set(asked) - set(found)) or "nobody who was asked"
-        raise SitesMissing(
-            f"{len(found)} sites sent a {what}, {smallest} are needed; missing: {absent}. The attempt ends here"
-        )

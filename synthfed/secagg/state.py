@@ -4,6 +4,7 @@ The bytes hold every secret of the attempt in clear. The caller seals them (`sea
 stores them durably before it sends the reply that goes with them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
 
@@ -42,6 +43,7 @@ class SiteState:
         sealed: Sealed share per receiver.
         parts: Sealed part per receiver, in modes with parts; `own_part` is kept.
         held: Per dealer of U1 (own one included): its share of b and of rho, 66 bytes. Its keys are U1.
+        seed_digests: H(b_v) per site of U1.
         counted: Head of MASKED per site of U2, the one set for which this site releases shares. Stays for ever.
         *_request: Digest of the request a stage answered; the same request gets the same reply again.
     """
@@ -68,6 +70,7 @@ class SiteState:
     masked: bytes = b""
     head: bytes = b""
     commitment: bytes = b""
+    seed_digests: dict[int, bytes] = field(default_factory=dict)
     counted: dict[int, bytes] = field(default_factory=dict)
     sign_request: bytes = b""
     survivors: bytes = b""
@@ -99,7 +102,7 @@ class SiteState:
         Raises:
             SealBroken: Not these bytes, or of another attempt or site.
         """
-        listed = _split(raw)
+        listed = split_lp(raw)
         names = [item.name for item in fields(cls)]
         if len(listed) != 3 + len(names) or listed[:3] != [_FORMAT, context0, u16(index)]:
             raise SealBroken("the stored state is not one of this attempt at this site")
@@ -114,20 +117,37 @@ class SiteState:
 
 def _pack_value(value: Stage | bytes | dict[int, bytes]) -> bytes:
     if isinstance(value, dict):
-        return lp(*(part for index in sorted(value) for part in (u16(index), value[index])))
+        return lp_map(value)
     return u8(value) if isinstance(value, Stage) else value
 
 
 def _unpack_value(raw: bytes, *, like: Stage | bytes | dict[int, bytes]) -> Stage | bytes | dict[int, bytes]:
     if isinstance(like, dict):
-        pairs = _split(raw)
-        keys = (int.from_bytes(key, "little") for key in pairs[::2])
-        return dict(zip(keys, pairs[1::2], strict=True))
+        return split_lp_map(raw)
     return Stage(int.from_bytes(raw, "little")) if isinstance(like, Stage) else raw
 
 
-def _split(raw: bytes) -> list[bytes]:
-    """Undo `lp`."""
+def lp_map(entries: Mapping[int, bytes]) -> bytes:
+    """Bytes by roster index, framed in order of the indices."""
+    return lp(*(part for index in sorted(entries) for part in (u16(index), entries[index])))
+
+
+def split_lp_map(raw: bytes) -> dict[int, bytes]:
+    """Undo `lp_map`.
+
+    Raises:
+        SealBroken, ValueError: It was none.
+    """
+    pairs = split_lp(raw)
+    return dict(zip((int.from_bytes(key, "little") for key in pairs[::2]), pairs[1::2], strict=True))
+
+
+def split_lp(raw: bytes) -> list[bytes]:
+    """Undo `lp`.
+
+    Raises:
+        SealBroken: A field is longer than what is there.
+    """
     fields_found = []
     at = 0
     while at < len(raw):

@@ -1,0 +1,41 @@
+"""What site and relay check alike before they begin an attempt and before they go on with it."""
+
+from collections.abc import Collection
+
+from synthfed.secagg.contexts import Context0, SumConfig
+from synthfed.secagg.refusals import SitesMissing, WrongContext
+from synthfed.secagg.roster import Roster
+
+_COMPRESSED = SumConfig(bounds=(), scales=(), threshold=0, smallest=0, pipeline_digest=b"")
+
+
+def checked_config(context: Context0, config: SumConfig | None) -> SumConfig:
+    """The configuration, if the context was made from it; without one, the default mode and ring.
+
+    Raises:
+        WrongContext: The context was made for another configuration.
+    """
+    if config is not None and config.digest() != context.config_digest:
+        raise WrongContext("the context was made for another configuration of the sum")
+    return config or _COMPRESSED
+
+
+def checked_smallest(roster: Roster, smallest: int | None) -> int:
+    """The fewest sites a party accepts: all of the roster, or what its policy says within m..N."""
+    chosen = len(roster.members) if smallest is None else smallest
+    if not roster.smallest <= chosen <= len(roster.members):
+        raise ValueError(f"smallest set {chosen} is outside {roster.smallest}..{len(roster.members)}")
+    return chosen
+
+
+def require_enough(roster: Roster, found: Collection[int], asked: Collection[int], smallest: int, what: str) -> None:
+    """Refuse to go on with fewer than `smallest` sites.
+
+    Raises:
+        SitesMissing: Names the sites that were asked and did not answer.
+    """
+    if len(found) < smallest:
+        absent = roster.names(set(asked) - set(found)) or "nobody who was asked"
+        raise SitesMissing(
+            f"{len(found)} sites sent a {what}, {smallest} are needed; missing: {absent}. The attempt ends here"
+        )
