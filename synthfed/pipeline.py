@@ -103,6 +103,12 @@ class FederationSettings(_Section):
     noise: Literal["local"] = "local"
     shares: Literal["compressed"] = "compressed"
     min_sites: int = Field(3, ge=3, le=50)
+    max_missing: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description="sites that a round may go on without, never more than floor((N-1)/3); 0 waits for all",
+    )
     delta_bound: float = Field(1.0, gt=0, description="public bound on one coordinate of a site's weight change")
     deadline_s: float = Field(600.0, gt=0)
 

@@ -4,12 +4,15 @@ One file per round, written before the round's first message: model, generator s
 key messages of the coming round. Requests are made from it alone, so after a restart the same bytes go out again and
 every site answers from its stored replies: no round is lost, trained or paid for twice. A file is whole or absent
 (written aside, flushed, renamed); the newest two are kept. It holds sums and public keys, nothing of one site.
+
+Where rounds may go on without a site, who answers is no longer certain. Then each choice is written down before a site
+hears of it (`Decided`), because the sites stand by it for ever: after a restart the same sets are asked for again.
 """
 
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +35,10 @@ class Checkpoint:
     Attributes:
         round_index: The round that comes next; the number of rounds when all are done.
         result: RESULT of the round before, empty before round 0.
-        hellos, shares: Key messages of the coming round by roster index; empty after the last round.
+        hellos, shares: Key messages of the coming round by roster index; empty after the last round. Who takes part in
+            the coming round are the sites of `shares`.
         bytes_up, bytes_down: Payload so far.
+        missing: Sites that are not in the sum of a round so far, by round; only rounds that lack one.
     """
 
     round_index: int
@@ -44,6 +49,25 @@ class Checkpoint:
     shares: Mapping[int, ShareReply]
     bytes_up: int
     bytes_down: int
+    missing: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What was chosen on the way to a coming round.
+
+    Attributes:
+        coming: The round whose keys are being agreed.
+        hellos: HELLO of every site that will be dealt keys for it, by roster index; empty after the last round.
+        counted: Roster indices of the sites whose vectors count in the round before; empty before round 0.
+        survivors: SURVIVORS of the sites that signed that set, by roster index; empty without a drop, and before they
+            were asked.
+    """
+
+    coming: int
+    hellos: Mapping[int, bytes]
+    counted: tuple[int, ...] = ()
+    survivors: Mapping[int, bytes] = field(default_factory=dict)
 
 
 class Checkpoints:
@@ -71,10 +95,40 @@ class Checkpoints:
             "state": list(point.state.tensors),
             "up": point.bytes_up,
             "down": point.bytes_down,
+            "missing": [[index, *sites] for index, sites in point.missing.items()],
         }
         write_durably(self._path(point.round_index), save(tensors, {"note": json.dumps(note)}))
         for old in self._all()[:-2]:
             old.unlink(missing_ok=True)
+            self._decided_path(int(old.stem.removeprefix("round_"))).unlink(missing_ok=True)
+
+    def decide(self, choice: Decided) -> None:
+        """Write a choice durably, before anybody is asked to stand by it."""
+        body = {
+            "coming": choice.coming,
+            "counted": list(choice.counted),
+            "hellos": {str(index): hello.hex() for index, hello in choice.hellos.items()},
+            "survivors": {str(index): word.hex() for index, word in choice.survivors.items()},
+        }
+        write_durably(self._decided_path(choice.coming), json.dumps(body, sort_keys=True).encode())
+
+    def decided(self, coming: int) -> Decided | None:
+        """The choice made on the way to a round, None before it was made.
+
+        Raises:
+            CheckpointBroken: It cannot be read.
+        """
+        path = self._decided_path(coming)
+        if not path.exists():
+            return None
+        try:
+            body = json.loads(path.read_bytes())
+            hellos, survivors = (
+                {int(index): bytes.fromhex(raw) for index, raw in body[key].items()} for key in ("hellos", "survivors")
+            )
+            return Decided(body["coming"], hellos, tuple(body["counted"]), survivors)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointBroken(f"{path.name} cannot be read; restore it: sites stand by what it says") from error
 
     def latest(self) -> Checkpoint | None:
         """The newest checkpoint, None before the first.
@@ -87,6 +141,9 @@ class Checkpoints:
 
     def _path(self, round_index: int) -> Path:
         return self.folder / f"round_{round_index:06d}.safetensors"
+
+    def _decided_path(self, coming: int) -> Path:
+        return self.folder / f"coming_{coming:06d}.json"
 
     def _all(self) -> list[Path]:
         return sorted(self.folder.glob("round_*.safetensors"))
@@ -113,6 +170,7 @@ class Checkpoints:
                 },
                 bytes_up=note["up"],
                 bytes_down=note["down"],
+                missing={row[0]: tuple(row[1:]) for row in note["missing"]},
             )
         except (OSError, ValueError, KeyError, struct.error, SafetensorError) as error:
             raise CheckpointBroken(

@@ -101,6 +101,10 @@ def build_client_app(
 
         return answer(message, context, wire.RoundRequest, work)
 
+    @app.query("survivors")
+    def survivors(message: Message, context: Context) -> Message:
+        return answer(message, context, wire.SurvivorsRequest, stages.survivors)
+
     @app.query("unmask")
     def unmask(message: Message, context: Context) -> Message:
         return answer(message, context, wire.UnmaskRequest, stages.unmask)

@@ -28,7 +28,7 @@ from synthfed.federation.progress import RoundDone
 from synthfed.federation.rounds import Coordinator, Outcome
 from synthfed.federation.server_app import build_server_app, keep_manifest, kept_manifest
 from synthfed.federation.site import Site, create_site, pin_roster
-from synthfed.federation.words import honest_sentences
+from synthfed.federation.words import honest_sentences, reduced_sentences
 from synthfed.generators.base import Codes, Generator, Layout, Weights
 from synthfed.pipeline import Pipeline
 from synthfed.secagg.roster import Member, Roster, sign_roster
@@ -50,7 +50,7 @@ class FederationResult:
         audit: The sites' signed audit chains, JSON lines, site after site.
         audit_keys: Site to the public key (hex) that signed its chain, in the order of the chains.
         bytes_up, bytes_down: Payload from and to the sites.
-        words: The sentences about the secure sum that every interface must show.
+        words: The sentences about the secure sum that every interface must show, with those on reduced rounds.
     """
 
     released: Weights
@@ -182,7 +182,8 @@ def run_in_process(
             epsilon=pipeline.privacy.epsilon,
             seeded=manifest.randomness == "seeded",
             in_process=not simulated,
-        ),
+        )
+        + reduced_sentences(outcome.missing),
     )
 
 
@@ -262,6 +263,7 @@ def _found(
         max_rounds=pipeline.federation.rounds,
         max_steps=pipeline.total_steps,
         allow_seeded=simulated or pipeline.privacy.randomness == "seeded",
+        max_missing=pipeline.federation.max_missing,
     )
     members = [
         Member(index, site, name if name.isprintable() else site, create_site(homes[site], policy=policy))

@@ -29,6 +29,8 @@ class Policy:
         epsilon_total: What one patient may lose in all runs together; `inf` switches the limit off.
         delta: Largest delta, and the one at which the ledger counts.
         max_rounds, max_steps: Largest plan.
+        max_missing: Most sites that a sum may be opened without. 0 refuses reduced sums: compared with other rounds,
+            they tell more about the site that is missing.
         allow_seeded: Whether noise may follow from a public seed. It protects nobody: simulated cohorts only.
     """
 
@@ -39,6 +41,7 @@ class Policy:
     max_rounds: int
     max_steps: int
     allow_seeded: bool = False
+    max_missing: int = 0
 
     @property
     def budget(self) -> Budget:
@@ -57,6 +60,7 @@ class Policy:
             "policy.min_sites": len(manifest.sites) < max(self.min_sites, 3),
             "policy.max_rounds": manifest.plan.rounds > self.max_rounds,
             "policy.max_steps": manifest.plan.total_steps > self.max_steps,
+            "policy.max_missing": pipeline.federation.max_missing > self.max_missing,
             "policy.delta": pipeline.privacy.delta > self.delta,
             "policy.allow_seeded": manifest.randomness == "seeded" and not self.allow_seeded,
         }
@@ -76,6 +80,7 @@ class Policy:
                 f"max_rounds = {self.max_rounds}",
                 f"max_steps = {self.max_steps}",
                 f"allow_seeded = {str(self.allow_seeded).lower()}",
+                f"max_missing = {self.max_missing}",
                 "",
             ]
         )
@@ -92,7 +97,7 @@ class Policy:
         except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise PolicyError(f"policy file {path} cannot be read; without it the site refuses everything") from error
         wanted = {field.name for field in fields(cls)}
-        if set(raw) | {"allow_seeded"} != wanted:
+        if set(raw) | {"allow_seeded", "max_missing"} != wanted:
             raise PolicyError(f"policy file {path} has keys {sorted(raw)}; it needs exactly {sorted(wanted)}")
         kinds: dict[str, tuple[type, ...]] = {
             "pipelines": (list,),
@@ -102,6 +107,7 @@ class Policy:
             "max_rounds": (int,),
             "max_steps": (int,),
             "allow_seeded": (bool,),
+            "max_missing": (int,),
         }
         for key, value in raw.items():
             if type(value) not in kinds[key]:

@@ -20,6 +20,7 @@ class RoundDone:
         epsilon_so_far: Cost of the rounds done, by the accountant; never below it (see `Odometer`).
         bytes_moved: Payload of the run so far, both ways, all sites.
         update_norm: Euclidean norm of the released mean change.
+        missing: Sites whose change is not in the sum; empty unless the round was reduced.
     """
 
     round_index: int
@@ -28,6 +29,7 @@ class RoundDone:
     bytes_moved: int
     update_norm: float
     seconds: float
+    missing: tuple[str, ...] = ()
 
 
 class Odometer:

@@ -43,5 +43,8 @@ def refusal_of(error: BaseException) -> Refusal:
 
 def refusal_error(site: str, step: str, refusal: Refusal) -> SynthfedError:
     """The error that a coordinator raises for a site's refusal."""
-    said = f"site {site!r} refused {step}: {REFUSALS[refusal.code]} ({refusal.code}); its own log says more"
+    said = (
+        f"site {site!r} refused {step}: {REFUSALS[refusal.code]} ({refusal.code}); its own log says more; nothing more "
+        "is released: resume when that is settled"
+    )
     return BudgetRefused(said) if refusal.code == "budget" else SiteRefused(said)

@@ -142,6 +142,15 @@ class RunState:
         row = self.base.execute("SELECT MAX(round) FROM stage WHERE stage=?", (stage,)).fetchone()
         return -1 if row[0] is None else int(row[0])
 
+    def end(self, round_index: int) -> None:
+        """Note for ever that the sum of a round was false: this site takes no further part in the run."""
+        self.base.execute("INSERT OR IGNORE INTO stage VALUES (?, 0, 'false sum', x'', NULL)", (round_index,))
+
+    @property
+    def ended(self) -> bool:
+        """Whether a sum of this run was false."""
+        return self.last_round("false sum") >= 0
+
     def session(self, round_index: int, attempt: int) -> bytes:
         """The frozen secure-sum session of an attempt.
 
@@ -154,6 +163,11 @@ class RunState:
         if row is None:
             raise Refused("order")
         return unseal(self._seal_key, row[0], row=Key(round_index, attempt, "session").row(self.run))
+
+    def has_session(self, round_index: int, attempt: int) -> bool:
+        """Whether an attempt was begun and its session is still held."""
+        found = self.base.execute("SELECT 1 FROM session WHERE round=? AND attempt=?", (round_index, attempt))
+        return found.fetchone() is not None
 
     def store_session(self, round_index: int, attempt: int, frozen: bytes) -> None:
         """Keep a session's newest state; inside a transaction."""

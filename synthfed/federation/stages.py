@@ -5,7 +5,11 @@ For `train_round` that is: train, park the noised result, charge the ledger, sea
 reply. A crash before parking leaves nothing and charges nothing; after it, the parked result is used again; after the
 charge, its id (the hash of the parked file) is known to the ledger, so it is charged once.
 
-What leaves the site: public keys, sealed key shares, one masked vector per round, and codes of refusals.
+Where policy and pipeline let a round go on without a site, a site may skip rounds: it joins again with a HELLO for a
+coming round. It can check only sums that it helped to open; the masks cancel only among sites with the same model.
+
+What leaves the site: public keys, sealed key shares, one masked vector per round, its word on a set of survivors, and
+codes of refusals.
 """
 
 import hashlib
@@ -27,11 +31,11 @@ from synthfed.federation.manifest import Manifest, check_signature
 from synthfed.federation.refused import Refused
 from synthfed.federation.run_state import Key, RunState
 from synthfed.federation.site import Site
-from synthfed.federation.sums import check_roster, sum_context
+from synthfed.federation.sums import check_roster, smallest_set, sum_context
 from synthfed.generators.base import Codes, Generator, flatten
 from synthfed.privacy.mechanisms import seeded_key
 from synthfed.secagg import messages, ring
-from synthfed.secagg.protocol import SiteSession
+from synthfed.secagg.protocol import SiteSession, Stage
 from synthfed.secagg.refusals import SplitView, TagMismatch
 
 R = TypeVar("R")
@@ -65,13 +69,20 @@ def enrol(site: Site, node_id: int, request: wire.EnrolRequest, *, version: str)
 
 
 def hello(site: Site, request: wire.HelloRequest) -> wire.HelloReply:
-    """Make this round's keys and show the public ones."""
+    """Make a round's keys and show the public ones: of round 0, or of a coming round after an absence.
+
+    Raises:
+        Refused: `order`: the round was begun here, or is over, or so is the run.
+    """
     manifest = site.manifest(request.manifest)
     if request.attempt or not 0 <= request.round_index < manifest.plan.rounds:
         raise Refused("order")
     with site.run(request.manifest) as run:
 
         def work() -> wire.HelloReply:
+            begun = run.has_session(request.round_index, request.attempt)
+            if run.ended or begun or request.round_index <= run.last_round("masked"):
+                raise Refused("order")  # a second session for one context could mask a second vector
             return wire.HelloReply(_open_session(site, run, manifest, request.round_index, request.attempt))
 
         return _once(run, Key(request.round_index, request.attempt, "hello"), request, wire.HelloReply, work)
@@ -110,15 +121,39 @@ def train_round(
             return _once(run, Key(request.round_index, request.attempt, "masked"), request, wire.RoundReply, work)
 
 
+def survivors(site: Site, request: wire.SurvivorsRequest) -> wire.SurvivorsReply:
+    """Give this site's word on the smaller set whose sum it will help to open, after a site was lost.
+
+    Nothing is released yet, but from here on this round ends with the sum over that set or with none. The log says so:
+    what the sum tells about each of them is more than in a round of all.
+    """
+    manifest = site.manifest(request.manifest)
+    with site.run(request.manifest) as run:
+
+        def work() -> wire.SurvivorsReply:
+            index, attempt = request.round_index, request.attempt
+            session = _thaw(site, run, manifest, index, attempt)
+            word = session.sign_survivors(request.heads)
+            _note_reduced(site, run, session, index)
+            run.store_session(index, attempt, session.freeze())
+            return wire.SurvivorsReply(word)
+
+        return _once(run, Key(request.round_index, request.attempt, "survivors"), request, wire.SurvivorsReply, work)
+
+
 def unmask(site: Site, request: wire.UnmaskRequest) -> wire.UnmaskReply:
-    """Release the shares of this round's self masks, once and for one set; deal the next round's keys."""
+    """Release the key shares that open this round's sum, once and for one set; deal the next round's keys."""
     manifest = site.manifest(request.manifest)
     with site.run(request.manifest) as run:
 
         def work() -> wire.UnmaskReply:
             index, attempt = request.round_index, request.attempt
             session = _thaw(site, run, manifest, index, attempt)
-            released = session.unmask(request.heads)
+            if request.survivors:
+                released = session.release(request.survivors)
+            else:
+                released = session.unmask(request.heads)
+                _note_reduced(site, run, session, index)
             run.store_session(index, attempt, session.freeze())
             if index + 1 == manifest.plan.rounds:
                 return wire.UnmaskReply(released, b"", (), ())
@@ -128,21 +163,29 @@ def unmask(site: Site, request: wire.UnmaskRequest) -> wire.UnmaskReply:
 
 
 def close(site: Site, request: wire.CloseRequest) -> wire.CloseReply:
-    """Verify the last sum, give back what never ran, and hand over the ledger's export and the audit chain."""
+    """Verify the last sum, give back what never ran, and hand over the ledger's export.
+
+    A site that was away from the last sum gives no verdict on it.
+    """
     manifest = site.manifest(request.manifest)
     if request.round_index != manifest.plan.rounds - 1:
         raise Refused("order")
     with site.run(request.manifest) as run:
 
         def work() -> wire.CloseReply:
-            session = _thaw(site, run, manifest, request.round_index, request.attempt)
-            session.verify(request.result)
-            run.audit("closed", {"result": _hash(request.result)}, site.identity)
-            closed = session.close(run.audit_head.id)
+            session = _session_of_sum(site, run, manifest, request.round_index)
+            verified, closed = "", b""
+            if session is not None:
+                session.verify(request.result)
+                verified = _hash(request.result)
+            run.audit("closed", {"result": verified}, site.identity)
+            if session is not None:
+                closed = session.close(run.audit_head.id)
             site.ledger().close(request.manifest)
             export = site.ledger().export(request.manifest)
             run.erase(request.round_index)
-            run.store_session(request.round_index, request.attempt, session.freeze())  # only hashes are left in it
+            if session is not None:
+                run.store_session(request.round_index, request.attempt, session.freeze())  # only hashes are left in it
             return wire.CloseReply(closed, json.dumps(export, sort_keys=True).encode())
 
         # One round after the last, so that erasing the last round keeps this reply.
@@ -156,32 +199,27 @@ def settle(site: Site, request: wire.SettleRequest) -> wire.SettleReply:
     """Check that every site closed on the same last sum and accepted it, and hand over the audit chain.
 
     Raises:
-        SplitView: A site saw another result, rejected it, or said nothing: the relay told different sites different
-            sums, or dropped a verdict.
+        SplitView: A site saw another result, rejected it, or more sites said nothing than may be missing: the relay
+            told different sites different sums, or dropped a verdict.
     """
     manifest = site.manifest(request.manifest)
     with site.run(request.manifest) as run:
         last = manifest.plan.rounds - 1
-        session = _thaw(site, run, manifest, last, 0)
-        own = messages.Close.unpack(messages.body_of(session.close()))
-        said: dict[int, messages.Close] = {}
-        for raw in request.closes:
-            envelope = messages.read(raw, kind=messages.Kind.CLOSE, context=session.context1, roster=site.roster)
-            said[envelope.sender] = messages.Close.unpack(envelope.body)
-        agree = all(close.accepted and close.result_digest == own.result_digest for close in said.values())
-        if set(said) != {member.index for member in site.roster.members} or not agree:
-            raise SplitView("the sites did not all accept the same last sum; keep the audit log and ask the relay")
+        session = _session_of_sum(site, run, manifest, last)
+        if session is not None:  # else this site was away and has nothing to compare
+            _require_one_result(site, session, request.closes, smallest=_smallest(site, manifest))
         return wire.SettleReply(run.audit_lines())
 
 
 @contextmanager
 def _false_sum_ends(run: RunState, round_index: int, identity: Ed25519PrivateKey) -> Iterator[None]:
-    """After a false sum the attempt is over for good: its secrets go before the refusal does."""
+    """After a false sum the run is over for this site: the secrets go before the refusal does."""
     try:
         yield
     except TagMismatch:
         with run.transaction():
             run.erase(round_index)
+            run.end(round_index)
             run.audit("false sum", {"round": round_index}, identity)
         raise
 
@@ -207,10 +245,13 @@ def _train_round(
     make_generator: Callable[[Manifest], Generator],
 ) -> wire.RoundReply:
     index, attempt = request.round_index, request.attempt
-    if not 0 <= index < manifest.plan.rounds or run.last_round("masked") != index - 1:
+    last = run.last_round("masked")
+    skips = last < index - 1 and _may_miss(site, manifest)
+    if not 0 <= index < manifest.plan.rounds or not (skips or last == index - 1):
         raise Refused("order")
-    if index:
-        _thaw(site, run, manifest, index - 1, 0).verify(request.result)
+    before = _session_of_sum(site, run, manifest, index - 1) if index else None
+    if before is not None:
+        before.verify(request.result)
     model = _model(request.model, manifest)
     model_digest = hashlib.sha256(request.model).digest()
     session = _thaw(site, run, manifest, index, attempt)
@@ -231,7 +272,7 @@ def _train_round(
         "round": index,
         "context": session.context1.hex(),
         "members": list(session.members),
-        "verified": _hash(request.result) if index else "",
+        "verified": _hash(request.result) if before is not None else "",
         "charged": charged,
         "masked": _hash(masked),
     }
@@ -317,7 +358,8 @@ def _model(raw: bytes, manifest: Manifest) -> npt.NDArray[np.float32]:
 
 
 def _open_session(site: Site, run: RunState, manifest: Manifest, index: int, attempt: int) -> bytes:
-    session = SiteSession(site.roster, site.name, site.identity, sum_context(manifest, site.roster, index, attempt))
+    context = sum_context(manifest, site.roster, index, attempt)
+    session = SiteSession(site.roster, site.name, site.identity, context, smallest=_smallest(site, manifest))
     shown = session.hello(run.audit_head.id)
     run.store_session(index, attempt, session.freeze())
     return shown
@@ -333,8 +375,63 @@ def _deal(
     return dealt.public, receivers, tuple(dealt.sealed[receiver] for receiver in receivers)
 
 
+def _session_of_sum(site: Site, run: RunState, manifest: Manifest, index: int) -> SiteSession | None:
+    """The session of a round whose sum this site helped to open; None for a site that was away and may be.
+
+    Raises:
+        Refused: `secagg`: a sum of this run was false. `order`: it took no part, though every round needs all sites.
+    """
+    if run.ended:
+        raise Refused("secagg")
+    if run.has_session(index, 0):
+        session = _thaw(site, run, manifest, index, 0)
+        if session.stage >= Stage.RELEASED:
+            return session
+    if not _may_miss(site, manifest):
+        raise Refused("order")
+    return None
+
+
+def _require_one_result(site: Site, session: SiteSession, closes: Sequence[bytes], *, smallest: int) -> None:
+    own = messages.Close.unpack(messages.body_of(session.close()))
+    said: dict[int, messages.Close] = {}
+    for raw in closes:
+        envelope = messages.read(raw, kind=messages.Kind.CLOSE, context=session.context1, roster=site.roster)
+        said[envelope.sender] = messages.Close.unpack(envelope.body)
+    agree = all(close.accepted and close.result_digest == own.result_digest for close in said.values())
+    if len(said) < smallest or not agree:
+        raise SplitView("the sites did not all accept the same last sum; keep the audit log and ask the relay")
+
+
+def _note_reduced(site: Site, run: RunState, session: SiteSession, index: int) -> None:
+    """Say in the audit chain that a round's sum lacks sites of the roster."""
+    missing = [member.site for member in site.roster.members if member.index not in session.counted]
+    if missing:
+        entry = {
+            "round": index,
+            "context": session.context1.hex(),
+            "members": list(session.members),
+            "counted": list(session.counted),
+            "missing": missing,
+        }
+        run.audit("reduced", entry, site.identity)
+
+
+def _smallest(site: Site, manifest: Manifest) -> int:
+    return smallest_set(manifest, site.roster, site.policy)
+
+
+def _may_miss(site: Site, manifest: Manifest) -> bool:
+    return _smallest(site, manifest) < len(site.roster.members)
+
+
 def _thaw(site: Site, run: RunState, manifest: Manifest, index: int, attempt: int) -> SiteSession:
     frozen = run.session(index, attempt)
     return SiteSession.thaw(
-        frozen, site.roster, site.name, site.identity, sum_context(manifest, site.roster, index, attempt)
+        frozen,
+        site.roster,
+        site.name,
+        site.identity,
+        sum_context(manifest, site.roster, index, attempt),
+        smallest=_smallest(site, manifest),
     )

@@ -1,6 +1,7 @@
 """What every secure sum of a run is about, computed by each party from its own copy of manifest and roster."""
 
 from synthfed.federation.manifest import Manifest
+from synthfed.federation.policy import Policy
 from synthfed.secagg.contexts import Context0, SumConfig, digest, layout_digest
 from synthfed.secagg.ring import scale_bits
 from synthfed.secagg.roster import Roster
@@ -20,6 +21,17 @@ def check_roster(manifest: Manifest, roster: Roster) -> None:
         raise Refused("roster")
 
 
+def smallest_set(manifest: Manifest, roster: Roster, policy: Policy | None = None) -> int:
+    """Fewest sites whose sum is opened: all but `federation.max_missing`, or all but what a site's policy allows.
+
+    Never below m = max(t, 3), so at most floor((N-1)/3) sites may be missing, and with three sites none.
+    """
+    missing = manifest.parse_pipeline().federation.max_missing
+    if policy is not None:
+        missing = min(missing, policy.max_missing)
+    return max(roster.smallest, len(roster.members) - missing)
+
+
 def sum_context(manifest: Manifest, roster: Roster, round_index: int, attempt: int) -> Context0:
     """The context of one round's sum: nothing in it is taken from the wire."""
     bound = manifest.parse_pipeline().federation.delta_bound
@@ -27,7 +39,7 @@ def sum_context(manifest: Manifest, roster: Roster, round_index: int, attempt: i
         bounds=(repr(bound),),
         scales=(scale_bits(bound),),
         threshold=roster.threshold,
-        smallest=len(roster.members),
+        smallest=smallest_set(manifest, roster),
         pipeline_digest=bytes.fromhex(manifest.pipeline_digest()),
         aux=False,
     )

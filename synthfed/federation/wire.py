@@ -53,7 +53,7 @@ class EnrolReply:
 
 @dataclass(frozen=True, slots=True)
 class HelloRequest:
-    """`query.hello`: ask for the first round's public keys."""
+    """`query.hello`: ask for a round's public keys, of all sites at the start, later of a site that comes back."""
 
     KIND: ClassVar[str] = "hello"
     manifest: str
@@ -71,7 +71,7 @@ class HelloReply:
 
 @dataclass(frozen=True, slots=True)
 class ShareRequest:
-    """`query.share`: everybody's HELLOs of the first round."""
+    """`query.share`: the HELLOs of a round, to all sites at the start, later to a site that comes back."""
 
     KIND: ClassVar[str] = "share"
     manifest: str
@@ -96,8 +96,9 @@ class RoundRequest:
 
     Attributes:
         model: float32, little-endian, in the generator's tensor order.
-        result: RESULT of round `round_index - 1`; empty in round 0. Its tag is checked before training.
-        shares: Public SHARE envelopes of all sites.
+        result: RESULT of round `round_index - 1`; empty in round 0. Its tag is checked before training, by every site
+            that helped to open it.
+        shares: Public SHARE envelopes of all sites that take part.
         sealed: Sealed envelopes addressed to this site.
     """
 
@@ -121,14 +122,39 @@ class RoundReply:
 
 
 @dataclass(frozen=True, slots=True)
+class SurvivorsRequest:
+    """`query.survivors`, trip B', only after a drop: HEADS of the sites whose vectors count."""
+
+    KIND: ClassVar[str] = "survivors"
+    manifest: str
+    round_index: int
+    attempt: int
+    heads: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SurvivorsReply:
+    """SURVIVORS: this site's word on that very set."""
+
+    KIND: ClassVar[str] = "survivors.reply"
+    survivors: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class UnmaskRequest:
-    """`query.unmask`, trip B: HEADS of this round, HELLOs of the next (none after the last)."""
+    """`query.unmask`, trip B: HEADS of this round, or after a drop the SURVIVORS; HELLOs of the next (none at last).
+
+    Attributes:
+        heads: Empty after a drop: the site has them from trip B'.
+        survivors: Empty when nobody was lost.
+    """
 
     KIND: ClassVar[str] = "unmask"
     manifest: str
     round_index: int
     attempt: int
     heads: bytes
+    survivors: tuple[bytes, ...]
     hellos: tuple[bytes, ...]
 
 
@@ -156,7 +182,7 @@ class CloseRequest:
 
 @dataclass(frozen=True, slots=True)
 class CloseReply:
-    """CLOSE envelope and the ledger's export (JSON): no count, no loss."""
+    """CLOSE envelope (empty if the site was away from the last sum) and the ledger's export: no count, no loss."""
 
     KIND: ClassVar[str] = "close.reply"
     close: bytes
@@ -193,6 +219,7 @@ REFUSALS: Mapping[str, str] = {
     "policy.min_sites": "fewer sites than the policy demands",
     "policy.max_rounds": "more rounds than the policy allows",
     "policy.max_steps": "more private steps than the policy allows",
+    "policy.max_missing": "sums may be opened without more sites than the policy allows",
     "policy.delta": "a larger delta than the policy allows",
     "policy.allow_seeded": "seeded noise is not allowed by the policy, it protects nobody",
     "budget": "the run would exceed the epsilon that the site's policy allows",

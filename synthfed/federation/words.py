@@ -4,6 +4,7 @@ They say what the sum does not protect from as plainly as what it does. Tests as
 """
 
 import math
+from collections.abc import Mapping
 
 from synthfed.secagg.roster import Roster
 
@@ -33,6 +34,28 @@ def colluders(roster: Roster) -> int:
 
 def _up_to(count: int) -> str:
     return "one site" if count == 1 else f"up to {count} sites"
+
+
+def reduced_sentences(missing: Mapping[int, tuple[str, ...]]) -> tuple[str, ...]:
+    """What must be said of rounds that ended without a site: one sentence per site and run of rounds, counted from 1.
+
+    Args:
+        missing: Sites that are not in the sum, by round index.
+    """
+    away: dict[str, list[list[int]]] = {}
+    for index in sorted(missing):
+        for site in missing[index]:
+            spans = away.setdefault(site, [])
+            if spans and spans[-1][1] == index:
+                spans[-1][1] = index + 1
+            else:
+                spans.append([index + 1, index + 1])
+    return tuple(
+        f"{f'Round {first}' if first == last else f'Rounds {first} to {last}'} ended without {site}. "
+        "Compared with other rounds this can reveal its approximate size and contribution."
+        for site, spans in sorted(away.items())
+        for first, last in spans
+    )
 
 
 def honest_sentences(roster: Roster, *, epsilon: float, seeded: bool, in_process: bool) -> tuple[str, ...]:

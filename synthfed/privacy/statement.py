@@ -38,7 +38,8 @@ def release_ledger(
 
     Raises:
         LedgerBroken: An export does not hold by itself, is filed under another site, or has charged fewer steps than
-            the pipeline takes: a release whose charge is missing is not stated.
+            the pipeline takes: a release whose charge is missing is not stated. A site that was away from rounds may
+            have charged less; see `_require_consistent_absences`.
     """
     events: dict[str, list[dict[str, Any]]] = {}
     for site, export in exports.items():
@@ -47,15 +48,54 @@ def release_ledger(
         check_export(export)
         events[site] = list(export["events"])
         steps = sum(event["steps"] for event in events[site] if event["population"] == "train")
-        if steps < pipeline.total_steps:
+        if steps < pipeline.total_steps and not pipeline.federation.max_missing:
             raise LedgerBroken(
                 f"site {site!r} charged {steps} of the {pipeline.total_steps} training steps of this pipeline; a "
                 "release with a missing charge is refused: ask the site for its ledger again"
             )
     if not events:
         raise LedgerBroken("no site's ledger was given; a release without one cannot be stated")
+    if pipeline.federation.max_missing:
+        _require_consistent_absences(exports, pipeline)
     heads = {site: export["head"] for site, export in exports.items()}
     return _statement(events, heads, pipeline, simulated=simulated, seeded=seeded)
+
+
+def _require_consistent_absences(exports: Mapping[str, Mapping[str, Any]], pipeline: Pipeline) -> None:
+    """Let a site have charged less than the plan where rounds may go on without it.
+
+    Its run must be closed, so that nothing can be charged to it any more; every round that it charged must be charged
+    whole; and no round may lack more sites than the pipeline allows: so many charges were due for its sum.
+
+    Raises:
+        LedgerBroken: Naming what does not fit.
+    """
+    rounds, whole = pipeline.federation.rounds, pipeline.federation.local_steps
+    allowed = min(pipeline.federation.max_missing, (len(exports) - 1) // 3)
+    absent: dict[int, list[str]] = {}
+    for site, export in exports.items():
+        steps: dict[str, int] = {}
+        for event in export["events"]:
+            if event["population"] == "train":
+                steps[event["purpose"]] = steps.get(event["purpose"], 0) + event["steps"]
+        away = [index for index in range(rounds) if steps.get(f"round {index}", 0) < whole]
+        halved = [index for index in away if f"round {index}" in steps]
+        closed = {entry["body"]["manifest"] for entry in export["entries"] if entry["kind"] == "close"}
+        runs = {export["manifest"]} if export["manifest"] else {event["manifest"] for event in export["events"]}
+        if halved or (away and not (runs and runs <= closed)):
+            what = f"charged a part of round {halved[0]}" if halved else "has not closed its run"
+            raise LedgerBroken(
+                f"site {site!r} charged {sum(steps.values())} of the {pipeline.total_steps} training steps of this "
+                f"pipeline and {what}; ask the site for its ledger again"
+            )
+        for index in away:
+            absent.setdefault(index, []).append(site)
+    for index, sites in sorted(absent.items()):
+        if len(sites) > allowed:
+            raise LedgerBroken(
+                f"sites {', '.join(sites)} charged nothing for round {index}; {allowed} of {len(exports)} may be "
+                "missing from a round of this pipeline: a release with a missing charge is refused"
+            )
 
 
 def central_ledger(

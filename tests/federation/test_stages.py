@@ -235,7 +235,8 @@ def test_stored_state_shows_no_key_and_no_vector(fresh):
         frozen = run.session(0, 0)
     stored = b"".join(path.read_bytes() for path in site.folder.glob("runs/*/state.sqlite*"))
     assert reply.masked[:200] not in stored
-    assert not any(frozen[at : at + 32] in stored for at in range(200, len(frozen) - 32, 97))
+    windows = (frozen[at : at + 32] for at in range(200, len(frozen) - 32, 97))
+    assert not any(window in stored for window in windows if len(set(window)) > 12)  # others are lengths and zeros
 
 
 def test_a_key_file_that_others_may_read_is_refused(fresh):

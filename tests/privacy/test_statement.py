@@ -1,6 +1,7 @@
 """The release ledger: complete, honest about what it does not cover, and computed again from its events alone."""
 
 import copy
+import dataclasses
 import json
 import math
 from typing import Any
@@ -151,6 +152,50 @@ def test_a_site_that_misses_a_charge_is_refused() -> None:
     del altered["events"][1]
     with pytest.raises(LedgerBroken, match="lyon"):
         release_ledger({"lyon": altered}, pipeline(), simulated=False, seeded=False)
+
+
+def away(site: str, *rounds_away: int, steps: int = 3, closed: bool = True) -> dict[str, Any]:
+    """The export of a site that was away from some rounds, or took fewer steps in one."""
+    with Ledger.open(None, site=site, limit=Budget(math.inf, 1e-5)) as ledger:
+        ledger.reserve(RUN, rounds())
+        for number, event in enumerate(rounds()):
+            if number not in rounds_away:
+                ledger.charge(f"{site} {number}", RUN, event)
+            elif steps < 3:
+                ledger.charge(f"{site} {number}", RUN, dataclasses.replace(event, steps=steps))
+        if closed:
+            ledger.close(RUN)
+        exported: dict[str, Any] = ledger.export(RUN)
+        return exported
+
+
+def four(**exports: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {site: export(site, rounds()) for site in ("lyon", "milano", "oslo", "berlin")} | exports
+
+
+def test_a_site_that_was_away_costs_its_patients_less_and_the_release_as_much() -> None:
+    reducible = pipeline(federation__max_missing=1)
+    stated = release_ledger(four(oslo=away("oslo", 1, 2)), reducible, simulated=False, seeded=False)
+    assert {site["site"]: site["steps"] for site in stated["sites"]}["oslo"] == 6
+    assert stated["populations"]["train"]["epsilon"] == epsilon_of(rounds(), 1e-5)
+    assert inconsistencies(stated) == []
+    took_turns = four(oslo=away("oslo", 1), lyon=away("lyon", 2))
+    assert release_ledger(took_turns, reducible, simulated=False, seeded=False)["formal"]
+
+
+@pytest.mark.parametrize(
+    ("exports", "missing", "words"),
+    [
+        (four(oslo=away("oslo", 1)), 0, "charged 9 of the 12"),
+        (four(oslo=away("oslo", 1), lyon=away("lyon", 1)), 1, "lyon, oslo charged nothing for round 1"),
+        (four(oslo=away("oslo", 1), lyon=away("lyon", 1)), 16, "1 of 4 may be missing"),
+        (four(oslo=away("oslo", 1, steps=2)), 1, "charged a part of round 1"),
+        (four(oslo=away("oslo", 1, closed=False)), 1, "has not closed its run"),
+    ],
+)
+def test_an_absence_that_does_not_fit_is_a_missing_charge(exports: dict[str, Any], missing: int, words: str) -> None:
+    with pytest.raises(LedgerBroken, match=words):
+        release_ledger(exports, pipeline(federation__max_missing=missing), simulated=False, seeded=False)
 
 
 def test_another_sites_ledger_and_no_ledger_are_refused() -> None:
