@@ -37,7 +37,8 @@ over different sets reveal differences.
 3. `contexts`: canonical bytes, and the two hashes that say what a sum is about.
 4. `roster`: who may take part, signed by the steward.
 5. `shamir`: t-of-n sharing of 32-byte keys.
-6. `masks`: X25519, HKDF, AES-256-CTR keystreams, sealed boxes; the two key pairs of a site.
+6. `masks`: X25519, HKDF, AES-256-CTR keystreams, sealed boxes; the two key pairs of a site. `hybrid`: ML-KEM-768 beside
+   X25519, against recording now and decrypting later.
 7. `tag`: how sites check a sum they cannot recompute.
 8. `messages`: the bytes on the wire and their strict decoders.
 9. `protocol`: the order of the steps and the rules. `release`: the rule that keeps summands secret, with its reason.

@@ -2,8 +2,9 @@
 
 from collections.abc import Collection
 
+from synthfed.secagg import hybrid, messages
 from synthfed.secagg.contexts import Context0, SumConfig
-from synthfed.secagg.refusals import SitesMissing, WrongContext
+from synthfed.secagg.refusals import MalformedMessage, SitesMissing, WrongContext
 from synthfed.secagg.roster import Roster
 
 _COMPRESSED = SumConfig(bounds=(), scales=(), threshold=0, smallest=0, pipeline_digest=b"")
@@ -39,3 +40,27 @@ def require_enough(roster: Roster, found: Collection[int], asked: Collection[int
         raise SitesMissing(
             f"{len(found)} sites sent a {what}, {smallest} are needed; missing: {absent}. The attempt ends here"
         )
+
+
+def require_kem_key(config: SumConfig, hello: messages.Hello) -> None:
+    """Refuse a HELLO with an ML-KEM key that nobody wants, or without one that all want.
+
+    Raises:
+        MalformedMessage: It is one or the other.
+    """
+    if bool(hello.kem_key) != config.post_quantum:
+        raise MalformedMessage("a HELLO with an ML-KEM key too many or too few for this configuration")
+
+
+def unpack_dealt(raw: bytes, config: SumConfig) -> messages.SealedBox:
+    """A sealed share of exactly the size that the configuration makes it."""
+    wrapped = 0
+    if config.post_quantum and hybrid.sends_half(*messages.addresses(raw)):
+        wrapped = hybrid.WRAPPED_BYTES
+    return messages.SealedBox.unpack(raw, holds=messages.dealt_bytes(key_shares=config.deals_keys) + wrapped)
+
+
+def split_wrapped(box: bytes, sender: int, receiver: int, config: SumConfig) -> tuple[bytes, bytes]:
+    """What travels beside a box, if anything does, and the box."""
+    size = hybrid.WRAPPED_BYTES if config.post_quantum and hybrid.sends_half(sender, receiver) else 0
+    return box[:size], box[size:]

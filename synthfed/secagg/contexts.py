@@ -92,6 +92,10 @@ class SumConfig:
     def __post_init__(self) -> None:
         if len(self.bounds) != len(self.scales):
             raise ValueError(f"{len(self.bounds)} bounds and {len(self.scales)} scales; each bound needs one scale")
+        if self.post_quantum and self.verify == "recompute":
+            raise ValueError(
+                "post_quantum sums cannot be recomputed by sites: they lack the halves of other pairs' keys"
+            )
         if self.mode == "shamir" and self.verify == "recompute":
             raise ValueError("mode 'shamir' opens a sum from t answers; sites cannot recompute it from all vectors")
         if self.mode == "shamir" and self.ring != "2^32":

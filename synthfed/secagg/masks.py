@@ -62,11 +62,16 @@ def exchange(private: X25519PrivateKey, public: bytes) -> bytes:
         raise BadKey("a site's X25519 key is malformed or of low order; its software must be checked") from error
 
 
-def pair_mask(private: X25519PrivateKey, public: bytes, context1: bytes, *, own: int, peer: int) -> MaskKey:
-    """The mask key that two sites share; both compute the same from (s_i, S_j) and (s_j, S_i)."""
+def pair_mask(
+    private: X25519PrivateKey, public: bytes, context1: bytes, *, own: int, peer: int, half: bytes = b""
+) -> MaskKey:
+    """The mask key that two sites share; both compute the same from (s_i, S_j) and (s_j, S_i).
+
+    `half` is h_ij of `hybrid`, if the sum is to stay secret after X25519 is broken.
+    """
     low, high = min(own, peer), max(own, peer)
     info = lp(b"pair", u16(low), u16(high))
-    return _mask_key(hkdf(exchange(private, public), context1, info, KEY_BYTES + TAG_MASK_BYTES))
+    return _mask_key(hkdf(exchange(private, public) + half, context1, info, KEY_BYTES + TAG_MASK_BYTES))
 
 
 def self_mask(self_seed: bytes, context1: bytes) -> MaskKey:
@@ -102,23 +107,42 @@ def apply_keystreams(vector: Ring, keys: Sequence[tuple[bytes, int]]) -> None:
             combine(chunk, stream, out=chunk)
 
 
-def seal_key(private: X25519PrivateKey, public: bytes, context0: bytes, *, sender: int, receiver: int) -> bytes:
-    """Key of the box from `sender` to `receiver`; either of the two can compute it."""
-    return hkdf(exchange(private, public), context0, lp(b"enc", u16(sender), u16(receiver)), KEY_BYTES)
+def seal_key(
+    private: X25519PrivateKey, public: bytes, context0: bytes, *, sender: int, receiver: int, pair_key: bytes = b""
+) -> bytes:
+    """Key of the box from `sender` to `receiver`; either of the two can compute it.
+
+    `pair_key` is psk_ij of `hybrid`, if boxes are to stay closed after X25519 is broken.
+    """
+    return hkdf(exchange(private, public) + pair_key, context0, lp(b"enc", u16(sender), u16(receiver)), KEY_BYTES)
 
 
-def part_key(private: X25519PrivateKey, public: bytes, context1: bytes, *, sender: int, receiver: int) -> bytes:
+def part_key(
+    private: X25519PrivateKey, public: bytes, context1: bytes, *, sender: int, receiver: int, pair_key: bytes = b""
+) -> bytes:
     """Key of the part of a vector from `sender` to `receiver`; apart from the key of the shares."""
-    return hkdf(exchange(private, public), context1, lp(b"part", u16(sender), u16(receiver)), KEY_BYTES)
+    return hkdf(exchange(private, public) + pair_key, context1, lp(b"part", u16(sender), u16(receiver)), KEY_BYTES)
 
 
-def seal_box(key: bytes, plaintext: bytes, context0: bytes, *, sender: int, receiver: int, entropy: Entropy) -> bytes:
-    """ChaCha20-Poly1305 (RFC 8439): random nonce, ciphertext and tag. The relay learns only the length."""
+def seal_box(
+    key: bytes,
+    plaintext: bytes,
+    context0: bytes,
+    *,
+    sender: int,
+    receiver: int,
+    entropy: Entropy,
+    beside: bytes = b"",
+) -> bytes:
+    """ChaCha20-Poly1305 (RFC 8439): random nonce, ciphertext and tag. The relay learns only the length.
+
+    `beside` travels in clear with the box and is bound to it.
+    """
     nonce = entropy(NONCE_BYTES)
-    return nonce + ChaCha20Poly1305(key).encrypt(nonce, plaintext, _box_label(context0, sender, receiver))
+    return nonce + ChaCha20Poly1305(key).encrypt(nonce, plaintext, _box_label(context0, sender, receiver, beside))
 
 
-def open_box(key: bytes, box: bytes, context0: bytes, *, sender: int, receiver: int) -> bytes:
+def open_box(key: bytes, box: bytes, context0: bytes, *, sender: int, receiver: int, beside: bytes = b"") -> bytes:
     """Undo `seal_box`.
 
     Raises:
@@ -126,14 +150,15 @@ def open_box(key: bytes, box: bytes, context0: bytes, *, sender: int, receiver: 
     """
     try:
         return ChaCha20Poly1305(key).decrypt(
-            box[:NONCE_BYTES], box[NONCE_BYTES:], _box_label(context0, sender, receiver)
+            box[:NONCE_BYTES], box[NONCE_BYTES:], _box_label(context0, sender, receiver, beside)
         )
     except (InvalidTag, ValueError) as error:
         raise MalformedMessage(f"a sealed box from index {sender} to index {receiver} does not open") from error
 
 
-def _box_label(context0: bytes, sender: int, receiver: int) -> bytes:
-    return digest(context0, b"share", u16(sender), u16(receiver))
+def _box_label(context0: bytes, sender: int, receiver: int, beside: bytes) -> bytes:
+    bound = (beside,) if beside else ()
+    return digest(context0, b"share", u16(sender), u16(receiver), *bound)
 
 
 def share_digest(context0: bytes, *, kind: bytes, dealer: int, holder: int, share: bytes) -> bytes:

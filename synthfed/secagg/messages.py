@@ -45,6 +45,7 @@ _DOMAIN = b"synthfed/secagg/v1/envelope"
 ENVELOPE_BYTES = 40
 SIGNATURE_BYTES = 64
 HASH_BYTES = 32
+KEM_KEY_BYTES = 1184
 _SEALED_OVERHEAD = 2 + 2 + 12 + 16
 
 
@@ -217,19 +218,21 @@ def vector_bytes(vector: Ring) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Two public keys for one attempt, and the head of the site's audit log."""
+    """Two public keys for one attempt, the head of the site's audit log, and an ML-KEM key if `post_quantum`."""
 
     seal_key: bytes
     mask_key: bytes
     audit_head: bytes
+    kem_key: bytes = b""
 
     def pack(self) -> bytes:
-        return self.seal_key + self.mask_key + self.audit_head
+        return self.seal_key + self.mask_key + self.audit_head + self.kem_key
 
     @classmethod
     def unpack(cls, body: bytes) -> "Hello":
         reader = _Reader(body, "a HELLO")
-        hello = cls(reader.take(HASH_BYTES), reader.take(HASH_BYTES), reader.take(HASH_BYTES))
+        keys = (reader.take(HASH_BYTES), reader.take(HASH_BYTES), reader.take(HASH_BYTES))
+        hello = cls(*keys, reader.take(KEM_KEY_BYTES) if len(body) > 3 * HASH_BYTES else b"")
         reader.end()
         return hello
 
@@ -284,6 +287,11 @@ class DealtShares:
         return dealt
 
 
+def addresses(sealed: bytes) -> tuple[int, int]:
+    """Sender and receiver of a sealed box, before anything about it is checked."""
+    return int.from_bytes(sealed[:2], "little"), int.from_bytes(sealed[2:4], "little")
+
+
 def dealt_bytes(*, key_shares: bool) -> int:
     """Size of `DealtShares`."""
     return (2 * SHARE_BYTES if key_shares else 0) + HASH_BYTES
@@ -305,7 +313,7 @@ class SealedBox:
         """`holds`: how many bytes lie in the box."""
         if len(raw) != _SEALED_OVERHEAD + holds:
             raise MalformedMessage(f"a sealed box has {len(raw)} bytes; wanted {_SEALED_OVERHEAD + holds}")
-        return cls(int.from_bytes(raw[:2], "little"), int.from_bytes(raw[2:4], "little"), raw[4:])
+        return cls(*addresses(raw), raw[4:])
 
 
 @dataclass(frozen=True, slots=True)

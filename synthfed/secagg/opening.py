@@ -55,10 +55,18 @@ def lift_self_mask(total: Ring, tag: Words, seed: bytes, context1: bytes) -> Wor
 
 
 def lift_pair_mask(
-    total: Ring, tag: Words, private: X25519PrivateKey, public: bytes, context1: bytes, *, gone: int, counted: int
+    total: Ring,
+    tag: Words,
+    private: X25519PrivateKey,
+    public: bytes,
+    context1: bytes,
+    *,
+    gone: int,
+    counted: int,
+    half: bytes = b"",
 ) -> Words:
     """Take off what site `counted` added for its pair with the vanished site `gone`."""
-    pair = masks.pair_mask(private, public, context1, own=gone, peer=counted)
+    pair = masks.pair_mask(private, public, context1, own=gone, peer=counted, half=half)
     added = gone > counted  # the lower index adds the pair's keystream
     masks.apply_keystream(total, pair.stream, sign=-1 if added else 1)
     form = form_of(total)
@@ -74,6 +82,7 @@ def lift_masks(
     seeds: Mapping[int, bytes],
     vanished: Mapping[int, X25519PrivateKey],
     mask_keys: Mapping[int, bytes],
+    halves: Mapping[tuple[int, int], bytes] | None = None,
 ) -> Words:
     """Take all masks off a sum over U2, in place, and off its tag, which is returned.
 
@@ -81,13 +90,14 @@ def lift_masks(
         seeds: b_v for every v of U2.
         vanished: s_v for every v of U1 without U2.
         mask_keys: S_v for every v of U2.
+        halves: In hybrid attempts, h per (vanished, counted).
     """
     for seed in seeds.values():
         tag = lift_self_mask(total, tag, seed, context1)
     for gone, private in vanished.items():
         for counted in seeds:
-            public = mask_keys[counted]
-            tag = lift_pair_mask(total, tag, private, public, context1, gone=gone, counted=counted)
+            public, half = mask_keys[counted], b"" if halves is None else halves[gone, counted]
+            tag = lift_pair_mask(total, tag, private, public, context1, gone=gone, counted=counted, half=half)
     return tag
 
 

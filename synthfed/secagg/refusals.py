@@ -9,7 +9,7 @@ SecAggError
 ├── WrongContext         another run, round, attempt, purpose, roster, configuration, layout or model
 ├── UnknownSender        a message of somebody the roster does not name
 ├── BadSignature         a signature that does not verify
-├── BadKey               a public key that yields no secret
+├── BadKey               a public key that yields no secret, or a key that was never agreed
 ├── SplitView            sites were shown different sets or messages
 ├── SitesMissing         fewer sites answered than the attempt needs
 ├── OutOfOrder           a step before its predecessor, or after the end
@@ -57,7 +57,7 @@ class BadSignature(SecAggError):
 
 
 class BadKey(SecAggError):
-    """A public key of low order: it would yield a secret that everybody knows."""
+    """A public key of low order, which would yield a secret that everybody knows; or a pair key that is not there."""
 
 
 class SplitView(SecAggError):

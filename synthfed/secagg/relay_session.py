@@ -11,8 +11,15 @@ from typing import Self
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from synthfed.secagg import masks, messages, opening
-from synthfed.secagg.admission import checked_config, checked_smallest, require_enough
+from synthfed.secagg import hybrid, masks, messages, opening
+from synthfed.secagg.admission import (
+    checked_config,
+    checked_smallest,
+    require_enough,
+    require_kem_key,
+    split_wrapped,
+    unpack_dealt,
+)
 from synthfed.secagg.contexts import Context0, SumConfig, context1, lp
 from synthfed.secagg.evidence import Evidence
 from synthfed.secagg.messages import Envelope, Kind
@@ -171,7 +178,7 @@ class RelaySession:
         """Take one site's HELLO."""
         self._require(not self._u0, "HELLO after the HELLOs were sent out")
         envelope = self._read(message, Kind.HELLO, self._context0)
-        messages.Hello.unpack(envelope.body)
+        require_kem_key(self._config, messages.Hello.unpack(envelope.body))
         self._keep(envelope, message)
 
     def hellos(self) -> tuple[bytes, ...]:
@@ -192,8 +199,7 @@ class RelaySession:
         dealt = self._unpack_share(envelope.body)
         if dealt.self_digests.keys() != set(self._u0):
             raise SplitView(f"site {self._name(envelope.sender)} dealt shares to another set than was announced")
-        holds = messages.dealt_bytes(key_shares=self._config.deals_keys)
-        opened = {receiver: messages.SealedBox.unpack(raw, holds=holds) for receiver, raw in sealed.items()}
+        opened = {receiver: unpack_dealt(raw, self._config) for receiver, raw in sealed.items()}
         if opened.keys() != set(self._u0) - {envelope.sender} or any(
             (box.sender, box.receiver) != (envelope.sender, receiver) for receiver, box in opened.items()
         ):
@@ -369,7 +375,20 @@ class RelaySession:
                 if dealer not in self._u2
             },
             mask_keys={dealer: self._shown(dealer).mask_key for dealer in self._u2},
+            halves=self._recovered_halves() if self._config.post_quantum else None,
         )
+
+    def _recovered_halves(self) -> dict[tuple[int, int], bytes]:
+        """h of every pair of a vanished and a counted site."""
+        found = {}
+        for gone in set(self._u1) - set(self._u2):
+            for counted in self._u2:
+                box = unpack_dealt(self._sealed[counted][gone], self._config)
+                wrapped, _ = split_wrapped(box.box, counted, gone, self._config)
+                found[gone, counted] = hybrid.recovered_half(
+                    self._opened[gone], self._context0, gone=gone, counted=counted, wrapped=wrapped
+                )
+        return found
 
     def evidence(self) -> Evidence:
         """What lets a site add up the sum itself, where the configuration says `recompute`.

@@ -13,13 +13,21 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from synthfed.secagg import masks, messages, shamir
-from synthfed.secagg.admission import checked_config, checked_smallest, require_enough
+from synthfed.secagg import hybrid, masks, messages, shamir
+from synthfed.secagg.admission import (
+    checked_config,
+    checked_smallest,
+    require_enough,
+    require_kem_key,
+    split_wrapped,
+    unpack_dealt,
+)
 from synthfed.secagg.contexts import Context0, SumConfig, context1, digest, lp
 from synthfed.secagg.evidence import Evidence
 from synthfed.secagg.messages import Kind, body_of
 from synthfed.secagg.refusals import (
     AlreadyAnswered,
+    BadKey,
     MalformedMessage,
     OutOfOrder,
     RosterRefused,
@@ -59,6 +67,7 @@ class SiteSession:
         config: What `context` was made from. Without it, the mode is `compressed` and the ring 2^32.
         smallest: Fewest sites whose sum this site helps to open: m..N. Default N, so that any missing site ends the
             attempt.
+        pair_keys: psk_ij by roster index of each peer, needed if the configuration says `post_quantum`; see `hybrid`.
         entropy: Gives that many random bytes; anything but `os.urandom` is for tests.
 
     Raises:
@@ -77,6 +86,7 @@ class SiteSession:
         *,
         config: SumConfig | None = None,
         smallest: int | None = None,
+        pair_keys: Mapping[int, bytes] | None = None,
         entropy: Entropy = os.urandom,
     ) -> None:
         self._roster = roster
@@ -91,6 +101,12 @@ class SiteSession:
         self._config = checked_config(context, config)
         if self._config.deals_parts != self._deals_parts:
             raise ValueError(f"mode {self._config.mode!r} is not run by {type(self).__name__}; see `protocol`")
+        peers = {member.index for member in roster.members} - {self._own.index}
+        if self._config.post_quantum != (pair_keys is not None) or not peers >= (pair_keys or {}).keys():
+            raise ValueError("pair_keys are needed for post_quantum sums, by the index of each peer, and for no other")
+        if any(len(pair_key) != masks.KEY_BYTES for pair_key in (pair_keys or {}).values()):
+            raise ValueError(f"a pair key must have {masks.KEY_BYTES} bytes")
+        self._pair_keys = pair_keys or {}
         self._form = NARROW if self._config.ring == "2^32" else WIDE
         self._context0 = context.digest()
         self._state = SiteState()
@@ -140,6 +156,7 @@ class SiteSession:
         *,
         config: SumConfig | None = None,
         smallest: int | None = None,
+        pair_keys: Mapping[int, bytes] | None = None,
         entropy: Entropy = os.urandom,
     ) -> Self:
         """Undo `freeze`. Give it the newest stored state only: one from before MASKED could mask a second vector.
@@ -147,7 +164,16 @@ class SiteSession:
         Raises:
             SealBroken: The bytes are cut, or belong to another attempt or site.
         """
-        session = cls(roster, site, identity, context, config=config, smallest=smallest, entropy=entropy)
+        session = cls(
+            roster,
+            site,
+            identity,
+            context,
+            config=config,
+            smallest=smallest,
+            pair_keys=pair_keys,
+            entropy=entropy,
+        )
         session._state = SiteState.unpack(frozen, session._context0, session._own.index)
         return session
 
@@ -167,6 +193,7 @@ class SiteSession:
                 seal_key=self._seal_private().public_key().public_bytes_raw(),
                 mask_key=self._mask_private().public_key().public_bytes_raw(),
                 audit_head=audit_head,
+                kem_key=hybrid.kem_public_key(state.mask_seed, self._context0) if self._config.post_quantum else b"",
             )
             state.hello = self._write(Kind.HELLO, self._context0, body.pack())
             state.stage = Stage.HELLO
@@ -197,9 +224,10 @@ class SiteSession:
         mask_private = self._mask_private()
         for peer in peers.values():
             masks.exchange(mask_private, peer.mask_key)
+            require_kem_key(self._config, peer)
         self_shares, mask_shares = (self._deal_key(secret, peers) for secret in (state.self_seed, state.mask_seed))
         sealed = {
-            index: self._seal(index, peer.seal_key, self_shares[index], mask_shares[index])
+            index: self._seal(index, peer.seal_key, self_shares[index], mask_shares[index], peer.kem_key)
             for index, peer in peers.items()
             if index != self._own.index
         }
@@ -234,8 +262,8 @@ class SiteSession:
         if self._answered(Stage.MASKED, Stage.SHARED, request, state.mask_request, state.masked):
             return state.masked
         agreed = self._agree(model_digest, shares, sealed)
-        masked, tag = self._hide(vector, agreed.tag_key.tag(vector, self._own.index), agreed.hellos, agreed.context1)
         self._agreed(agreed, commitment)
+        masked, tag = self._hide(vector, agreed.tag_key.tag(vector, self._own.index), agreed.hellos, agreed.context1)
         state.mask_request = request
         return self._send_masked(masked, tag, released=() if self._config.deals_keys else agreed.held.keys())
 
@@ -408,16 +436,16 @@ class SiteSession:
         if public.get(self._own.index) != state.share:
             raise SplitView("the SHAREs do not hold this site's own SHARE unchanged")
         require_enough(self._roster, public, state.hellos, self._smallest, "SHARE")
-        held, tag_parts = self._open_shares(public, sealed)
+        held, tag_parts, halves = self._open_shares(public, sealed)
         hellos = {index: state.hellos[index] for index in public}
         ctx1 = context1(self._context0, hellos=hellos, shares=public, model_digest=model_digest)
         seed_digests = {index: self._unpack_share(raw).self_seed_digest for index, raw in public.items()}
-        return Agreed(held, hellos, seed_digests, ctx1, TagKey.agree(tag_parts, ctx1))
+        return Agreed(held, hellos, seed_digests, halves, ctx1, TagKey.agree(tag_parts, ctx1))
 
     def _agreed(self, agreed: "Agreed", commitment: bytes) -> None:
         state = self._state
         state.held, state.context1, state.tag_key = agreed.held, agreed.context1, agreed.tag_key.secret
-        state.seed_digests, state.commitment = dict(agreed.seed_digests), commitment
+        state.seed_digests, state.halves, state.commitment = dict(agreed.seed_digests), dict(agreed.halves), commitment
 
     def _send_masked(self, vector: Ring, tag: Words, *, released: Collection[int]) -> bytes:
         """MASKED; where no key share will be asked for, sending it is the release of the sum over `released`."""
@@ -461,18 +489,18 @@ class SiteSession:
 
     def _open_shares(
         self, public: Mapping[int, bytes], sealed: Sequence[bytes]
-    ) -> tuple[dict[int, bytes], dict[int, bytes]]:
-        """Open and check one sealed share per peer; returns the held shares and the tag parts of U1."""
+    ) -> tuple[dict[int, bytes], dict[int, bytes], dict[int, bytes]]:
+        """Open and check one sealed share per peer; returns held shares, tag parts and halves of U1."""
         state, own = self._state, self._own.index
         boxes: dict[int, bytes] = {}
         for raw in sealed:
-            box = messages.SealedBox.unpack(raw, holds=messages.dealt_bytes(key_shares=self._config.deals_keys))
+            box = unpack_dealt(raw, self._config)
             if box.receiver != own or box.sender in boxes:
                 raise MalformedMessage("a sealed share that is not for this site, or a second one of one sender")
             boxes[box.sender] = box.box
         if boxes.keys() != public.keys() - {own}:
             raise SplitView("the sealed shares do not come from exactly the sites whose SHAREs were shown")
-        held, tag_parts = {own: state.own_shares}, {own: state.tag_part}
+        held, tag_parts, halves = {own: state.own_shares}, {own: state.tag_part}, dict[int, bytes]()
         for dealer, raw in public.items():
             share = self._unpack_share(raw)
             if dealer not in state.hellos or share.self_digests.keys() != state.hellos.keys():
@@ -480,6 +508,8 @@ class SiteSession:
             if dealer == own:
                 continue
             opened = self._open(dealer, boxes[dealer])
+            if self._config.post_quantum:
+                halves[dealer] = self._half(dealer, boxes[dealer])
             dealt = messages.DealtShares.unpack(opened, key_shares=self._config.deals_keys)
             for kind, found, published in (
                 (b"self", dealt.self_share, share.self_digests[own]),
@@ -497,7 +527,7 @@ class SiteSession:
                     blame=self._roster.at(dealer).site,
                 )
             held[dealer], tag_parts[dealer] = dealt.self_share + dealt.mask_share, dealt.tag_part
-        return held, tag_parts
+        return held, tag_parts, halves
 
     def _hide(self, vector: Ring, tag: Words, hellos: Mapping[int, bytes], ctx1: bytes) -> tuple[Ring, Words]:
         """Add the self mask (if its key is shared) and every pair mask: + towards higher indices, - towards lower."""
@@ -512,25 +542,51 @@ class SiteSession:
         for peer, raw in hellos.items():
             if peer == own:
                 continue
-            pair = masks.pair_mask(private, messages.Hello.unpack(body_of(raw)).mask_key, ctx1, own=own, peer=peer)
+            mask_key, half = messages.Hello.unpack(body_of(raw)).mask_key, self._state.halves.get(peer, b"")
+            pair = masks.pair_mask(private, mask_key, ctx1, own=own, peer=peer, half=half)
             streams.append((pair.stream, 1 if peer > own else -1))
             words = reduced_words(pair.tag, form)
             tag = add_words([tag, words], form) if peer > own else subtract_words(tag, words, form)
         masks.apply_keystreams(hidden, streams)
         return hidden, tag
 
-    def _seal(self, receiver: int, receiver_key: bytes, self_share: bytes, mask_share: bytes) -> bytes:
+    def _seal(
+        self, receiver: int, receiver_key: bytes, self_share: bytes, mask_share: bytes, kem_key: bytes = b""
+    ) -> bytes:
         own, ctx0 = self._own.index, self._context0
-        key = masks.seal_key(self._seal_private(), receiver_key, ctx0, sender=own, receiver=receiver)
+        wrapped = b""
+        if self._config.post_quantum and hybrid.sends_half(own, receiver):
+            half = hybrid.half_of(self._state.mask_seed, ctx0, sender=own, receiver=receiver)
+            wrapped = hybrid.wrap_half(half, kem_key, ctx0, sender=own, receiver=receiver)
+        key = masks.seal_key(
+            self._seal_private(), receiver_key, ctx0, sender=own, receiver=receiver, pair_key=self._pair_key(receiver)
+        )
         dealt = messages.DealtShares(self_share, mask_share, self._state.tag_part).pack()
-        box = masks.seal_box(key, dealt, ctx0, sender=own, receiver=receiver, entropy=self._entropy)
-        return messages.SealedBox(own, receiver, box).pack()
+        box = masks.seal_box(key, dealt, ctx0, sender=own, receiver=receiver, entropy=self._entropy, beside=wrapped)
+        return messages.SealedBox(own, receiver, wrapped + box).pack()
 
     def _open(self, sender: int, box: bytes) -> bytes:
         own, ctx0 = self._own.index, self._context0
         sender_key = messages.Hello.unpack(body_of(self._state.hellos[sender])).seal_key
-        key = masks.seal_key(self._seal_private(), sender_key, ctx0, sender=sender, receiver=own)
-        return masks.open_box(key, box, ctx0, sender=sender, receiver=own)
+        wrapped, box = split_wrapped(box, sender, own, self._config)
+        pair_key = self._pair_key(sender)
+        key = masks.seal_key(self._seal_private(), sender_key, ctx0, sender=sender, receiver=own, pair_key=pair_key)
+        return masks.open_box(key, box, ctx0, sender=sender, receiver=own, beside=wrapped)
+
+    def _pair_key(self, peer: int) -> bytes:
+        if not self._config.post_quantum:
+            return b""
+        if peer not in self._pair_keys:
+            raise BadKey(f"no pair key was agreed with site {self._roster.at(peer).site!r} in this run")
+        return self._pair_keys[peer]
+
+    def _half(self, peer: int, box: bytes) -> bytes:
+        """h of the pair with `peer`: the own one, or the one that came beside its box."""
+        own, ctx0, seed = self._own.index, self._context0, self._state.mask_seed
+        if hybrid.sends_half(own, peer):
+            return hybrid.half_of(seed, ctx0, sender=own, receiver=peer)
+        wrapped, _ = split_wrapped(box, peer, own, self._config)
+        return hybrid.unwrap_half(wrapped, seed, ctx0, sender=peer, receiver=own)
 
     def _add_up(self, evidence: Evidence) -> tuple[Ring, Words]:
         state = self._state
@@ -579,10 +635,11 @@ class SiteSession:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Agreed:
-    """What the SHAREs of U1 settle: key shares held, HELLOs of U1, H(b_v), `ctx1` and the tag key."""
+    """What the SHAREs of U1 settle: key shares held, HELLOs of U1, H(b_v), halves, `ctx1` and tag key."""
 
     held: dict[int, bytes]
     hellos: Mapping[int, bytes]
     seed_digests: Mapping[int, bytes]
+    halves: Mapping[int, bytes]
     context1: bytes
     tag_key: TagKey

@@ -43,6 +43,7 @@ class SiteState:
         sealed: Sealed share per receiver.
         parts: Sealed part per receiver, in modes with parts; `own_part` is kept.
         held: Per dealer of U1 (own one included): its share of b and of rho, 66 bytes. Its keys are U1.
+        halves: h of the pair with each peer of U1, in hybrid attempts; see `hybrid`.
         seed_digests: H(b_v) per site of U1.
         counted: Head of MASKED per site of U2, the one set for which this site releases shares. Stays for ever.
         *_request: Digest of the request a stage answered; the same request gets the same reply again.
@@ -70,6 +71,7 @@ class SiteState:
     masked: bytes = b""
     head: bytes = b""
     commitment: bytes = b""
+    halves: dict[int, bytes] = field(default_factory=dict)
     seed_digests: dict[int, bytes] = field(default_factory=dict)
     counted: dict[int, bytes] = field(default_factory=dict)
     sign_request: bytes = b""
@@ -89,6 +91,7 @@ class SiteState:
         self.own_shares = self.own_part = self.share = self.tag_key = self.masked = self.unmask = b""
         self.sealed = {}
         self.parts = {}
+        self.halves = {}
         self.held = dict.fromkeys(self.held, b"")
 
     def pack(self, context0: bytes, index: int) -> bytes:

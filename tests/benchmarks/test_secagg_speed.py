@@ -54,9 +54,9 @@ def masker(sites: int):
     return ours
 
 
-def bytes_up(sites: int, mode: str = "compressed") -> int:
+def bytes_up(sites: int, mode: str = "compressed", *, post_quantum: bool = False) -> int:
     """What one site sends up in a whole attempt over D coordinates and two more, from one over four."""
-    run = attempt(sites, 4, config={"mode": mode})
+    run = attempt(sites, 4, config={"mode": mode, "post_quantum": post_quantum})
     run.finish()
     index = run.members[0].index
     own = [raw for raw in run.transcript if raw[:3] == b"SA1" and int.from_bytes(raw[4:6], "little") == index]
@@ -163,6 +163,9 @@ def test_traffic_is_linear_in_the_number_of_sites():
     for n, total in zip(counts, ours, strict=True):
         print(f"\nN={n:2d} all sites up {total / 1e6:8.1f} MB, literal {n * n * 4 * D / 1e6:8.1f} MB", end="")
         assert total <= 1.01 * n * 4 * D
+    hybrid = {n: bytes_up(n, post_quantum=True) / (4 * D) for n in counts}
+    print("\npost-quantum bytes/4d  " + "  ".join(f"N={n} {ratio:.4f}" for n, ratio in hybrid.items()))
+    assert max(hybrid.values()) <= 1.015
     for n, total in zip((3, 6, 10), literal, strict=True):
         assert abs(total / (n * n * 4 * D) - 1) < 0.01
 

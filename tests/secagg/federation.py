@@ -82,6 +82,12 @@ def make_context(roster: Roster, **changes: object) -> Context0:
     return replace(context, **changes)  # type: ignore[arg-type]
 
 
+def pair_keys(roster: Roster, own: int) -> dict[int, bytes]:
+    """psk of one site with each other one, as `hybrid` would agree on them."""
+    others = [member.index for member in roster.members if member.index != own]
+    return {peer: hashlib.sha256(f"psk {min(own, peer)} {max(own, peer)}".encode()).digest() for peer in others}
+
+
 @dataclass
 class Attempt:
     """One attempt, run step by step; every step gives back what the sites sent."""
@@ -105,6 +111,8 @@ class Attempt:
         for position in self.vectors:
             member = self.members[position]
             entropy = {} if self.fixed is None else {"entropy": stream(f"{self.fixed}/{member.site}")}
+            if self.config is not None and self.config.post_quantum:
+                entropy["pair_keys"] = pair_keys(self.roster, member.index)
             self.sites[member.index] = site_session(
                 self.roster, member.site, key(member.site), self.context, **extra, **entropy
             )
