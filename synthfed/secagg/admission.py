@@ -10,22 +10,27 @@ from synthfed.secagg.roster import Roster
 _COMPRESSED = SumConfig(bounds=(), scales=(), threshold=0, smallest=0, pipeline_digest=b"")
 
 
-def checked_config(context: Context0, config: SumConfig | None) -> SumConfig:
+def checked_config(roster: Roster, context: Context0, config: SumConfig | None) -> SumConfig:
     """The configuration, if the context was made from it; without one, the default mode and ring.
 
     Raises:
-        WrongContext: The context was made for another configuration.
+        WrongContext: The context was made for another configuration, or the configuration for another threshold.
     """
-    if config is not None and config.digest() != context.config_digest:
+    if config is None:
+        return _COMPRESSED
+    if config.digest() != context.config_digest:
         raise WrongContext("the context was made for another configuration of the sum")
-    return config or _COMPRESSED
+    if config.threshold != roster.threshold:
+        raise WrongContext(f"the configuration says threshold {config.threshold}, the roster {roster.threshold}")
+    return config
 
 
-def checked_smallest(roster: Roster, smallest: int | None) -> int:
+def checked_smallest(roster: Roster, config: SumConfig, smallest: int | None) -> int:
     """The fewest sites a party accepts: all of the roster, or what its policy says within m..N."""
-    chosen = len(roster.members) if smallest is None else smallest
-    if not roster.smallest <= chosen <= len(roster.members):
-        raise ValueError(f"smallest set {chosen} is outside {roster.smallest}..{len(roster.members)}")
+    sites, least = len(roster.members), max(roster.smallest, config.smallest)
+    chosen = sites if smallest is None else smallest
+    if not least <= chosen <= sites:
+        raise ValueError(f"smallest set {chosen} is outside {least}..{sites}")
     return chosen
 
 

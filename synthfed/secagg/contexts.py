@@ -70,6 +70,7 @@ class SumConfig:
         mode: How summands are hidden; see `protocol`.
         ring: 2^32 for encoded vectors, 2^64 for analytics.
         verify: How sites check a sum: by its tag, or by adding up all signed vectors themselves.
+        fast_release: Whether complete sums open without SURVIVORS.
         aux: Whether two coordinates for the weight and the clipped fraction are appended.
         pipeline_digest: SHA-256 of the pipeline.
     """

@@ -16,7 +16,7 @@ SiteSession(roster, site, identity, context, *, config=None, smallest=None, entr
 RelaySession(roster, context, relay_key, *, length, config=None, smallest=None)
     .add_hello(message)                .hellos() -> tuple[bytes, ...]
     .add_share(public, sealed)         .deliveries(model_digest) -> {site index: Delivery(shares, sealed)}
-    .add_masked(message)               .heads() -> bytes      .reduced
+    .add_masked(message)               .heads() -> bytes      .reduced .needs_survivors
     .add_survivors(message)            .survivors() -> tuple[bytes, ...]
     .add_unmask(message)               .result() -> (bytes, uint32[d])      .evidence()
     .add_close(message) -> Close(result_digest, audit_head, accepted)

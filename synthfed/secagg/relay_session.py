@@ -78,10 +78,10 @@ class RelaySession:
             raise WrongContext("the context was made for another roster")
         self._roster = roster
         self._identity = relay_key
-        self._config = checked_config(context, config)
+        self._config = checked_config(roster, context, config)
         if self._config.deals_parts != self._deals_parts:
             raise ValueError(f"mode {self._config.mode!r} is not run by {type(self).__name__}; see `protocol`")
-        self._smallest = checked_smallest(roster, smallest)
+        self._smallest = checked_smallest(roster, self._config, smallest)
         # How many SURVIVORS and UNMASKs to wait for: t open the sum, but a relay that waits for all waits for all.
         self._answers = len(roster.members) if self._smallest == len(roster.members) else roster.threshold
         self._context0 = context.digest()
@@ -256,8 +256,13 @@ class RelaySession:
 
     @property
     def reduced(self) -> bool:
-        """Whether a site of U1 vanished before its vector came, so that SURVIVORS are needed."""
+        """Whether a site of U1 vanished before its vector came: the sum misses it, which must be said."""
         return bool(self._u2) and self._u2 != self._u1
+
+    @property
+    def needs_survivors(self) -> bool:
+        """Whether the sites must sign U2 before they release: after a drop, or always if configured so."""
+        return self.reduced or (bool(self._u2) and not self._config.fast_release)
 
     def add_survivors(self, message: bytes) -> None:
         """Take one site's word on U2.
@@ -265,7 +270,9 @@ class RelaySession:
         Raises:
             SplitView: It signed another set.
         """
-        self._require(self.reduced and not self._result, "SURVIVORS without a drop, before HEADS or after the result")
+        self._require(
+            self.needs_survivors and not self._result, "SURVIVORS without a drop, before HEADS or after the result"
+        )
         envelope = self._read(message, Kind.SURVIVORS, self._context1, among=self._u2)
         heads = {index: head for index, (head, _) in self._signed_heads.items()}
         if messages.Survivors.unpack(envelope.body) != messages.Survivors.over(heads, self._roster):

@@ -30,6 +30,7 @@ from synthfed.secagg.refusals import (
     BadKey,
     MalformedMessage,
     OutOfOrder,
+    ReleaseRefused,
     RosterRefused,
     SplitView,
     TagMismatch,
@@ -92,13 +93,13 @@ class SiteSession:
         self._roster = roster
         self._own = roster.member(site)
         self._identity = identity
-        self._smallest = checked_smallest(roster, smallest)
         self._entropy = entropy
         if identity.public_key().public_bytes_raw() != self._own.public_key:
             raise RosterRefused(f"the identity key of site {site!r} is not its key in the roster; ask the steward")
         if context.roster_digest != roster.digest():
             raise WrongContext("the context was made for another roster than the one this site pinned")
-        self._config = checked_config(context, config)
+        self._config = checked_config(roster, context, config)
+        self._smallest = checked_smallest(roster, self._config, smallest)
         if self._config.deals_parts != self._deals_parts:
             raise ValueError(f"mode {self._config.mode!r} is not run by {type(self).__name__}; see `protocol`")
         peers = {member.index for member in roster.members} - {self._own.index}
@@ -275,12 +276,14 @@ class SiteSession:
         and with them the sum over U1 and no other: each vector is still under its pair masks.
 
         Raises:
-            ReleaseRefused: Another set than U1, or a head that is not what this site sent.
+            ReleaseRefused: Another set than U1, a head that is not what this site sent, or no fast release at all.
             BadSignature, WrongContext: A site or the relay did not sign this.
             AlreadyAnswered: Shares were released for another HEADS, or this site signed a set of survivors.
         """
         state = self._state
         request = digest(b"unmask", heads)
+        if not self._config.fast_release:
+            raise ReleaseRefused("the configuration wants SURVIVORS in every round; use sign_survivors() and release()")
         if state.stage == Stage.SIGNED:
             raise AlreadyAnswered("this site signed a set of survivors; it releases shares for that set or for none")
         if self._answered(Stage.RELEASED, Stage.MASKED, request, state.release_request, state.unmask):

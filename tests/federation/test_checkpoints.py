@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from synthfed.federation.checkpoints import Checkpoint, CheckpointBroken, Checkpoints
+from synthfed.federation.checkpoints import Checkpoint, CheckpointBroken, Checkpoints, Decided
 from synthfed.federation.wire import ShareReply
 from synthfed.generators.base import ServerState
 
@@ -18,6 +18,7 @@ def point(round_index: int) -> Checkpoint:
         shares={1: ShareReply(b"p", (2, 3), (b"s2", b"")), 10: ShareReply(b"", (), ())},
         bytes_up=5,
         bytes_down=6,
+        missing={3: ("oslo", "bern")},
     )
 
 
@@ -35,7 +36,7 @@ def test_a_checkpoint_reads_back_bit_for_bit_and_in_order(tmp_path):
         np.testing.assert_array_equal(found.state.tensors[name], wanted.state.tensors[name])
     assert (found.round_index, found.result, found.state.step) == (10, b"sum", 4)
     assert (found.hellos, found.shares) == (wanted.hellos, wanted.shares)
-    assert (found.bytes_up, found.bytes_down) == (5, 6)
+    assert (found.bytes_up, found.bytes_down, found.missing) == (5, 6, wanted.missing)
     assert len(list((tmp_path / "run").iterdir())) == 2
 
 
@@ -49,3 +50,22 @@ def test_a_half_written_checkpoint_is_not_seen_and_a_broken_one_is_named(tmp_pat
     (tmp_path / "run" / "round_000004.safetensors").write_bytes(b"half")
     with pytest.raises(CheckpointBroken, match="round_000004"):
         kept.latest()
+
+
+def test_a_choice_reads_back_and_goes_with_its_checkpoint(tmp_path):
+    kept = Checkpoints(tmp_path / "run")
+    assert kept.decided(1) is None
+    kept.decide(Decided(1, {1: b"h", 10: b"i"}))
+    choice = Decided(1, {1: b"h", 10: b"i"}, (1, 10), {10: b"s"})
+    kept.decide(choice)
+    assert kept.decided(1) == choice
+    for index in range(4):
+        kept.save(point(index))
+    assert kept.decided(1) is None
+
+
+def test_a_broken_choice_is_named(tmp_path):
+    kept = Checkpoints(tmp_path / "run")
+    (tmp_path / "run" / "coming_000001.json").write_text("{}")
+    with pytest.raises(CheckpointBroken, match="coming_000001"):
+        kept.decided(1)

@@ -3,19 +3,21 @@
 import json
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from flwr.app import Message
+from flwr.app import Array, Message
 
-from synthfed.errors import DeadlineMissed, LedgerBroken, SiteBroken, SiteRefused
+from synthfed.errors import DeadlineMissed, LedgerBroken, SecAggError, SiteBroken, SiteRefused
 from synthfed.federation import stages, wire, words
 from synthfed.federation.in_process import FederationResult, RoundDone, Wiretap, run_in_process
 from synthfed.federation.local_grid import Drop
+from synthfed.federation.refused import Refused
+from synthfed.federation.site import Site
 from synthfed.generators.base import Codes, flatten, unflatten
 from synthfed.generators.plan import make_plan
 from synthfed.pipeline import Pipeline
@@ -418,3 +420,95 @@ def test_a_vector_that_comes_late_is_dropped_and_its_site_goes_on(tmp_path):
     assert missing[1] == ["oslo"]
     np.testing.assert_array_equal(flatten(result.final), oracle(reducible(), sites, missing))
     assert "round 1" in {event["purpose"] for event in result.ledgers["oslo"]["events"]}
+
+
+def stopped_while_signing(work: Path) -> tuple[str, dict[str, wire.SurvivorsRequest]]:
+    """A reduced round 1 whose coordinator died before it could send a SURVIVORS; what the sites were asked."""
+    asked: dict[str, wire.SurvivorsRequest] = {}
+    away = lose("oslo", "train.round", 1)
+
+    def fault(message: Message) -> None:
+        away(message)
+        if message.metadata.message_type == "query.unmask" and away.current == 1:
+            raise KeyboardInterrupt
+        if message.metadata.message_type == "query.survivors" and not message.metadata.reply_to_message_id:
+            request = wire.from_record(message.content, wire.SurvivorsRequest)
+            asked[NAMES[message.metadata.dst_node_id - 101]] = request
+
+    with pytest.raises(KeyboardInterrupt):
+        federate(work, sites_of(4), fault)
+    return asked["lyon"].manifest, asked
+
+
+def test_a_site_that_signed_a_set_helps_to_open_that_set_or_none(tmp_path):
+    run, asked = stopped_while_signing(tmp_path)
+    with Site(tmp_path / "sites" / "lyon", "lyon") as site:
+        request = asked["lyon"]
+        assert stages.survivors(site, request) == stages.survivors(site, request)
+        with pytest.raises(Refused) as caught:
+            stages.survivors(site, replace(request, heads=request.heads[:-1] + b"x"))
+        assert caught.value.code == "replay"
+        word = stages.survivors(site, request).survivors
+        for heads, words_shown in ((request.heads, ()), (b"", (word,)), (b"", (word, word, word))):
+            with pytest.raises(SecAggError):
+                stages.unmask(site, wire.UnmaskRequest(run, 1, 0, heads, words_shown, ()))
+
+
+def test_no_round_is_begun_twice_at_a_site(tmp_path):
+    """A second session for one round could mask a second vector, or show its keys under new ones."""
+    run, _ = stopped_while_signing(tmp_path)
+    with Site(tmp_path / "sites" / "lyon", "lyon") as site:
+        for index, code in ((0, "replay"), (1, "order"), (2, "order"), (99, "order")):
+            with pytest.raises(Refused) as caught:
+                stages.hello(site, wire.HelloRequest(run, index, 0))
+            assert caught.value.code == code
+        assert stages.hello(site, wire.HelloRequest(run, 3, 0)).hello  # after an absence: any round to come
+
+
+def test_a_site_that_was_told_a_false_sum_takes_no_further_part(tmp_path):
+    """Going on without checking sums is for sites that were away, not for one that was lied to."""
+
+    def lie(message: Message) -> None:
+        is_reply = bool(message.metadata.reply_to_message_id)
+        here = message.metadata.message_type, message.metadata.dst_node_id, is_reply
+        if here == ("train.round", 104, False):
+            request = wire.from_record(message.content, wire.RoundRequest)
+            if request.round_index == 1:
+                raw = message.content["blobs"]["result"].numpy().copy()
+                raw[-80] ^= 1
+                message.content["blobs"]["result"] = Array(raw)
+
+    done: list[RoundDone] = []
+    with pytest.raises(SiteRefused, match="'oslo' refused close"):
+        federate(tmp_path, sites_of(4), lie, progress=done.append)
+    assert [d.missing for d in done] == [(), ("oslo",), ("oslo",), ("oslo",)]
+    with Site(tmp_path / "sites" / "oslo", "oslo") as site:
+        assert [event["purpose"] for event in site.ledger().export()["events"]] == ["round 0"]
+
+
+def test_a_site_that_comes_back_with_nonsense_disturbs_nobody(tmp_path):
+    def garble(message: Message) -> None:
+        away(message)
+        blobs = message.content.get("blobs") if message.has_content() else None
+        if blobs is not None and message.metadata.src_node_id == 104 and away.current >= 1:
+            for name in set(blobs) & {"hello", "share"}:
+                blobs[name] = Array(np.zeros(200, np.uint8))
+
+    away = lose("oslo", "train.round", 1)
+    sites = sites_of(4)
+    result = federate(tmp_path, sites, garble)
+    assert reduced(result) == {1: ["oslo"], 2: ["oslo"], 3: ["oslo"]}
+    np.testing.assert_array_equal(flatten(result.final), oracle(reducible(), sites, reduced(result)))
+
+
+@pytest.mark.parametrize(
+    ("missing", "sentences"),
+    [
+        ({}, ()),
+        ({2: ("oslo",)}, (said("Round 3", "oslo"),)),
+        ({0: ("oslo", "bern"), 1: ("oslo",), 3: ("oslo",)}, ("Round 1|bern", "Rounds 1 to 2|oslo", "Round 4|oslo")),
+    ],
+)
+def test_reduced_rounds_are_said_once_per_site_and_span(missing, sentences):
+    wanted = tuple(said(*sentence.split("|")) if "|" in sentence else sentence for sentence in sentences)
+    assert words.reduced_sentences(missing) == wanted

@@ -9,9 +9,9 @@ from flwr.app.message.message import make_message
 from flwr.clientapp import ClientApp
 from flwr.supercore.task_identity import TaskIdentity
 
-from synthfed.errors import BudgetRefused, DeadlineMissed, SiteBroken, SiteRefused
+from synthfed.errors import BudgetRefused, DeadlineMissed, FederationError, SiteBroken, SiteRefused
 from synthfed.federation import wire
-from synthfed.federation.asking import Traffic, ask
+from synthfed.federation.asking import Answers, Beside, Traffic, ask, ask_some
 from synthfed.federation.local_grid import Drop, LocalGrid
 
 NODES = {7: {"site": "lyon"}, 8: {"site": "oslo"}}
@@ -180,3 +180,62 @@ def test_what_sending_again_cannot_mend_ends_the_trip_at_once(code):
     with pytest.raises(SiteBroken):
         say_hello(grid)
     assert len(grid.seen) == 1
+
+
+FOUR = {7: {"site": "lyon"}, 8: {"site": "oslo"}, 9: {"site": "refusing"}, 10: {"site": "broken"}}
+
+
+def ask_four(grid: LocalGrid, needed: int, beside: Beside | None = None) -> Answers[wire.HelloReply]:
+    nodes = {str(config["site"]): node for node, config in FOUR.items()}
+    asked = [site for site in nodes if beside is None or site not in beside.requests]
+    with grid.as_server():
+        return ask_some(
+            grid,
+            "query.hello",
+            dict.fromkeys(asked, wire.HelloRequest("m", 0, 0)),
+            wire.HelloReply,
+            needed=needed,
+            nodes=nodes,
+            deadline_s=0.05,
+            traffic=Traffic(),
+            poll_s=0.01,
+            beside=beside,
+        )
+
+
+def test_a_trip_can_spare_some_sites_and_says_why_they_are_lost():
+    answers = ask_four(LocalGrid(echo_app(), FOUR), needed=2)
+    assert list(answers.replies) == ["lyon", "oslo"]
+    assert {site: type(error) for site, error in answers.lost.items()} == {
+        "refusing": SiteRefused,
+        "broken": SiteBroken,
+    }
+    with pytest.raises(FederationError, match="resume"):
+        ask_four(LocalGrid(echo_app(), FOUR), needed=3)
+
+
+def test_what_goes_out_beside_a_trip_cannot_end_it():
+    def lose(message: Message) -> None:
+        if message.metadata.dst_node_id == 8:
+            raise Drop
+
+    request = wire.HelloRequest("m", 1, 0)
+    for site, fault in (("oslo", lose), ("refusing", None), ("broken", None)):
+        others = {node: config for node, config in FOUR.items() if config["site"] in ("lyon", site)}
+        with LocalGrid(echo_app(), others, faults=fault).as_server() as grid:
+            answers = ask_some(
+                grid,
+                "query.hello",
+                {"lyon": request},
+                wire.HelloReply,
+                needed=1,
+                nodes={str(config["site"]): node for node, config in others.items()},
+                deadline_s=0.05,
+                traffic=Traffic(),
+                poll_s=0.01,
+                beside=Beside("query.hello", {site: request}, wire.HelloReply, 0.01),
+            )
+        assert set(answers.replies) == {"lyon"}
+        assert not answers.beside
+    answers = ask_four(LocalGrid(echo_app(), FOUR), 1, Beside("query.hello", {"oslo": request}, wire.HelloReply, 0.01))
+    assert set(answers.beside) == {"oslo"}

@@ -214,7 +214,7 @@ class Attempt:
             shares, sealed = deliveries[index].shares, deliveries[index].sealed
             self.relay.add_masked(self.saw(site.mask(self.inputs[index], self.model, shares, sealed)))
         heads = self.saw(self.relay.heads())
-        if self.relay.reduced:
+        if self.relay.needs_survivors:
             for site in lose("survivors").values():
                 self.relay.add_survivors(self.saw(site.sign_survivors(heads)))
             survivors = self.relay.survivors()

@@ -268,6 +268,19 @@ def test_steps_of_the_slow_path_out_of_order_are_refused():
             step()
 
 
+def test_a_configuration_may_want_every_set_signed():
+    run = attempt(4, smallest=3, config={"fast_release": False})
+    total, counted = run.with_drops({})
+    assert np.array_equal(total.view(np.int32), int64_sum(run.inputs.values()))
+    assert len(counted) == 4
+    assert run.relay.needs_survivors
+    assert not run.relay.reduced
+    run = attempt(3, config={"fast_release": False})
+    heads = run.heads()
+    with pytest.raises(ReleaseRefused, match="SURVIVORS in every round"):
+        run.sites[3].unmask(heads)
+
+
 # --- a thousand rounds ------------------------------------------------------------------------------------------------
 
 

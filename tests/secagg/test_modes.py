@@ -24,7 +24,7 @@ from synthfed.secagg.refusals import (
     WrongContext,
 )
 from synthfed.secagg.tag import NARROW
-from tests.secagg.federation import MODEL, attempt, key, make_config, make_roster
+from tests.secagg.federation import MODEL, attempt, key, make_config, make_context, make_roster
 
 MODES = ["compressed", "pairwise", "full", "shamir"]
 
@@ -110,6 +110,23 @@ def test_a_session_takes_only_the_configuration_of_its_context():
         SiteSession(run.roster, "site0", key("site0"), run.context, config=config)
     with pytest.raises(WrongContext, match="configuration"):
         RelaySession(run.roster, run.context, key("relay"), length=1, config=config)
+
+
+def test_a_policy_does_not_go_below_what_was_agreed():
+    """The configuration's m and t are those of the sum; a site may want more sites, never fewer."""
+    roster = make_roster(7)
+    config = make_config(roster, smallest=6)
+    context = make_context(roster, config_digest=config.digest())
+    SiteSession(roster, "site0", key("site0"), context, config=config, smallest=6)
+    for make in (
+        lambda: SiteSession(roster, "site0", key("site0"), context, config=config, smallest=5),
+        lambda: RelaySession(roster, context, key("relay"), length=1, config=config, smallest=5),
+    ):
+        with pytest.raises(ValueError, match=r"5 is outside 6\.\.7"):
+            make()
+    lower = make_config(roster, threshold=4)
+    with pytest.raises(WrongContext, match="threshold 4, the roster 5"):
+        SiteSession(roster, "site0", key("site0"), make_context(roster, config_digest=lower.digest()), config=lower)
 
 
 def test_sessions_run_their_own_modes_only():
