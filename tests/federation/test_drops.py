@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from flwr.app import Array, Message
@@ -22,9 +23,10 @@ from synthfed.generators.base import Codes, flatten, unflatten
 from synthfed.generators.plan import make_plan
 from synthfed.pipeline import Pipeline
 from synthfed.privacy.statement import recompute_epsilon, release_ledger
-from synthfed.secagg import ring
+from synthfed.secagg import messages, ring
 from synthfed.secagg.audit import verify_lines
 from synthfed.secagg.relay_session import RelaySession
+from synthfed.secagg.roster import RELAY
 from tests.federation.fakes import LAYOUT, MeanGenerator, TwoBlocks, small_pipeline, unequal_sites
 
 NAMES = ("lyon", "milano", "berlin", "oslo", "wien", "graz", "bern")
@@ -474,9 +476,14 @@ def test_a_site_that_was_told_a_false_sum_takes_no_further_part(tmp_path):
         if here == ("train.round", 104, False):
             request = wire.from_record(message.content, wire.RoundRequest)
             if request.round_index == 1:
-                raw = message.content["blobs"]["result"].numpy().copy()
-                raw[-80] ^= 1
-                message.content["blobs"]["result"] = Array(raw)
+                relay = Ed25519PrivateKey.from_private_bytes((tmp_path / "coordinator" / "relay.key").read_bytes())
+                body = bytearray(messages.body_of(request.result))
+                body[5] ^= 1
+                context = request.result[8:40]
+                forged = messages.write(
+                    messages.Kind.RESULT, context=context, sender=RELAY, body=bytes(body), identity=relay
+                )
+                message.content["blobs"]["result"] = Array(np.frombuffer(forged, np.uint8))
 
     done: list[RoundDone] = []
     with pytest.raises(SiteRefused, match="'oslo' refused close"):
@@ -484,6 +491,8 @@ def test_a_site_that_was_told_a_false_sum_takes_no_further_part(tmp_path):
     assert [d.missing for d in done] == [(), ("oslo",), ("oslo",), ("oslo",)]
     with Site(tmp_path / "sites" / "oslo", "oslo") as site:
         assert [event["purpose"] for event in site.ledger().export()["events"]] == ["round 0"]
+        log = (site.folder / "site.log").read_text()
+    assert "TagMismatch" in log
 
 
 def test_a_site_that_comes_back_with_nonsense_disturbs_nobody(tmp_path):
