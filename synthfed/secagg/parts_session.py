@@ -14,6 +14,8 @@ When a site adds up the parts it holds and sends the sum of them, it has release
 ever. In `full` U2 is U1 and every site must answer. In `shamir` U2 may miss sites that vanished before they dealt, down
 to the site's own smallest set; t answers open the sum. For two sums of one attempt the relay would need t answers for
 each, from disjoint honest sites: excluded if 2t > N + c. With c <= t - 1 colluding sites a single vector stays hidden.
+
+From `deal` on the vector is spent: the others may open a sum that holds it, also without this site's answer.
 """
 
 from collections.abc import Mapping, Sequence

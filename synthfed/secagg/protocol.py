@@ -46,7 +46,9 @@ Rules that a site enforces, whatever the relay asks:
 2. Shares are released once per `ctx0`, for one set U2 of at least m sites, all of which signed what they masked. If
    U2 = U1, at once, and of self seeds b only. After a drop, when at least t sites have signed this very set: of b_v for
    v in U2 and of rho_v for the others, never both for one site. So one sum opens, over U2; `release` says why.
-3. After MASKED the vector is spent: it is never sent again. Before MASKED a new attempt is free, with fresh keys.
+3. After MASKED the vector is spent: it is never sent again, whatever the relay says became of the attempt. The caller
+   keeps this true: a relay that withholds a MASKED could otherwise open sums with and without a site. Before MASKED (in
+   modes with parts: before `deal`) a new attempt is free, with fresh keys.
 
 When a site is lost (m = max(t, 3), t = floor(2N/3) + 1 by default):
 
