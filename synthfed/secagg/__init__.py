@@ -42,8 +42,8 @@ over different sets reveal differences.
 7. `tag`: how sites check a sum they cannot recompute.
 8. `messages`: the bytes on the wire and their strict decoders.
 9. `protocol`: the order of the steps and the rules. `release`: the rule that keeps summands secret, with its reason.
-10. `site_session`, `relay_session`, `admission`, `opening` and `state`, which obey them; `evidence`, for sites that add
-    up the sum themselves.
+10. `site_session` (with `dealing`), `relay_session` (with `opening`), `admission` and `state`, which obey them;
+    `evidence`, for sites that add up the sum themselves.
 11. `parts`, `parts_session`: the literal scheme and vector Shamir sharing, as modes of their own.
 12. `questions`, `analytics`: counts, moments, quantiles and tables over all sites, by sums modulo 2**64.
 13. `sealed`: state on disk. `audit`: the signed log. `shares`: the literal scheme, told step by step.

@@ -116,15 +116,19 @@ class PartsSiteSession(SiteSession):
 
     def _seal_part(self, receiver: int, part: Part) -> bytes:
         ctx1, own = self._state.context1, self._own.index
-        peer_key, pair_key = self._peer_key(receiver), self._pair_key(receiver)
-        key = masks.part_key(self._seal_private(), peer_key, ctx1, sender=own, receiver=receiver, pair_key=pair_key)
+        peer_key, pair_key = self._peer_key(receiver), self._dealing.pair_key(receiver)
+        key = masks.part_key(
+            self._dealing.seal_private, peer_key, ctx1, sender=own, receiver=receiver, pair_key=pair_key
+        )
         box = masks.seal_box(key, part.pack(), ctx1, sender=own, receiver=receiver, entropy=self._entropy)
         return messages.SealedBox(own, receiver, box).pack()
 
     def _open_part(self, box: messages.SealedBox) -> bytes:
         ctx1, own = self._state.context1, self._own.index
-        peer_key, pair_key = self._peer_key(box.sender), self._pair_key(box.sender)
-        key = masks.part_key(self._seal_private(), peer_key, ctx1, sender=box.sender, receiver=own, pair_key=pair_key)
+        peer_key, pair_key = self._peer_key(box.sender), self._dealing.pair_key(box.sender)
+        key = masks.part_key(
+            self._dealing.seal_private, peer_key, ctx1, sender=box.sender, receiver=own, pair_key=pair_key
+        )
         return masks.open_box(key, box.box, ctx1, sender=box.sender, receiver=own)
 
     def _peer_key(self, index: int) -> bytes:

@@ -5,29 +5,26 @@ crash between the two then repeats the same bytes, and no mask ever covers two v
 """
 
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from synthfed.secagg import hybrid, masks, messages, shamir
+from synthfed.secagg import hybrid, masks, messages
 from synthfed.secagg.admission import (
     checked_config,
     checked_smallest,
     require_enough,
     require_kem_key,
-    split_wrapped,
-    unpack_dealt,
 )
 from synthfed.secagg.contexts import Context0, SumConfig, context1, digest, lp
+from synthfed.secagg.dealing import Dealing
 from synthfed.secagg.evidence import Evidence
 from synthfed.secagg.messages import Kind, body_of
 from synthfed.secagg.refusals import (
     AlreadyAnswered,
-    BadKey,
     MalformedMessage,
     OutOfOrder,
     ReleaseRefused,
@@ -191,8 +188,8 @@ class SiteSession:
                 self._entropy(32) for _ in range(5)
             )
             body = messages.Hello(
-                seal_key=self._seal_private().public_key().public_bytes_raw(),
-                mask_key=self._mask_private().public_key().public_bytes_raw(),
+                seal_key=self._dealing.seal_private.public_key().public_bytes_raw(),
+                mask_key=self._dealing.mask_private.public_key().public_bytes_raw(),
                 audit_head=audit_head,
                 kem_key=hybrid.kem_public_key(state.mask_seed, self._context0) if self._config.post_quantum else b"",
             )
@@ -222,25 +219,12 @@ class SiteSession:
         require_enough(self._roster, received, everybody, self._smallest, "HELLO")
         peers = {index: messages.Hello.unpack(body_of(raw)) for index, raw in received.items()}
         # Tried before anything is dealt, so that a key of low order ends the attempt here and not under a mask.
-        mask_private = self._mask_private()
         for peer in peers.values():
-            masks.exchange(mask_private, peer.mask_key)
+            masks.exchange(self._dealing.mask_private, peer.mask_key)
             require_kem_key(self._config, peer)
-        self_shares, mask_shares = (self._deal_key(secret, peers) for secret in (state.self_seed, state.mask_seed))
-        sealed = {
-            index: self._seal(index, peer.seal_key, self_shares[index], mask_shares[index], peer.kem_key)
-            for index, peer in peers.items()
-            if index != self._own.index
-        }
-        public = messages.Share(
-            masks.self_seed_digest(self._context0, self._own.index, state.self_seed)
-            if self._config.deals_keys
-            else b"",
-            {index: self._share_digest(b"self", index, share) for index, share in self_shares.items()},
-            {index: self._share_digest(b"mask", index, share) for index, share in mask_shares.items()},
-        )
+        public, sealed, own_shares = self._dealing.deal(peers)
         state.hellos, state.sealed, state.share_request = received, sealed, request
-        state.own_shares = self_shares[self._own.index] + mask_shares[self._own.index]
+        state.own_shares = own_shares
         state.share = self._write(Kind.SHARE, self._context0, public.pack(self._roster))
         state.stage = Stage.SHARED
         return ShareReply(state.share, dict(sealed))
@@ -423,6 +407,12 @@ class SiteSession:
             raise OutOfOrder(f"{stage.name} was asked for at stage {self._state.stage.name}; wanted {previous.name}")
         return False
 
+    @property
+    def _dealing(self) -> Dealing:
+        return Dealing(
+            self._roster, self._own.index, self._config, self._context0, self._state, self._pair_keys, self._entropy
+        )
+
     def _commit(self, vector: Ring) -> bytes:
         """The hash of the input and a nonce that stays here."""
         if vector.dtype.newbyteorder("<") != self._form.dtype or vector.ndim != 1 or vector.size == 0:
@@ -439,10 +429,10 @@ class SiteSession:
         if public.get(self._own.index) != state.share:
             raise SplitView("the SHAREs do not hold this site's own SHARE unchanged")
         require_enough(self._roster, public, state.hellos, self._smallest, "SHARE")
-        held, tag_parts, halves = self._open_shares(public, sealed)
+        held, tag_parts, halves = self._dealing.open_all(public, sealed)
         hellos = {index: state.hellos[index] for index in public}
         ctx1 = context1(self._context0, hellos=hellos, shares=public, model_digest=model_digest)
-        seed_digests = {index: self._unpack_share(raw).self_seed_digest for index, raw in public.items()}
+        seed_digests = {index: self._dealing.read_share(raw).self_seed_digest for index, raw in public.items()}
         return Agreed(held, hellos, seed_digests, halves, ctx1, TagKey.agree(tag_parts, ctx1))
 
     def _agreed(self, agreed: "Agreed", commitment: bytes) -> None:
@@ -490,48 +480,6 @@ class SiteSession:
             received[sender] = bytes(raw)
         return dict(sorted(received.items()))
 
-    def _open_shares(
-        self, public: Mapping[int, bytes], sealed: Sequence[bytes]
-    ) -> tuple[dict[int, bytes], dict[int, bytes], dict[int, bytes]]:
-        """Open and check one sealed share per peer; returns held shares, tag parts and halves of U1."""
-        state, own = self._state, self._own.index
-        boxes: dict[int, bytes] = {}
-        for raw in sealed:
-            box = unpack_dealt(raw, self._config)
-            if box.receiver != own or box.sender in boxes:
-                raise MalformedMessage("a sealed share that is not for this site, or a second one of one sender")
-            boxes[box.sender] = box.box
-        if boxes.keys() != public.keys() - {own}:
-            raise SplitView("the sealed shares do not come from exactly the sites whose SHAREs were shown")
-        held, tag_parts, halves = {own: state.own_shares}, {own: state.tag_part}, dict[int, bytes]()
-        for dealer, raw in public.items():
-            share = self._unpack_share(raw)
-            if dealer not in state.hellos or share.self_digests.keys() != state.hellos.keys():
-                raise SplitView(f"site {self._roster.at(dealer).site!r} dealt shares to another set of sites")
-            if dealer == own:
-                continue
-            opened = self._open(dealer, boxes[dealer])
-            if self._config.post_quantum:
-                halves[dealer] = self._half(dealer, boxes[dealer])
-            dealt = messages.DealtShares.unpack(opened, key_shares=self._config.deals_keys)
-            for kind, found, published in (
-                (b"self", dealt.self_share, share.self_digests[own]),
-                (b"mask", dealt.mask_share, share.mask_digests[own]),
-            ):
-                if not self._config.deals_keys:
-                    continue
-                masks.require_share(
-                    self._context0,
-                    kind=kind,
-                    dealer=dealer,
-                    holder=own,
-                    share=found,
-                    published=published,
-                    blame=self._roster.at(dealer).site,
-                )
-            held[dealer], tag_parts[dealer] = dealt.self_share + dealt.mask_share, dealt.tag_part
-        return held, tag_parts, halves
-
     def _hide(self, vector: Ring, tag: Words, hellos: Mapping[int, bytes], ctx1: bytes) -> tuple[Ring, Words]:
         """Add the self mask (if its key is shared) and every pair mask: + towards higher indices, - towards lower."""
         own = self._own.index
@@ -541,7 +489,7 @@ class SiteSession:
             self_key = masks.self_mask(self._state.self_seed, ctx1)
             streams.append((self_key.stream, 1))
             tag = add_words([tag, reduced_words(self_key.tag, form)], form)
-        private = self._mask_private()
+        private = self._dealing.mask_private
         for peer, raw in hellos.items():
             if peer == own:
                 continue
@@ -552,44 +500,6 @@ class SiteSession:
             tag = add_words([tag, words], form) if peer > own else subtract_words(tag, words, form)
         masks.apply_keystreams(hidden, streams)
         return hidden, tag
-
-    def _seal(
-        self, receiver: int, receiver_key: bytes, self_share: bytes, mask_share: bytes, kem_key: bytes = b""
-    ) -> bytes:
-        own, ctx0 = self._own.index, self._context0
-        wrapped = b""
-        if self._config.post_quantum and hybrid.sends_half(own, receiver):
-            half = hybrid.half_of(self._state.mask_seed, ctx0, sender=own, receiver=receiver)
-            wrapped = hybrid.wrap_half(half, kem_key, ctx0, sender=own, receiver=receiver)
-        key = masks.seal_key(
-            self._seal_private(), receiver_key, ctx0, sender=own, receiver=receiver, pair_key=self._pair_key(receiver)
-        )
-        dealt = messages.DealtShares(self_share, mask_share, self._state.tag_part).pack()
-        box = masks.seal_box(key, dealt, ctx0, sender=own, receiver=receiver, entropy=self._entropy, beside=wrapped)
-        return messages.SealedBox(own, receiver, wrapped + box).pack()
-
-    def _open(self, sender: int, box: bytes) -> bytes:
-        own, ctx0 = self._own.index, self._context0
-        sender_key = messages.Hello.unpack(body_of(self._state.hellos[sender])).seal_key
-        wrapped, box = split_wrapped(box, sender, own, self._config)
-        pair_key = self._pair_key(sender)
-        key = masks.seal_key(self._seal_private(), sender_key, ctx0, sender=sender, receiver=own, pair_key=pair_key)
-        return masks.open_box(key, box, ctx0, sender=sender, receiver=own, beside=wrapped)
-
-    def _pair_key(self, peer: int) -> bytes:
-        if not self._config.post_quantum:
-            return b""
-        if peer not in self._pair_keys:
-            raise BadKey(f"no pair key was agreed with site {self._roster.at(peer).site!r} in this run")
-        return self._pair_keys[peer]
-
-    def _half(self, peer: int, box: bytes) -> bytes:
-        """h of the pair with `peer`: the own one, or the one that came beside its box."""
-        own, ctx0, seed = self._own.index, self._context0, self._state.mask_seed
-        if hybrid.sends_half(own, peer):
-            return hybrid.half_of(seed, ctx0, sender=own, receiver=peer)
-        wrapped, _ = split_wrapped(box, peer, own, self._config)
-        return hybrid.unwrap_half(wrapped, seed, ctx0, sender=peer, receiver=own)
 
     def _add_up(self, evidence: Evidence) -> tuple[Ring, Words]:
         state = self._state
@@ -603,26 +513,6 @@ class SiteSession:
             length=self._length_of_masked(),
             form=self._form,
         )
-
-    def _deal_key(self, secret: bytes, receivers: Iterable[int]) -> dict[int, bytes]:
-        """One share of a mask key per receiver; empty where the mode shares no keys."""
-        if not self._config.deals_keys:
-            return dict.fromkeys(receivers, b"")
-        return shamir.split(secret, sorted(receivers), threshold=self._roster.threshold, entropy=self._entropy)
-
-    def _unpack_share(self, raw: bytes) -> messages.Share:
-        return messages.Share.unpack(body_of(raw), self._roster, key_shares=self._config.deals_keys)
-
-    def _share_digest(self, kind: bytes, holder: int, share: bytes) -> bytes:
-        if not self._config.deals_keys:
-            return b""
-        return masks.share_digest(self._context0, kind=kind, dealer=self._own.index, holder=holder, share=share)
-
-    def _seal_private(self) -> X25519PrivateKey:
-        return X25519PrivateKey.from_private_bytes(self._state.seal_secret)
-
-    def _mask_private(self) -> X25519PrivateKey:
-        return masks.mask_private_key(self._state.mask_seed, self._context0)
 
     def _write(self, kind: Kind, context: bytes, body: bytes) -> bytes:
         return messages.write(kind, context=context, sender=self._own.index, body=body, identity=self._identity)

@@ -199,10 +199,10 @@ def reseal(run, dealer, holder, *, self_share=None, mask_share=None):
     """A dealer that seals other shares than it published."""
     site = run.sites[dealer]
     genuine = messages.DealtShares.unpack(
-        run.sites[holder]._open(dealer, messages.SealedBox.unpack(site._state.sealed[holder], holds=98).box)
+        run.sites[holder]._dealing.open(dealer, messages.SealedBox.unpack(site._state.sealed[holder], holds=98).box)
     )
     receiver_key = messages.Hello.unpack(body_of(run.sites[holder].hello())).seal_key
-    return site._seal(holder, receiver_key, self_share or genuine.self_share, mask_share or genuine.mask_share)
+    return site._dealing.seal(holder, receiver_key, self_share or genuine.self_share, mask_share or genuine.mask_share)
 
 
 @pytest.mark.parametrize("which", ["self_share", "mask_share"])
@@ -245,7 +245,7 @@ def test_a_dealer_of_shares_that_open_nothing_is_named(path, degree, monkeypatch
     for index, site in run.sites.items():
         with monkeypatch.context() as patch:
             if index == 17:
-                patch.setattr("synthfed.secagg.site_session.shamir.split", dishonest)
+                patch.setattr("synthfed.secagg.shamir.split", dishonest)
             reply = site.share(hellos)
         run.relay.add_share(reply.public, reply.sealed)
     here = [index for index in run.sites if path == "fast" or index != 17]

@@ -1,6 +1,7 @@
 """Sites that vanish at any trip and come back: exact sums of the rest, one per round, clean ends, nothing leaked."""
 
 import json
+import random
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
@@ -521,3 +522,39 @@ def test_a_site_that_comes_back_with_nonsense_disturbs_nobody(tmp_path):
 def test_reduced_rounds_are_said_once_per_site_and_span(missing, sentences):
     wanted = tuple(said(*sentence.split("|")) if "|" in sentence else sentence for sentence in sentences)
     assert words.reduced_sentences(missing) == wanted
+
+
+@pytest.mark.parametrize(("seed", "count"), [(1, 4), (2, 5), (3, 7)])
+def test_whatever_is_lost_and_wherever_it_stops_the_weights_are_those_of_who_was_counted(tmp_path, seed, count):
+    """Random losses, broken apps and pulled plugs; resumed until it ends, every sum is exact and every ledger fits."""
+    chance = random.Random(seed)
+    sites, pipeline = sites_of(count), reducible((count - 1) // 3, rounds=8)
+    missing: dict[int, tuple[str, ...]] = {}
+    generator = MeanGenerator()
+
+    def fault(message: Message) -> None:
+        if message.metadata.message_type in ("query.enrol", "query.close", "query.settle"):
+            return  # these wait for all sites
+        drawn = chance.random()
+        if drawn < 0.03:
+            raise KeyboardInterrupt if drawn < 0.005 else Drop if drawn < 0.02 else ValueError
+
+    def go(resume: bool) -> FederationResult | None:
+        try:
+            return federate(
+                tmp_path,
+                sites,
+                fault,
+                pipeline=pipeline,
+                generator=generator,
+                resume=resume,
+                progress=lambda done: missing.__setitem__(done.round_index, done.missing),
+            )
+        except (KeyboardInterrupt, DeadlineMissed, SiteBroken):
+            return None
+
+    result = next(found for attempt in range(40) if (found := go(resume=attempt > 0)) is not None)
+    np.testing.assert_array_equal(flatten(result.final), oracle(pipeline, sites, missing))
+    assert any(missing.values())
+    assert len(generator.stints) <= 8 * count
+    assert release_ledger(result.ledgers, pipeline, simulated=True, seeded=True)["sites"]

@@ -99,8 +99,8 @@ def test_all_x25519_secrets_open_no_box_and_no_mask():
     run = attempt(3, config=PQ)
     masked = run.masked()
     ctx0, ctx1 = run.context.digest(), run.relay.context1
-    seal = {i: site._seal_private() for i, site in run.sites.items()}
-    mask = {i: site._mask_private() for i, site in run.sites.items()}
+    seal = {i: site._dealing.seal_private for i, site in run.sites.items()}
+    mask = {i: site._dealing.mask_private for i, site in run.sites.items()}
     shown = {i: messages.Hello.unpack(body_of(site.hello())) for i, site in run.sites.items()}
     for sender, boxes in run.relay._sealed.items():
         for receiver, raw in boxes.items():
@@ -122,7 +122,7 @@ def test_without_the_option_x25519_is_all_there_is():
     run.deliveries()
     ctx0 = run.context.digest()
     shown = messages.Hello.unpack(body_of(run.sites[10].hello())).seal_key
-    found = masks.seal_key(run.sites[3]._seal_private(), shown, ctx0, sender=10, receiver=3)
+    found = masks.seal_key(run.sites[3]._dealing.seal_private, shown, ctx0, sender=10, receiver=3)
     assert masks.open_box(found, run.relay._sealed[10][3][4:], ctx0, sender=10, receiver=3)
 
 

@@ -341,7 +341,7 @@ def test_no_part_opens_under_the_key_of_the_shares():
     box = messages.SealedBox.unpack(run.relay._parts[10][3], holds=16 * 4 + 20)
     shown = messages.Hello.unpack(body_of(run.sites[10].hello())).seal_key
     for context in (run.context.digest(), run.relay.context1):
-        sealing = masks.seal_key(receiver._seal_private(), shown, context, sender=10, receiver=3)
+        sealing = masks.seal_key(receiver._dealing.seal_private, shown, context, sender=10, receiver=3)
         with pytest.raises(MalformedMessage):
             masks.open_box(sealing, box.box, run.relay.context1, sender=10, receiver=3)
 
