@@ -1,7 +1,7 @@
 """The two state machines of one attempt at one sum, and the rules that keep summands secret.
 
 ```
-SiteSession(roster, site, identity, context, *, config=None, smallest=None, entropy=os.urandom)
+SiteSession(roster, site, identity, context, *, config=None, smallest=None, pair_keys=None, entropy=os.urandom)
     .hello(audit_head=...) -> bytes
     .share(hellos) -> ShareReply(public, sealed: {receiver index: bytes})
     .mask(vector uint32[d], model_digest, shares, sealed) -> bytes
