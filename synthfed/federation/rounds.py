@@ -37,7 +37,7 @@ from synthfed.federation.asking import Answers, Beside, Traffic, ask_some
 from synthfed.federation.checkpoints import Checkpoint, Checkpoints, Decided
 from synthfed.federation.manifest import Manifest
 from synthfed.federation.progress import Odometer, RoundDone
-from synthfed.federation.sums import smallest_set, sum_context
+from synthfed.federation.sums import smallest_set, sum_config, sum_context
 from synthfed.generators.base import Generator, Weights, flatten
 from synthfed.secagg import ring
 from synthfed.secagg.protocol import RelaySession
@@ -289,7 +289,9 @@ class Coordinator:
             requests,
             wire.RoundReply,
             needed=self._smallest if decided is None else len(asked),  # vectors that count must all be there
-            beside=self._beside("query.hello", away, wire.HelloRequest(self._hash, index + 1, 0), wire.HelloReply),
+            beside=self._beside(
+                grid, "query.hello", away, wire.HelloRequest(self._hash, index + 1, 0), wire.HelloReply
+            ),
         )
         for answer in answers.replies.values():
             relay.add_masked(answer.masked)
@@ -333,7 +335,7 @@ class Coordinator:
             wire.UnmaskReply,
             needed=self._smallest,
             beside=self._beside(
-                "query.share", back, wire.ShareRequest(self._hash, index + 1, 0, hellos), wire.ShareReply
+                grid, "query.share", back, wire.ShareRequest(self._hash, index + 1, 0, hellos), wire.ShareReply
             ),
         )
         for reply in released.replies.values():
@@ -442,8 +444,10 @@ class Coordinator:
             beside=beside,
         )
 
-    def _beside(self, action: str, sites: Iterable[str], request: object, kind: type) -> Beside | None:
-        requests = {site: request for site in sites if site in self._nodes}
+    def _beside(self, grid: Grid, action: str, sites: Iterable[str], request: object, kind: type) -> Beside | None:
+        """Requests to those of `sites` that are connected."""
+        listed = set(grid.get_node_ids()) if sites else set()
+        requests = {site: request for site in sites if self._nodes.get(site) in listed}
         return Beside(action, requests, kind, self._beside_s) if requests else None
 
     @property
@@ -461,6 +465,7 @@ class Coordinator:
             sum_context(self.manifest, self.roster, index, 0),
             self._relay,
             length=self.manifest.size,
+            config=sum_config(self.manifest, self.roster),
             smallest=self._smallest,
         )
 

@@ -110,7 +110,7 @@ def new_coordinator(
 
 
 def write_outcome(context: Context, outcome: Outcome) -> None:
-    """Write model, ledgers and audit chains into the coordinator's folder."""
+    """Write model, ledgers, audit chains and who was missing from which round into the coordinator's folder."""
     from safetensors.numpy import save
 
     folder = _out_dir(context)
@@ -118,6 +118,8 @@ def write_outcome(context: Context, outcome: Outcome) -> None:
     write_durably(folder / "final.safetensors", save(outcome.final))
     ledgers = {site: json.loads(ledger) for site, ledger in outcome.ledgers.items()}
     write_durably(folder / "ledgers.json", json.dumps(ledgers, sort_keys=True, indent=1).encode())
+    missing = {str(index): list(sites) for index, sites in outcome.missing.items()}
+    write_durably(folder / "missing.json", json.dumps(missing, sort_keys=True, indent=1).encode())
     for site, lines in outcome.audits.items():
         write_durably(folder / f"audit-{site}.jsonl", lines)
 

@@ -31,7 +31,7 @@ from synthfed.federation.manifest import Manifest, check_signature
 from synthfed.federation.refused import Refused
 from synthfed.federation.run_state import Key, RunState
 from synthfed.federation.site import Site
-from synthfed.federation.sums import check_roster, smallest_set, sum_context
+from synthfed.federation.sums import check_roster, smallest_set, sum_config, sum_context
 from synthfed.generators.base import Codes, Generator, flatten
 from synthfed.privacy.mechanisms import seeded_key
 from synthfed.secagg import messages, ring
@@ -359,7 +359,14 @@ def _model(raw: bytes, manifest: Manifest) -> npt.NDArray[np.float32]:
 
 def _open_session(site: Site, run: RunState, manifest: Manifest, index: int, attempt: int) -> bytes:
     context = sum_context(manifest, site.roster, index, attempt)
-    session = SiteSession(site.roster, site.name, site.identity, context, smallest=_smallest(site, manifest))
+    session = SiteSession(
+        site.roster,
+        site.name,
+        site.identity,
+        context,
+        config=sum_config(manifest, site.roster),
+        smallest=_smallest(site, manifest),
+    )
     shown = session.hello(run.audit_head.id)
     run.store_session(index, attempt, session.freeze())
     return shown
@@ -433,5 +440,6 @@ def _thaw(site: Site, run: RunState, manifest: Manifest, index: int, attempt: in
         site.name,
         site.identity,
         sum_context(manifest, site.roster, index, attempt),
+        config=sum_config(manifest, site.roster),
         smallest=_smallest(site, manifest),
     )

@@ -32,10 +32,10 @@ def smallest_set(manifest: Manifest, roster: Roster, policy: Policy | None = Non
     return max(roster.smallest, len(roster.members) - missing)
 
 
-def sum_context(manifest: Manifest, roster: Roster, round_index: int, attempt: int) -> Context0:
-    """The context of one round's sum: nothing in it is taken from the wire."""
+def sum_config(manifest: Manifest, roster: Roster) -> SumConfig:
+    """The public settings of every round's sum."""
     bound = manifest.parse_pipeline().federation.delta_bound
-    config = SumConfig(
+    return SumConfig(
         bounds=(repr(bound),),
         scales=(scale_bits(bound),),
         threshold=roster.threshold,
@@ -43,6 +43,10 @@ def sum_context(manifest: Manifest, roster: Roster, round_index: int, attempt: i
         pipeline_digest=bytes.fromhex(manifest.pipeline_digest()),
         aux=False,
     )
+
+
+def sum_context(manifest: Manifest, roster: Roster, round_index: int, attempt: int) -> Context0:
+    """The context of one round's sum: nothing in it is taken from the wire."""
     layout = digest(
         layout_digest(manifest.tensors), bytes.fromhex(manifest.transformer), repr(manifest.layout).encode()
     )
@@ -52,6 +56,6 @@ def sum_context(manifest: Manifest, roster: Roster, round_index: int, attempt: i
         round_index=round_index,
         attempt=attempt,
         roster_digest=roster.digest(),
-        config_digest=config.digest(),
+        config_digest=sum_config(manifest, roster).digest(),
         layout_digest=layout,
     )

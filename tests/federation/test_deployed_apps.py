@@ -62,6 +62,7 @@ def test_the_deployed_apps_train_and_leave_model_ledgers_and_audit(federation):
     ledgers = json.loads((out / "ledgers.json").read_text())
     assert sorted(ledgers) == sorted(PIPELINE.cohort.simulated_sites)
     assert all(0 < ledger["epsilon_spent"] <= 10 for ledger in ledgers.values())
+    assert json.loads((out / "missing.json").read_text()) == {}
     assert (out / "released.safetensors").stat().st_size > 1000
     assert len((out / "audit-lyon.jsonl").read_text().splitlines()) == PIPELINE.federation.rounds + 1
     with grid.as_server(), pytest.raises(FederationError, match="resume=true"):
