@@ -306,21 +306,36 @@ def _check_ledger(path: Path) -> list[Finding]:
     return [Finding("ledger", "ledger.json", problem) for problem in problems]
 
 
+def site_logs(path: Path) -> dict[str, tuple[bytes, list[str]]]:
+    """Each site's public key and audit log, as the dossier holds them; nothing is checked but their form.
+
+    Raises:
+        DossierError: `audit.jsonl` or `audit_keys.json` is missing or damaged, or they do not name as many sites.
+    """
+    try:
+        keys: dict[str, str] = json.loads((path / "audit_keys.json").read_text(encoding="utf-8"))
+        logs = _split_logs((path / "audit.jsonl").read_text(encoding="utf-8").splitlines())
+        pairs = zip(keys.items(), logs, strict=True)
+        return {name: (bytes.fromhex(key), lines) for (name, key), lines in pairs}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DossierError(
+            f"{path} has no audit logs that can be read ({type(error).__name__}: {error}); give a whole dossier folder"
+        ) from error
+
+
 def _check_audit(path: Path) -> list[Finding]:
-    """Each site's log, one after the other; signatures where `audit_keys.json` (site -> key, hex) names the keys."""
+    """Each site's log, where there is one: order and links, and signatures where `audit_keys.json` names the keys."""
     from synthfed.secagg.audit import verify_lines
 
-    try:
-        lines = (path / "audit.jsonl").read_text(encoding="utf-8").splitlines()
-        logs = _split_logs(lines)
-        keys_file = path / "audit_keys.json"
-        if keys_file.exists():
-            keys: dict[str, str] = json.loads(keys_file.read_text(encoding="utf-8"))
-            for key, log in zip(keys.values(), logs, strict=True):
-                verify_lines(log, bytes.fromhex(key))
-    except FileNotFoundError:
+    if not (path / "audit.jsonl").exists():
         return []
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, SecAggError) as error:
+    try:
+        if not (path / "audit_keys.json").exists():
+            _split_logs((path / "audit.jsonl").read_text(encoding="utf-8").splitlines())
+            return []
+        for key, lines in site_logs(path).values():
+            verify_lines(lines, key)
+    except (DossierError, OSError, ValueError, TypeError, KeyError, AttributeError, SecAggError) as error:
         return [Finding("audit", "audit.jsonl", f"a site's chain does not hold: {error}")]
     return []
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from synthfed.cli import data, dossiers, model, run
+from synthfed.cli import data, dossiers, model, run, secure_sums
 from synthfed.errors import SynthfedError
 
 app = typer.Typer(
@@ -28,6 +28,8 @@ app.command("score")(model.score)
 app.command("report")(dossiers.report)
 app.command("verify")(dossiers.verify)
 app.command("budget")(dossiers.budget)
+app.command("explain-shares")(secure_sums.explain_shares)
+app.add_typer(secure_sums.audit, name="audit")
 
 
 def _print_version(wanted: bool) -> None:
