@@ -409,7 +409,7 @@ def test_a_vector_that_comes_late_is_dropped_and_its_site_goes_on(tmp_path):
 
     def late(message: Message) -> None:
         if lost.current == 1 and message.metadata.src_node_id == 104 and message.metadata.message_type == "train.round":
-            time.sleep(0.6)
+            time.sleep(1.6)
 
     lost = Away(lambda *_: False)
 
@@ -417,7 +417,7 @@ def test_a_vector_that_comes_late_is_dropped_and_its_site_goes_on(tmp_path):
         lost(message)
         late(message)
 
-    pipeline = reducible().replace(federation__deadline_s=0.3)
+    pipeline = reducible().replace(federation__deadline_s=1.0)
     result = federate(tmp_path, sites, fault, pipeline=pipeline, workers=4)
     missing = reduced(result)
     assert missing[1] == ["oslo"]
