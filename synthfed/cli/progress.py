@@ -44,6 +44,9 @@ class TerminalProgress:
     def round_done(self, done: "RoundDone") -> None:
         """Advance the bar; every figure shown is released or public."""
         self._last = done
+        if done.missing:
+            names = ", ".join(done.missing)
+            self._console.print(f"          round {done.round_index + 1} went on without {names}", highlight=False)
         if not self._console.is_terminal:
             if (done.round_index + 1) % 10 == 0 or done.round_index + 1 == done.rounds:
                 self._console.print(
