@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.app import Context, Message, RecordDict
 
-from synthfed.errors import FederationError, TooFewSites
+from synthfed.errors import BudgetRefused, FederationError, TooFewSites
 from synthfed.federation.checkpoints import Checkpoints
 from synthfed.federation.client_app import build_client_app, open_site
 from synthfed.federation.durable import make_private_folder, write_durably
@@ -29,7 +29,7 @@ from synthfed.federation.rounds import Coordinator, Outcome
 from synthfed.federation.server_app import build_server_app, keep_manifest, kept_manifest
 from synthfed.federation.site import Site, create_site, pin_roster
 from synthfed.federation.words import honest_sentences, reduced_sentences
-from synthfed.generators.base import Codes, Generator, Layout, Weights
+from synthfed.generators.base import Codes, Generator, Layout, Plan, Weights
 from synthfed.pipeline import Pipeline
 from synthfed.secagg.roster import Member, Roster, sign_roster
 
@@ -119,6 +119,8 @@ def run_in_process(
     plan = make_plan(pipeline, sites=len(sites))
     roster_names = _roster_names(tuple(sites))
     homes = {site: (site_home or work / "sites") / site for site in roster_names.values()}
+    if site_home is not None and not resume:
+        _require_budget(homes, plan, epsilon_limit, pipeline)
     relay, roster = _found(work, homes, pipeline, roster_names, simulated=simulated, epsilon_limit=epsilon_limit)
     made = generator or _make_generator(pipeline)
     layout = Layout(tuple(transformer.names), tuple(transformer.widths))
@@ -206,6 +208,31 @@ class _OpenSites:
         for site in self._sites.values():
             site.shut()
         self._sites.clear()
+
+
+def _require_budget(homes: Mapping[str, Path], plan: Plan, epsilon_limit: float | None, pipeline: Pipeline) -> None:
+    """Ask the lasting ledgers before anything is written; each site asks its own again when it enrols.
+
+    Raises:
+        BudgetRefused: The run would exceed the limit at a site.
+    """
+    from synthfed.generators.plan import all_events
+    from synthfed.privacy.events import Budget
+    from synthfed.privacy.ledger import Ledger
+
+    limit = Budget(pipeline.privacy.epsilon if epsilon_limit is None else epsilon_limit, pipeline.privacy.delta)
+    for site, home in homes.items():
+        file = home / "ledger.sqlite"
+        if not file.exists():
+            continue
+        with Ledger.open(file, site=site, limit=limit) as ledger:
+            before, after = ledger.committed(), ledger.committed_with(all_events(plan))
+        if after > limit.epsilon:
+            raise BudgetRefused(
+                f"site {site!r}: epsilon {before:.2f} is charged or reserved for its patients already, this run would "
+                f"make it {after:.2f}, the limit over all runs is {limit.epsilon:g}; lower privacy.epsilon, or have "
+                "the data holder raise the limit (--epsilon-limit)"
+            )
 
 
 def _make_generator(pipeline: Pipeline) -> Generator:

@@ -187,6 +187,11 @@ class Ledger:
         with self._transaction():
             return epsilon_of(self._history.committed(), self.limit.delta)
 
+    def committed_with(self, events: Iterable[PrivacyEvent]) -> float:
+        """What `committed` would be after reserving `events`; nothing is reserved."""
+        with self._transaction():
+            return epsilon_of([*self._history.committed(), *events], self.limit.delta)
+
     def export(self, manifest: str | None = None) -> dict[str, Any]:
         """Plain JSON values for a release: what was charged, with the chain that shows it.
 

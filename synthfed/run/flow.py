@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from synthfed.errors import BudgetRefused
 from synthfed.pipeline import Pipeline
 from synthfed.run.contents import RunFacts, write_release
 from synthfed.run.drawing import draw_table, score_table
@@ -77,7 +78,12 @@ def run_pipeline(
     work = open_work(pipeline, cohort, out, resume=resume, replace=replace)
 
     say.stage("rounds", f"{pipeline.federation.rounds} rounds of {pipeline.generator.kind}")
-    trained = train(pipeline, cohort, work=work, resume=resume, progress=say, ledgers=ledgers)
+    try:
+        trained = train(pipeline, cohort, work=work, resume=resume, progress=say, ledgers=ledgers)
+    except BudgetRefused:
+        if not resume:
+            close_work(work)  # refused before anything was trained: there is nothing to resume
+        raise
 
     say.stage("release", f"{pipeline.release.rows} synthetic rows")
     table = draw_table(trained, cohort.rules, rows=pipeline.release.rows, seed=pipeline.release.seed)

@@ -230,6 +230,18 @@ def test_a_site_over_budget_refuses_and_nothing_is_trained(tmp_path):
     assert generator.stints == []
 
 
+def test_lasting_ledgers_add_up_over_runs_and_refuse_before_anything_is_written(tmp_path):
+    homes = tmp_path / "homes"
+    first = federate(tmp_path / "first", site_home=homes, epsilon_limit=12.0, simulated=False)
+    spent = first.ledgers["lyon"]["epsilon_spent"]
+    assert 0 < spent <= 12.0
+    with pytest.raises(BudgetRefused, match=r"--epsilon-limit"):
+        federate(tmp_path / "second", site_home=homes, epsilon_limit=1.2 * spent, simulated=False)
+    assert not (tmp_path / "second").exists()
+    again = federate(tmp_path / "third", site_home=homes, epsilon_limit=100.0, simulated=False)
+    assert again.ledgers["lyon"]["epsilon_spent"] > 1.2 * spent
+
+
 def test_fewer_than_three_sites_are_refused_before_anything_is_written(tmp_path):
     with pytest.raises(TooFewSites, match="needs at least 3"):
         federate(tmp_path / "w", sites={name: SITES[name] for name in ("lyon", "oslo")})
