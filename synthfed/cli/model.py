@@ -9,6 +9,7 @@ from synthfed.cli.options import (
     DataOption,
     JsonOption,
     SiteColumnOption,
+    load_patients,
 )
 
 
@@ -50,25 +51,14 @@ def score(
 
     from rich.console import Console
 
-    from synthfed.cohorts.sites import read_cohort
     from synthfed.run.drawing import score_table
-    from synthfed.run.patients import split_key_of
     from synthfed.synthesizer import Synthesizer
 
     synth = Synthesizer.load(model / "model.synthfed" if model.is_dir() else model)
     synthetic = synth.read_table(table)
     train = holdout = None
     if data is not None:
-        settings = synth.pipeline.cohort
-        cohort = read_cohort(
-            data,
-            dictionary=synth.pipeline.disease,
-            columns=settings.columns,
-            site_column=site_column,
-            seed=synth.pipeline.seed,
-            holdout_fraction=settings.holdout_fraction,
-            split_key=split_key_of(data),
-        )
+        cohort = load_patients(synth.pipeline, data, site_column, None, "random")
         train, holdout = cohort.train, cohort.holdout
     card = score_table(synth.trained, synthetic, synth.rules, train=train, holdout=holdout)
     if as_json:

@@ -153,7 +153,7 @@ def _history_line(done: "RoundDone") -> dict[str, float]:
     }
 
 
-def train_one_site(pipeline: Pipeline, cohort: "Cohort", *, progress: Progress | None = None) -> Trained:
+def train_one_site(pipeline: Pipeline, cohort: "Cohort") -> Trained:
     """Train on one table, with the same noise and no aggregation: for a hospital alone, or for comparison.
 
     Raises:
