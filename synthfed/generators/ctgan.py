@@ -17,11 +17,10 @@ from torch import Tensor, nn
 
 from synthfed.errors import TrainingError
 from synthfed.generators import aggregate, open_training
-from synthfed.generators.base import Codes, Layout, Plan, ServerState, Stint, Weights, flatten, unflatten
+from synthfed.generators.base import Codes, Layout, Plan, ServerState, Stint, Weights, unflatten
 from synthfed.generators.clipping import FlatNetwork
 from synthfed.generators.dpsgd import Clipping, Noise, private_steps
 from synthfed.generators.networks import Gan, draw_codes, first_weights, forward, load_weights, one_hot, one_thread
-from synthfed.generators.plan import round_events
 from synthfed.pipeline import CtganSettings
 
 _BETAS = (0.5, 0.9)  # Adam for WGAN-GP, arXiv 1704.00028
@@ -159,10 +158,7 @@ class Ctgan:
             round_index=round_index,
             noise=noise,
         )
-        change = {name: p.detach().numpy() - weights[name] for name, p in gan.named_parameters()}
-        if not np.isfinite(flatten(change)).all():
-            raise TrainingError(f"round {round_index}: weights became NaN or infinite; lower generator.open_rate")
-        return Stint(change, round_events(plan, round_index), loss)
+        return open_training.stint_of(gan, weights, plan, round_index=round_index, loss=loss)
 
     def start(self, weights: Weights) -> ServerState:
         return aggregate.start(weights)

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from synthfed.generators.base import Plan
+from synthfed.errors import TrainingError
+from synthfed.generators.base import Plan, Stint, Weights, flatten
 from synthfed.generators.dpsgd import Noise
+from synthfed.generators.plan import round_events
 
 
 def torch_generator(noise: Noise) -> torch.Generator:
@@ -19,6 +21,18 @@ def torch_generator(noise: Noise) -> torch.Generator:
     generator = torch.Generator()
     generator.manual_seed(int(noise.uniform(1)[0] * 2**53))
     return generator
+
+
+def stint_of(network: nn.Module, weights: Weights, plan: Plan, *, round_index: int, loss: float) -> Stint:
+    """What a finished open stint hands over: the change of every tensor.
+
+    Raises:
+        TrainingError: A weight is NaN or infinite.
+    """
+    change = {name: p.detach().numpy() - weights[name] for name, p in network.named_parameters()}
+    if not np.isfinite(flatten(change)).all():
+        raise TrainingError(f"round {round_index}: weights became NaN or infinite; lower generator.open_rate")
+    return Stint(change, round_events(plan, round_index), loss)
 
 
 def rate_factor(plan: Plan, round_index: int, step: int) -> float:

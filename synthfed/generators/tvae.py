@@ -9,13 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from synthfed.errors import TrainingError
 from synthfed.generators import aggregate, open_training
-from synthfed.generators.base import Codes, Layout, Plan, ServerState, Stint, Weights, flatten, unflatten
+from synthfed.generators.base import Codes, Layout, Plan, ServerState, Stint, Weights, unflatten
 from synthfed.generators.clipping import FlatNetwork
 from synthfed.generators.dpsgd import Clipping, Noise, private_steps
 from synthfed.generators.networks import Vae, draw_codes, first_weights, forward, load_weights, one_hot, one_thread
-from synthfed.generators.plan import round_events
 from synthfed.pipeline import TvaeSettings
 
 _BETAS = (0.9, 0.999)
@@ -96,10 +94,7 @@ class Tvae:
             round_index=round_index,
             noise=noise,
         )
-        change = {name: p.detach().numpy() - weights[name] for name, p in network.named_parameters()}
-        if not np.isfinite(flatten(change)).all():
-            raise TrainingError(f"round {round_index}: weights became NaN or infinite; lower generator.open_rate")
-        return Stint(change, round_events(plan, round_index), loss)
+        return open_training.stint_of(network, weights, plan, round_index=round_index, loss=loss)
 
     def start(self, weights: Weights) -> ServerState:
         return aggregate.start(weights)
