@@ -1,4 +1,4 @@
-"""Where the noise that protects patients comes from: a stream of normals under one secret key.
+"""Where the noise that protects patients comes from: normals and whole numbers from a stream under one secret key.
 
 `NoiseStream` is AES-256 in counter mode (NIST SP 800-38A), read as integers, turned into uniforms and, two at a time,
 into normals (Box and Muller, doi:10.1214/aoms/1177706645). Whoever lacks the key cannot tell the noise from a fresh
@@ -11,6 +11,9 @@ from zero; the distance of a pair from the origin is double precision from 63 bi
 32 bits: products in double precision, right to one part in 10**7) and sums of floats have gaps that depend on the
 summands (Mironov, doi:10.1145/2382196.2382264), so the guarantee computed for real-valued noise holds for these numbers
 only up to floating point. Releases print this.
+
+Counts get whole numbers (`rounded_gaussian`, `skellam`) and integer sums have no such gaps: the sum of a count and its
+noise is exact, and the proofs hold up to how the noise was drawn, which each sampler bounds.
 """
 
 import math
@@ -21,6 +24,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from synthfed.privacy.poisson import LARGEST_MEAN, poisson_offsets
+
 Size = int | tuple[int, ...]
 
 KEY_BYTES = 32
@@ -29,6 +34,7 @@ _SPARE = 15  # bytes that `update_into` wants beyond what it writes
 _PAIRS = 1 << 14  # pairs of normals made at a time: few calls, and the arrays stay in the cache
 _PAIR_BYTES = 12  # 8 for the distance, 4 for the direction
 _ZEROS = memoryview(bytes(max(8 * _WORDS, _PAIR_BYTES * _PAIRS)))
+_MOST_SPREAD = 2.0**40
 _TURN = np.float32(math.pi * 2.0**-31)  # from signed 32-bit integers to angles in [-pi, pi)
 
 
@@ -84,6 +90,60 @@ class NoiseStream:
             piece = draws[2 * start : 2 * (start + _PAIRS)]
             self._fill(*piece.reshape(2, -1))
         return draws[:count].reshape(size)
+
+    def rounded_gaussian(self, size: Size, stddev: float | npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """Draw normals of standard deviation `stddev` and round each to the nearest whole number.
+
+        A whole-numbered query plus this is the query plus continuous normals, rounded: rounding commutes with adding a
+        whole number. So it is post-processing of the Gaussian mechanism and costs what that costs at the same `stddev`
+        (rounding adds up to 1/12 to the variance, and nothing to the cost).
+
+        Outside the proof: finitely many values. These normals are not those of `normal`: they take 16 bytes a pair and
+        stay in double precision. Distances of a pair end at 9.42 (mass beyond: 5e-20); a distance is a step function
+        of 63 bits, a direction one of 53, and both, the logarithm and the cosine are right to a few units in the last
+        place. A number near a boundary between two whole numbers may so be put on the wrong side: at most
+        1e-14 (1 + stddev) of total variation per number. Numbers that no patient touches have the same law either way,
+        so of all numbers only the few that one patient touches count: 1,000 of them at `stddev` 100 add 2e-9 (1 +
+        exp(epsilon)) to delta at most.
+
+        Args:
+            stddev: One for all numbers, or an array that spreads over `size`. Zero gives zeros: no protection.
+
+        Raises:
+            ValueError: `stddev` is negative, above 2**40 or NaN somewhere.
+        """
+        spread = np.broadcast_to(np.asarray(stddev, dtype=np.float64), size)
+        if not np.all((spread >= 0) & (spread <= _MOST_SPREAD)):
+            raise ValueError(f"stddev is {stddev}; it must lie in [0, 2**40] everywhere")
+        pairs = (spread.size + 1) // 2
+        draws = np.empty((2, pairs))
+        for start in range(0, pairs, _WORDS // 2):
+            part = draws[:, start : start + _WORDS // 2]
+            words = self._bytes(16 * part.shape[1]).view("<u8").reshape(2, -1)
+            radius = np.sqrt(-2 * np.log((words[0] >> np.uint64(1)) * 2.0**-63 + 2.0**-64))
+            angle = words[1].view("<i8") * (math.pi * 2.0**-63)
+            part[0], part[1] = radius * np.cos(angle), radius * np.sin(angle)
+        return np.rint(draws.ravel()[: spread.size].reshape(spread.shape) * spread).astype(np.int64)
+
+    def skellam(self, size: Size, variance: float) -> npt.NDArray[np.int64]:
+        """Draw differences of two independent Poisson numbers of mean `variance / 2`: mean 0, that variance.
+
+        Sums of independent Skellam numbers are Skellam, variances adding up: so several sites can each add a share of
+        the noise to whole-numbered sums, and the total has a law whose cost is known (arXiv 2110.04995). Whether a
+        share protects anybody alone is a question for the accountant. What is assumed of the sampler: `poisson.py`.
+
+        Raises:
+            ValueError: `variance` is not in [0, 2**57].
+        """
+        if not 0 <= variance <= 2 * LARGEST_MEAN:
+            raise ValueError(f"variance is {variance}; it must lie in [0, 2**57]")
+        count = math.prod(size) if isinstance(size, tuple) else size
+        draws = np.empty(count, dtype=np.int64)
+        for start in range(0, count, _WORDS):
+            part = draws[start : start + _WORDS]
+            part[:] = poisson_offsets(self.uniform, variance / 2, len(part))
+            part -= poisson_offsets(self.uniform, variance / 2, len(part))
+        return draws.reshape(size)
 
     def bernoulli(self, rate: float, n: int) -> npt.NDArray[np.bool_]:
         """Let each of `n` rows take part with probability `rate`, independently: Poisson sampling.

@@ -2,6 +2,7 @@
 
 import math
 import struct
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -168,3 +169,86 @@ def test_seeded_keys_repeat_and_differ_by_seed_and_label() -> None:
     assert len(keys) == 8
     assert seeded_key(1, "lyon", 0) in keys
     assert len(seeded_key(1)) == 32
+
+
+def _chi_square(draws: np.ndarray, cumulative: Callable[[np.ndarray], np.ndarray]) -> float:
+    """p of whole-numbered draws against their distribution, in bins of at least 20 expected."""
+    width = max(1, int(draws.std() / 6))
+    edges = np.arange(draws.min() - 0.5, draws.max() + width + 1, width)
+    expected = draws.size * np.diff(cumulative(edges))
+    seen = np.histogram(draws, edges)[0]
+    kept = expected >= 20
+    expected, seen = expected[kept], seen[kept]
+    rest = draws.size - expected.sum()
+    statistic = ((seen - expected) ** 2 / expected).sum() + (draws.size - seen.sum() - rest) ** 2 / max(rest, 1)
+    return float(stats.chi2.sf(statistic, len(expected)))
+
+
+@pytest.mark.parametrize("stddev", [0.3, 1.0, 2.5, 40.0])
+def test_rounded_normals_have_the_mass_of_their_unit_interval(stddev: float) -> None:
+    draws = NoiseStream(KEY).rounded_gaussian(300_001, stddev)
+    assert draws.dtype == np.int64
+    assert _chi_square(draws, stats.norm(scale=stddev).cdf) > 0.01
+
+
+def test_rounded_normals_take_one_spread_for_each_number() -> None:
+    spread = np.array([0.0, 5.0, 1000.0])
+    draws = NoiseStream(KEY).rounded_gaussian((50_000, 3), spread)
+    assert not draws[:, 0].any()
+    np.testing.assert_allclose(draws[:, 1:].std(axis=0), np.sqrt(spread[1:] ** 2 + 1 / 12), rtol=0.02)
+    assert abs(np.corrcoef(draws[:, 1], draws[:, 2])[0, 1]) < 0.02
+
+
+def test_rounded_normals_are_box_muller_in_double_precision() -> None:
+    """AES-256 of block 0 under the zero key, as above: one pair takes 16 bytes."""
+    distance, direction = struct.unpack("<Qq", bytes.fromhex("dc95c078a2408989ad48a21492842087"))
+    radius = math.sqrt(-2 * math.log((distance >> 1) * 2.0**-63 + 2.0**-64))
+    angle = math.pi * direction / 2**63
+    expected = [round(1e6 * radius * math.cos(angle)), round(1e6 * radius * math.sin(angle))]
+    assert NoiseStream(bytes(32)).rounded_gaussian(2, 1e6).tolist() == expected
+
+
+@pytest.mark.parametrize("variance", [0.01, 1.0, 8.0, 19.99, 20.0, 20.7, 60.0, 1000.0, 1e5])
+def test_skellam_numbers_have_their_distribution(variance: float) -> None:
+    """Inversion below a Poisson mean of 10, rejection from there on."""
+    draws = NoiseStream(KEY).skellam(400_000, variance)
+    assert draws.dtype == np.int64
+    assert draws.mean() == pytest.approx(0, abs=4 * math.sqrt(variance / draws.size))
+    assert draws.var() == pytest.approx(variance, rel=4 * math.sqrt((2 + 1 / variance) / draws.size))
+    assert _chi_square(draws, stats.skellam(variance / 2, variance / 2).cdf) > 0.01
+
+
+@pytest.mark.parametrize("variance", [1e9, 1e12, 2.0**57])
+def test_skellam_numbers_of_large_variance_are_normal(variance: float) -> None:
+    draws = NoiseStream(KEY).skellam(200_000, variance) / math.sqrt(variance)
+    assert stats.kstest(draws, "norm").pvalue > 0.01
+    assert draws.var() == pytest.approx(1, abs=4 * math.sqrt(2 / draws.size))
+
+
+def test_shares_of_skellam_noise_add_up_to_skellam_noise() -> None:
+    shares = [NoiseStream(seeded_key(7, site)).skellam(300_000, 4.0) for site in range(5)]
+    assert _chi_square(np.sum(shares, axis=0), stats.skellam(10.0, 10.0).cdf) > 0.01
+
+
+def test_whole_numbers_repeat_under_a_key_and_differ_under_another() -> None:
+    for draw in (lambda s: s.skellam((3, 700), 900.0), lambda s: s.rounded_gaussian((3, 700), 30.0)):
+        first, again = draw(NoiseStream(KEY)), draw(NoiseStream(KEY))
+        assert first.shape == (3, 700)
+        assert np.array_equal(first, again)
+        other = draw(NoiseStream(bytes(32)))
+        assert abs(np.corrcoef(first.ravel(), other.ravel())[0, 1]) < 0.1
+
+
+def test_no_noise_is_zero_and_no_numbers_are_none() -> None:
+    stream = NoiseStream(KEY)
+    assert not stream.skellam(100, 0.0).any()
+    assert not stream.rounded_gaussian(100, 0.0).any()
+    assert stream.skellam(0, 5.0).size == stream.rounded_gaussian(0, 5.0).size == 0
+
+
+@pytest.mark.parametrize("wrong", [-1.0, math.nan, math.inf, 1e30])
+def test_noise_of_an_impossible_size_is_wrong_use(wrong: float) -> None:
+    with pytest.raises(ValueError, match="variance"):
+        NoiseStream(KEY).skellam(3, wrong)
+    with pytest.raises(ValueError, match="stddev"):
+        NoiseStream(KEY).rounded_gaussian(2, np.array([1.0, wrong]))
