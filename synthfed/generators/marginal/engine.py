@@ -1,0 +1,89 @@
+"""From noisy sums to a model: choose the structure, then match the denoised joints with the largest entropy.
+
+Given its parents, a block's distribution is a softmax of one potential per parent. Among all distributions that agree
+with the joints of block and parent, this one has the largest entropy, and because the parents of a block lie in one
+clique of the blocks before it, blocks can be fitted one after the other, each by iterative proportional fitting on its
+own small clique. No optimiser, no step size; numpy only.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from synthfed.generators.base import Layout
+from synthfed.generators.marginal.counting import Floats, NoisyTables
+from synthfed.generators.marginal.evidence import gather
+from synthfed.generators.marginal.model import BOUND, MarginalModel, marginal, softmax, summed
+from synthfed.generators.marginal.structure import Joints, Structure, choose_structure, denoise
+from synthfed.generators.marginal.workload import Workload
+
+_ROUNDS = 100
+_CLOSE = 1e-7
+
+
+def fit(layout: Layout, workload: Workload, measured: Sequence[NoisyTables], *, patients: int) -> MarginalModel:
+    """Fit the model: post-processing of noisy sums, equal sums give equal bytes.
+
+    Args:
+        measured: All rounds' sums; tables of the same pair are combined by inverse variance.
+        patients: Declared number of patients, a guide to the total where noise is strong.
+
+    Raises:
+        ValueError: A vector's length differs from its tables'.
+    """
+    evidence = gather(layout, measured, patients=patients)
+    joints = denoise(evidence, workload.centre)
+    structure = choose_structure(evidence, workload.centre, workload.forced, joints)
+    potentials: list[tuple[Floats, ...]] = []
+    for place, (block, parents) in enumerate(zip(structure.order, structure.parents, strict=True)):
+        if not parents:
+            potentials.append((_bounded(np.log(evidence.one_way[block])),))
+            continue
+        done = MarginalModel(layout, Structure(structure.order[:place], structure.parents[:place]), tuple(potentials))
+        shares = marginal(done, parents)
+        targets = [_target(joints, workload.centre, parent, block, evidence.one_way) for parent in parents]
+        potentials.append(match(shares, targets))
+    return MarginalModel(layout, structure, tuple(potentials))
+
+
+def match(shares: Floats, targets: Sequence[Floats]) -> tuple[Floats, ...]:
+    """Potentials of a block such that its joint with every parent is as wanted.
+
+    Args:
+        shares: Joint shares of the parents, one axis each.
+        targets: Per parent, wanted joint shares (levels of the parent, levels of the block). Where no distribution has
+            them all, the last rounds decide.
+
+    Returns:
+        Per parent, (levels of the parent, levels of the block): the block given its parents is the softmax of the sum.
+    """
+    count = len(targets)
+    potentials = [np.zeros_like(target) for target in targets]
+    for _ in range(_ROUNDS):
+        worst = 0.0
+        for axis, target in enumerate(targets):
+            joint = shares[..., None] * softmax(summed(potentials))
+            others = tuple(other for other in range(count) if other != axis)
+            current = joint.sum(axis=others)
+            worst = max(worst, float(np.abs(current - target).max()))
+            ratio = np.log(np.maximum(target, 1e-12)) - np.log(np.maximum(current, 1e-12))
+            potentials[axis] = _bounded(potentials[axis] + ratio)
+        if worst < _CLOSE:
+            break
+    return tuple(potentials)
+
+
+def _bounded(potential: Floats) -> Floats:
+    """Softmax ignores a constant per row, so each row is centred before it is cut."""
+    bounded: Floats = np.clip(potential - potential.max(-1, keepdims=True), -BOUND, 0.0)
+    return bounded
+
+
+def _target(joints: Joints, centre: int | None, parent: int, block: int, one_way: Sequence[Floats]) -> Floats:
+    if parent == centre:
+        return joints.by_centre[block]
+    pair = (min(parent, block), max(parent, block))
+    if pair not in joints.pairs:
+        return np.outer(one_way[parent], one_way[block])
+    joint = joints.pairs[pair]
+    return joint if pair[0] == parent else joint.T

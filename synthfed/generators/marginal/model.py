@@ -1,0 +1,213 @@
+"""The fitted model: a few potentials per block, exact probabilities from them, and fast draws.
+
+Blocks are drawn in order, each given its parents; the distribution is the softmax of one potential per parent. The
+parents of a block lie in one clique of the blocks before it, so sums over the model run over small tables: marginals
+are exact, and rows can be drawn exactly from what is left when some levels are forbidden.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from synthfed.errors import ModelError
+from synthfed.generators.base import Codes, Layout, Weights
+from synthfed.generators.marginal.counting import Floats
+from synthfed.generators.marginal.structure import Structure
+
+BOUND = 30.0  # potentials lie in [-BOUND, 0]: exp(-30) = 1e-13
+PREFIX = "tree."
+_STRUCTURE = PREFIX + "structure"
+_CHUNK = 1 << 15  # rows drawn at a time: the comparison with cumulated shares stays small
+
+Allowed = Mapping[int, npt.NDArray[np.bool_]]  # by block: which of its levels may be drawn
+
+
+class ImpossibleCondition(ModelError):
+    """No level of a block is allowed, or the allowed levels never occur together."""
+
+
+@dataclass(frozen=True, slots=True)
+class MarginalModel:
+    """All that ships: structure and potentials, post-processing of noisy sums; no row, no count.
+
+    Attributes:
+        potentials: Per entry of `structure.order`, one float64 (levels of the parent, levels of the block) per parent;
+            one (levels,) for a block without parents.
+    """
+
+    layout: Layout
+    structure: Structure
+    potentials: tuple[tuple[Floats, ...], ...]
+
+    def to_weights(self) -> Weights:
+        """Named float32 tensors, the structure among them."""
+        parents = self.structure.parents
+        table = np.full((len(parents), 1 + max(map(len, parents), default=0)), -1.0, dtype=np.float32)
+        table[:, 0] = self.structure.order
+        for place, found in enumerate(parents):
+            table[place, 1 : 1 + len(found)] = found
+        weights: Weights = {_STRUCTURE: table}
+        for block, parts in zip(self.structure.order, self.potentials, strict=True):
+            for index, part in enumerate(parts):
+                weights[f"{PREFIX}{block}.{index}"] = part.astype(np.float32)
+        return weights
+
+    @classmethod
+    def from_weights(cls, weights: Weights, layout: Layout) -> "MarginalModel":
+        """Rebuild a model from `to_weights`.
+
+        Raises:
+            ModelError: A tensor is missing, has another shape, is not finite, or the structure is not one.
+        """
+        structure = _read_structure(weights, layout)
+        potentials = []
+        for block, parents in zip(structure.order, structure.parents, strict=True):
+            width = layout.widths[block]
+            shapes = [(layout.widths[parent], width) for parent in parents] or [(width,)]
+            parts = []
+            for index, shape in enumerate(shapes):
+                name = f"{PREFIX}{block}.{index}"
+                part = weights.get(name)
+                if part is None or part.shape != shape or not np.isfinite(part).all():
+                    found = "nothing" if part is None else f"shape {part.shape}"
+                    raise ModelError(
+                        f"weights {name!r}: found {found}, the model needs finite numbers of shape {shape}; were "
+                        "pipeline and layout changed since these weights were made?"
+                    )
+                parts.append(part.astype(np.float64))
+            potentials.append(tuple(parts))
+        return cls(layout, structure, tuple(potentials))
+
+    def conditional(self, place: int) -> Floats:
+        """Shares of the block at `place` in the order given its parents: (levels of each parent..., its levels)."""
+        return softmax(summed(self.potentials[place]))
+
+    def sample(self, rows: int, seed: int, allowed: Allowed | None = None) -> Codes:
+        """Draw rows; the same seed gives the same codes.
+
+        Args:
+            allowed: Levels that may occur, by block. Rows are drawn exactly from the model given that every named
+                block has an allowed level.
+
+        Raises:
+            ImpossibleCondition: No row can meet `allowed`.
+            ValueError: A mask does not have its block's width.
+        """
+        tables = [self.conditional(place) for place in range(len(self.structure.order))]
+        if allowed:
+            tables = _conditioned(self, tables, allowed)
+        rng = np.random.default_rng([seed, 0x7EEE])
+        cumulated = [_cumulated(table) for table in tables]
+        codes = np.empty((rows, len(self.layout.widths)), dtype=np.int32)
+        for start in range(0, rows, _CHUNK):
+            part = codes[start : start + _CHUNK]
+            for place, block in enumerate(self.structure.order):
+                index = np.zeros(len(part), dtype=np.int64)
+                for parent in self.structure.parents[place]:
+                    index = index * self.layout.widths[parent] + part[:, parent]
+                draws = rng.random(len(part))
+                part[:, block] = (draws[:, None] >= cumulated[place][index]).sum(1)
+        return codes
+
+
+def marginal(model: MarginalModel, blocks: Sequence[int]) -> Floats:
+    """Exact joint shares of some blocks, one axis each, in the order asked for.
+
+    The latest block is summed over given its parents, again and again, until none is left.
+
+    Raises:
+        ValueError: A block is named twice.
+    """
+    order = model.structure.order
+    place_of = {block: place for place, block in enumerate(order)}
+    if len(set(blocks)) != len(blocks):
+        raise ValueError(f"blocks {tuple(blocks)} name one of them twice")
+    places = [place_of[block] for block in blocks]
+    parents = [tuple(place_of[parent] for parent in found) for found in model.structure.parents]
+
+    def joint(wanted: tuple[int, ...]) -> Floats:  # places, increasing
+        if not wanted:
+            return np.ones(())
+        last = wanted[-1]
+        wider = tuple(sorted({*wanted[:-1], *parents[last]}))
+        given = model.conditional(last)
+        axes = [parents[last].index(place) for place in wider if place in parents[last]]
+        shape = [model.layout.widths[order[place]] if place in parents[last] else 1 for place in wider]
+        whole = joint(wider)[..., None] * given.transpose(*axes, given.ndim - 1).reshape(*shape, given.shape[-1])
+        found: Floats = whole.sum(axis=tuple(axis for axis, place in enumerate(wider) if place not in wanted))
+        return found
+
+    found = joint(tuple(sorted(places)))
+    return found.transpose(tuple(sorted(places).index(place) for place in places))
+
+
+def softmax(logits: Floats) -> Floats:
+    """Along the last axis."""
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    scaled: Floats = powers / powers.sum(-1, keepdims=True)
+    return scaled
+
+
+def summed(potentials: Sequence[Floats]) -> Floats:
+    """Potentials of several parents as one table: (levels of each parent..., levels of the block)."""
+    if potentials[0].ndim == 1:
+        return potentials[0]
+    count, width = len(potentials), potentials[0].shape[1]
+    total = np.zeros((1,) * count + (width,))
+    for axis, potential in enumerate(potentials):
+        total = total + potential.reshape(*(len(potential) if other == axis else 1 for other in range(count)), width)
+    return total
+
+
+def _cumulated(table: Floats) -> Floats:
+    """Cumulated shares of all levels but the last, parents flattened: a draw's level is how many it reaches."""
+    return np.cumsum(table.reshape(-1, table.shape[-1]), axis=1)[:, :-1]
+
+
+def _conditioned(model: MarginalModel, tables: Sequence[Floats], allowed: Allowed) -> list[Floats]:
+    """The conditionals of the model given `allowed`: messages from the last block to the first."""
+    order, parents = model.structure.order, model.structure.parents
+    place_of = {block: place for place, block in enumerate(order)}
+    weighed = list(tables)
+    for block, mask in allowed.items():
+        name, width = model.layout.names[block], model.layout.widths[block]
+        if mask.shape != (width,):
+            raise ValueError(f"block {name!r}: the mask has shape {mask.shape}, the block has {width} levels")
+        weighed[place_of[block]] = weighed[place_of[block]] * mask
+    for place in reversed(range(len(order))):
+        message = weighed[place].sum(-1)
+        if not parents[place]:
+            if not message > 0:
+                raise ImpossibleCondition("no row of the model has the allowed levels; allow more of them")
+            weighed[place] = weighed[place] / message
+            continue
+        safe = np.where(message > 0, message, 1.0)  # a row of parents that never occurs: never drawn from
+        weighed[place] = weighed[place] / safe[..., None]
+        home = max(place_of[parent] for parent in parents[place])
+        clique = (*parents[home], order[home])
+        axes = [parents[place].index(block) for block in clique if block in parents[place]]
+        shape = [model.layout.widths[block] if block in parents[place] else 1 for block in clique]
+        weighed[home] = weighed[home] * message.transpose(axes).reshape(shape)
+    return weighed
+
+
+def _read_structure(weights: Weights, layout: Layout) -> Structure:
+    rows = weights.get(_STRUCTURE)
+    blocks = range(len(layout.widths))
+    wrong = ModelError(f"weights {_STRUCTURE!r} are not an order of {len(layout.widths)} blocks with their parents")
+    if rows is None or rows.ndim != 2 or rows.shape[1] < 1 or not np.isfinite(rows).all():
+        raise wrong
+    order = tuple(int(row[0]) for row in rows)
+    parents = tuple(tuple(int(parent) for parent in row[1:] if parent >= 0) for row in rows)
+    if sorted(order) != list(blocks):
+        raise wrong
+    cliques: dict[int, set[int]] = {}
+    for block, found in zip(order, parents, strict=True):
+        if len(set(found)) != len(found) or not set(found) <= set(cliques):
+            raise wrong
+        if found and not any(set(found) <= cliques[parent] for parent in found):
+            raise wrong
+        cliques[block] = {block, *found}
+    return Structure(order, parents)

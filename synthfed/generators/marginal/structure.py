@@ -1,0 +1,100 @@
+"""Which blocks hang together: an order of the blocks and the parents of each, chosen from noisy sums.
+
+The centre, where there is one, comes first and is a parent of every block. The other blocks form a spanning tree of
+largest summed score, grown from its strongest edge (Prim), where a pair's score is what its denoised table adds to what
+the centre already explains. Declared edges come first.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from synthfed.generators.marginal.counting import Floats
+from synthfed.generators.marginal.evidence import Evidence, Pair, centre_joints, pair_joints
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """Blocks in the order they are drawn, and the blocks that each depends on.
+
+    Attributes:
+        order: Every block once.
+        parents: Per entry of `order`, earlier blocks. All of them are in one clique: one of them, the latest, has the
+            others among its own parents.
+    """
+
+    order: tuple[int, ...]
+    parents: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Joints:
+    """Denoised joint shares: of the centre with each block, and of measured pairs of other blocks."""
+
+    by_centre: Mapping[int, Floats]
+    pairs: Mapping[Pair, Floats]
+    scores: Mapping[Pair, float]
+
+
+def denoise(evidence: Evidence, centre: int | None) -> Joints:
+    """Estimate every joint that a structure may use."""
+    blocks = [block for block in range(len(evidence.one_way)) if block != centre]
+    by_centre = centre_joints(evidence, centre) if centre is not None else {}
+    expected: dict[Pair, Floats] = {}
+    for a, b in combinations(blocks, 2):
+        if centre is None:
+            expected[a, b] = np.outer(evidence.one_way[a], evidence.one_way[b])
+        else:
+            given = by_centre[b] / evidence.one_way[centre][:, None]
+            expected[a, b] = by_centre[a].T @ given
+    pairs = pair_joints(evidence, expected)
+    scores = {
+        (a, b): float(((joint - expected[a, b]) ** 2 / np.outer(evidence.one_way[a], evidence.one_way[b])).sum() / 2)
+        for (a, b), joint in pairs.items()
+    }
+    return Joints(by_centre, pairs, scores)
+
+
+def choose_structure(
+    evidence: Evidence, centre: int | None, forced: Sequence[Pair], joints: Joints | None = None
+) -> Structure:
+    """Grow the tree. Equal scores: the lower indices win, so equal sums give equal trees."""
+    found = denoise(evidence, centre) if joints is None else joints
+    blocks = [block for block in range(len(evidence.one_way)) if block != centre]
+    wanted = {tuple(sorted(pair)) for pair in forced if centre not in pair}
+
+    def rank(pair: Pair) -> tuple[bool, float]:
+        return pair in wanted, found.scores.get(pair, -1.0)
+
+    top = () if centre is None else (centre,)
+    if not blocks:
+        return Structure(top, ((),) * len(top))
+    first = max(combinations(blocks, 2), key=rank, default=(blocks[0], blocks[0]))[0]
+    order, parents = [*top, first], [*(() for _ in top), top]
+    best = {block: first for block in blocks if block != first}  # the placed block that each open one would join
+    while best:
+        joined = max(best, key=lambda block: (*rank(_pair(block, best[block])), -block))
+        order.append(joined)
+        parents.append((*top, best.pop(joined)))
+        for block in best:
+            if rank(_pair(block, joined)) > rank(_pair(block, best[block])):
+                best[block] = joined
+    return Structure(tuple(order), tuple(parents))
+
+
+def edges_of(structure: Structure, centre: int | None) -> tuple[Pair, ...]:
+    """The pairs that the tree joins, the centre's left out, sorted."""
+    return tuple(
+        sorted(
+            _pair(block, parent)
+            for block, parents in zip(structure.order, structure.parents, strict=True)
+            for parent in parents
+            if parent != centre
+        )
+    )
+
+
+def _pair(a: int, b: int) -> Pair:
+    return (a, b) if a < b else (b, a)
