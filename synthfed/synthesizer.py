@@ -20,6 +20,8 @@ from synthfed.errors import ModelError
 from synthfed.pipeline import Pipeline
 from synthfed.run.drawing import draw_table, score_table
 from synthfed.run.progress import Progress
+from synthfed.run.selection import Progress as DrawProgress
+from synthfed.run.selection import draw_selected
 from synthfed.run.training import Trained, restored, saved_model, train, train_one_site
 
 if TYPE_CHECKING:
@@ -91,18 +93,40 @@ class Synthesizer:
         self._train_rows = data.train
         return self
 
-    def sample(self, num_rows: int | None = None, *, seed: int | None = None) -> pd.DataFrame:
+    def sample(
+        self,
+        num_rows: int | None = None,
+        *,
+        seed: int | None = None,
+        where: str | None = None,
+        balance: str | None = None,
+        progress: DrawProgress | None = None,
+    ) -> pd.DataFrame:
         """Draw synthetic patients that obey the dictionary and every hard rule.
+
+        It reads the released model only, so it costs no privacy, however often and under whatever condition.
+
+        Example: `synth.sample(500, where="eln2022 == 'adverse' and age_years >= 60", balance="sex")`
+
+        Args:
+            num_rows: How many; `release.rows` of the pipeline by default.
+            seed: The same seed gives the same table; `release.seed` by default.
+            where: Keep only patients who fulfil a condition (`tables.where` says how to write one).
+            balance: A column with levels, each of which gets equally many rows.
+            progress: Told (rows kept, patients drawn) while rows are chosen by `where` or `balance`.
 
         Raises:
             ModelError: Nothing was fitted or loaded yet.
+            ConditionError: `where` or `balance` does not fit the model's columns.
+            TooRare: Such patients hardly ever come out of the model; the message says how often.
         """
         release = self.pipeline.release
-        return draw_table(
-            self.trained,
-            self.rules,
-            rows=release.rows if num_rows is None else num_rows,
-            seed=release.seed if seed is None else seed,
+        rows = release.rows if num_rows is None else num_rows
+        seed = release.seed if seed is None else seed
+        if where is None and balance is None:
+            return draw_table(self.trained, self.rules, rows=rows, seed=seed)
+        return draw_selected(
+            self.trained, self.rules, rows=rows, seed=seed, where=where, balance=balance, progress=progress
         )
 
     def evaluate(self, table: pd.DataFrame, holdout: pd.DataFrame | None = None) -> "Scorecard":

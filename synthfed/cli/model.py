@@ -18,11 +18,24 @@ def sample(
     rows: Annotated[int, typer.Option(min=1, help="How many synthetic patients.")],
     out: Annotated[Path, typer.Option(help="The table to write: .csv or .parquet.")],
     seed: Annotated[int, typer.Option(help="The same seed gives the same table.")] = 1,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            help="Only patients who fulfil a condition: ==, !=, <, <=, >, >=, in (...), is missing, and, or, not."
+        ),
+    ] = None,
+    balance: Annotated[
+        str | None, typer.Option(help="A column with levels: equally many patients of each level.")
+    ] = None,
 ) -> None:
-    """Draw more synthetic patients from a released model. It costs no further privacy.
+    """Draw more synthetic patients from a released model. It costs no further privacy, with a condition or without.
 
-    Example: synthfed sample dossier-aml --rows 10000 --out more.csv
+    A condition enlarges a group; it does not teach the model more about it.
+
+    Example: synthfed sample dossier-aml --rows 500 --out old.csv --where "eln2022 == 'adverse' and age_years >= 60"
     """
+    from rich.console import Console
+
     from synthfed.errors import ConfigError
     from synthfed.synthesizer import Synthesizer
     from synthfed.tables.writing import to_csv_bytes, to_parquet_bytes
@@ -31,9 +44,18 @@ def sample(
     if out.suffix not in writers:
         raise ConfigError(f"--out {out} ends in {out.suffix!r}; wanted .csv or .parquet")
     synth = Synthesizer.load(model / "model.synthfed" if model.is_dir() else model)
-    table = synth.sample(rows, seed=seed)
+    tried = 0
+    with Console(stderr=True).status("drawing") as status:
+
+        def show(kept: int, drawn: int) -> None:
+            nonlocal tried
+            tried = drawn
+            status.update(f"{kept:,} of {rows:,} found among {drawn:,} drawn")
+
+        table = synth.sample(rows, seed=seed, where=where, balance=balance, progress=show)
     out.write_bytes(writers[out.suffix](table, synth.schema))
-    typer.echo(f"{out}: {len(table)} synthetic patients, seed {seed}")
+    chosen = f", chosen from {tried:,} drawn" if tried else ""
+    typer.echo(f"{out}: {len(table)} synthetic patients, seed {seed}{chosen}")
 
 
 def score(

@@ -1,7 +1,9 @@
 """From a trained model to a table that obeys its dictionary, and to its scores."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from synthfed.errors import SynthfedError
@@ -12,15 +14,45 @@ if TYPE_CHECKING:
     from synthfed.tables.rules import RuleSet
     from synthfed.tables.schema import Schema
 
+LARGEST_DRAW = 50_000  # rows in one draw: a wide row takes some kilobytes while it is drawn
+PIECE = 10_000  # rows per piece of a stream; fixed, so that a stream's rows follow from its seed alone
+
 
 def draw_table(trained: Trained, rules: "RuleSet", *, rows: int, seed: int) -> pd.DataFrame:
     """Sample, decode and enforce the hard rules: post-processing of the released model, so it costs no privacy.
 
+    Up to `LARGEST_DRAW` rows are one draw; more are the first `rows` of the seed's `stream`, at constant memory.
+
     Raises:
         SynthfedError: A hard rule still fails somewhere, which would be a fault of the rule set.
     """
-    import numpy as np
+    if rows <= LARGEST_DRAW:
+        return number_rows(_draw(trained, rules, rows=rows, seed=seed), trained.schema)
+    pieces: list[pd.DataFrame] = []
+    for piece in stream(trained, rules, seed=seed):
+        pieces.append(piece.head(rows - PIECE * len(pieces)))
+        if PIECE * len(pieces) >= rows:
+            break
+    return number_rows(pd.concat(pieces, ignore_index=True), trained.schema)
 
+
+def stream(trained: Trained, rules: "RuleSet", *, seed: int) -> Iterator[pd.DataFrame]:
+    """Endless synthetic patients without identity columns, `PIECE` rows at a time; the same seed, the same rows."""
+    index = 0
+    while True:
+        state = np.random.SeedSequence([seed, index]).generate_state(2)
+        yield _draw(trained, rules, rows=PIECE, seed=int(state[0]) << 32 | int(state[1]))
+        index += 1
+
+
+def number_rows(table: pd.DataFrame, schema: "Schema") -> pd.DataFrame:
+    """Give every row a synthetic identity and the table its dictionary's order and dtypes."""
+    width = len(str(len(table)))
+    names = pd.array([f"SYN{number:0{width}d}" for number in range(1, len(table) + 1)], dtype="string")
+    return schema.cast(table.assign(**{column.name: names for column in schema.columns if column.kind == "id"}))
+
+
+def _draw(trained: Trained, rules: "RuleSet", *, rows: int, seed: int) -> pd.DataFrame:
     from synthfed.generators.base import Layout
     from synthfed.generators.registry import make_generator
 
@@ -28,18 +60,12 @@ def draw_table(trained: Trained, rules: "RuleSet", *, rows: int, seed: int) -> p
     layout = Layout(trained.transformer.names, trained.transformer.widths)
     codes = generator.sample(trained.released, layout, rows=rows, seed=seed)
     decoded = trained.transformer.decode(codes, np.random.default_rng(seed))
-    table = trained.schema.cast(_number_rows(rules.enforce(decoded), trained.schema))
+    table = trained.schema.cast(rules.enforce(decoded))
     broken = rules.check(table)
     failing = [rule.id for rule in rules.rules if rule.hard and broken[rule.id].any()]
     if failing:
         raise SynthfedError(f"hard rules {failing} fail after enforcing them: two rules contradict each other")
     return table
-
-
-def _number_rows(table: pd.DataFrame, schema: "Schema") -> pd.DataFrame:
-    width = len(str(len(table)))
-    names = pd.array([f"SYN{number:0{width}d}" for number in range(1, len(table) + 1)], dtype="string")
-    return table.assign(**{column.name: names for column in schema.columns if column.kind == "id"})
 
 
 def score_table(
