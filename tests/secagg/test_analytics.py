@@ -222,10 +222,9 @@ def test_no_sum_can_wrap(records, upper):
     """Fifty sites at the cap, every record at the bound, stay below 2**63."""
     plan = Plan((Sum(Bounds("x", -upper, upper)), Moments(Bounds("x", -upper, upper))), records=records)
     query = Query(plan)
-    reach = query.reach()
-    assert all(50 * records * (cell - 2) < 2**62 + 50 * records for cell in reach)
-    after = query.advance(np.zeros(query.length, dtype=np.uint64))
-    assert all(50 * records * (cell - 2) < 2**62 + 50 * records for cell in after.reach())
+    while not query.done:
+        assert all(50 * records * (part.reach - 2) < 2**62 + 50 * records for part in query.all_parts())
+        query = query.advance(np.zeros(query.length, dtype=np.uint64))
 
 
 @given(st.integers(0, 10**6))
@@ -237,7 +236,11 @@ def test_one_record_moves_no_cell_further_than_its_reach(seed):
     while not query.done:
         with_it, without = query.fill(rows), query.fill({name: values[:-1] for name, values in rows.items()})
         moved = np.abs((with_it - without).view(np.int64))
-        assert np.all(moved <= np.array(query.reach()))
+        for part in query.all_parts():
+            cells, moved = moved[: part.cells], moved[part.cells :]
+            assert np.all(cells <= part.reach)
+            assert not part.one_of or np.count_nonzero(cells) <= 1
+            assert math.hypot(*cells.tolist()) <= part.sensitivity * (1 + 1e-12)
         query = query.advance(with_it)
 
 

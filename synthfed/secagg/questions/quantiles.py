@@ -1,0 +1,223 @@
+"""Quantiles, by a search that narrows intervals round by round, or from one histogram over public edges."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from synthfed.secagg.contexts import lp, u64
+from synthfed.secagg.questions.question import Bounds, Cells, Known, Part, Table, increasing
+
+_BINS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class QuantilesAnswer:
+    """Quantiles in the order asked, interpolated between neighbours; within half a step, exact for values on the grid.
+
+    Values outside the bounds count at the bounds.
+    """
+
+    count: int
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Quantiles:
+    """Any quantiles of a column, to a public step, by search: each round splits an interval into up to 256 parts.
+
+    All quantiles asked for share their rounds. What the sums show on the way: counts of ever smaller intervals around
+    each quantile, down to single steps. So this is for exact answers; noise belongs on a `Histogram`.
+    """
+
+    of: Bounds
+    step: float
+    probabilities: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not 0 < self.step <= self.of.upper - self.of.lower:
+            raise ValueError(f"step {self.step} of {self.of.column!r} is outside (0, upper - lower]")
+        object.__setattr__(self, "step", float(self.step))
+        object.__setattr__(self, "probabilities", _probabilities(self.probabilities))
+
+    def describe(self) -> bytes:
+        numbers = (self.step, *self.probabilities)
+        return lp(b"quantiles", self.of.describe(), *(repr(number).encode() for number in numbers))
+
+    @property
+    def rounds(self) -> int:
+        """How often the interval must be split."""
+        points, rounds = round((self.of.upper - self.of.lower) / self.step) + 1, 1
+        while 256**rounds < points:
+            rounds += 1
+        return rounds
+
+    def noisy(self) -> "BinnedQuantiles":
+        """One histogram of equal bins; a dictionary that knows better edges asks `BinnedQuantiles` itself."""
+        edges = np.linspace(self.of.lower, self.of.upper, _BINS + 1).tolist()
+        return BinnedQuantiles(self.of.column, tuple(edges), self.probabilities)
+
+    def parts(self, known: Known, records: int) -> tuple[Part, ...]:
+        # searches split different intervals, so a record falls in one part of one of them, or in none
+        return () if len(known) == self.rounds else (Part(self._branches * len(self._starts(known)), 1, one_of=True),)
+
+    def fill(self, known: Known, table: Table, records: int) -> Cells:
+        width = self._width(len(known))
+        points = np.rint((self.of.read(table)[0] - self.of.lower) / self.step).astype(np.int64)
+        counts = []
+        for start in self._starts(known):
+            inside = points[(points >= start) & (points < start + width * self._branches)]
+            counts.append(np.bincount((inside - start) // width, minlength=self._branches))
+        return np.concatenate(counts).astype(np.int64)
+
+    def answer(self, known: Known, records: int) -> QuantilesAnswer:
+        count = self._count(known)
+        if count <= 0:
+            return QuantilesAnswer(0, (math.nan,) * len(self.probabilities))
+        values = []
+        for p in self.probabilities:
+            low, part = divmod(p * (count - 1), 1)
+            below, above = (self._value(known, min(int(low) + k, count - 1)) for k in (0, 1))
+            values.append(below + part * (above - below))
+        return QuantilesAnswer(count, tuple(values))
+
+    @property
+    def _branches(self) -> int:
+        """The least b such that b to the power of `rounds` covers the grid."""
+        points = round((self.of.upper - self.of.lower) / self.step) + 1
+        branches = 2
+        while branches**self.rounds < points:
+            branches += 1
+        return branches
+
+    def _width(self, done: int) -> int:
+        """Grid points per part in the round after `done` rounds."""
+        return int(self._branches ** (self.rounds - 1 - done))
+
+    def _count(self, known: Known) -> int:
+        return sum(known[0])
+
+    def _ranks(self, known: Known) -> list[int]:
+        """Order statistics wanted, from 0: the two neighbours of each quantile."""
+        last = self._count(known) - 1
+        low = (int(p * last) for p in self.probabilities)
+        return sorted({min(rank, last) for k in low for rank in (k, k + 1)})
+
+    def _starts(self, known: Known) -> list[int]:
+        """First grid points of the intervals to split next, increasing."""
+        if not known:
+            return [0]
+        if self._count(known) <= 0:
+            return [0]
+        return sorted({self._place(known, rank) for rank in self._ranks(known)})
+
+    def _place(self, known: Known, rank: int) -> int:
+        """First grid point of the part that holds an order statistic, after all rounds of `known`."""
+        start = 0
+        for done, sums in enumerate(known):
+            at = self._starts(known[:done]).index(start) * self._branches
+            branch = 0
+            while branch < self._branches - 1 and rank >= sums[at + branch]:
+                rank -= sums[at + branch]
+                branch += 1
+            start += branch * self._width(done)
+        return start
+
+    def _value(self, known: Known, rank: int) -> float:
+        return min(self.of.lower + self._place(known, rank) * self.step, self.of.upper)
+
+
+@dataclass(frozen=True, slots=True)
+class BinnedQuantiles:
+    """Quantiles from counts between public edges: one round, one cell a bin, a record in one cell. The form for noise.
+
+    Exact counts place a quantile within its bin. Noise adds up over bins, so a few dozen well-placed edges serve
+    better than a thousand. Values outside the edges count in the first and last bin.
+    """
+
+    column: str
+    edges: tuple[float, ...]
+    probabilities: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "edges", increasing(self.column, self.edges))
+        object.__setattr__(self, "probabilities", _probabilities(self.probabilities))
+        if not all(0 < p < 1 for p in self.probabilities):
+            raise ValueError("the smallest and the largest value belong to one record; ask for 0.01 and 0.99 instead")
+
+    def describe(self) -> bytes:
+        numbers = (repr(number).encode() for number in (*self.edges, *self.probabilities))
+        return lp(b"binned_quantiles", self.column.encode(), u64(len(self.edges)), *numbers)
+
+    def noisy(self) -> "BinnedQuantiles":
+        return self
+
+    def parts(self, known: Known, records: int) -> tuple[Part, ...]:
+        return () if known else (Part(len(self.edges) - 1, 1, one_of=True),)
+
+    def fill(self, known: Known, table: Table, records: int) -> Cells:
+        values = np.asarray(table[self.column], dtype=np.float64)
+        bins = len(self.edges) - 1
+        places = np.searchsorted(self.edges, values[~np.isnan(values)], side="right") - 1
+        return np.bincount(np.clip(places, 0, bins - 1), minlength=bins).astype(np.int64)
+
+    def answer(self, known: Known, records: int) -> QuantilesAnswer:
+        """The middle between the first and the last place where the counts reach the quantile; without noise they
+        are one."""
+        count = sum(known[0])
+        if count <= 0:
+            return QuantilesAnswer(count, (math.nan,) * len(self.probabilities))
+        return QuantilesAnswer(count, tuple(self._crossing(known, p) for p in self.probabilities))
+
+    def intervals(self, known: Known, stddev: float, deviations: float) -> tuple[tuple[float, float], ...]:
+        """Lower and upper edge around each quantile; both bounds for a quantile that noise hides altogether.
+
+        Every edge is tested: is the quantile above it, below it, or may it be there? The interval reaches from the
+        last edge below which it cannot be to the first edge above which it cannot be, so that it holds the quantile
+        of the binned values at least as often as a normal stays within `deviations`.
+
+        Args:
+            stddev: Of the noise in one cell of the sum.
+            deviations: 1.96 for 95 %.
+        """
+        if sum(known[0]) <= 0:
+            return ((self.edges[0], self.edges[-1]),) * len(self.probabilities)
+        return tuple(self._interval(known, p, stddev, deviations) for p in self.probabilities)
+
+    def _excess(self, known: Known, p: float) -> npt.NDArray[np.float64]:
+        """Records below each edge beyond those that a quantile there would have below it; float64[edges]."""
+        below = np.concatenate([[0], np.cumsum(known[0])]).astype(np.float64)
+        excess: npt.NDArray[np.float64] = below - p * below[-1]
+        return excess
+
+    def _crossing(self, known: Known, p: float) -> float:
+        excess = self._excess(known, p)
+        last = len(self.edges) - 2
+        first_above = int(np.argmax(np.append(excess[1:] >= 0, True)))  # bin in which the counts first reach p
+        last_below = last - int(np.argmax(np.append(excess[-2::-1] < 0, True)))
+        return (self._within(excess, min(first_above, last)) + self._within(excess, max(last_below, 0))) / 2
+
+    def _within(self, excess: npt.NDArray[np.float64], at: int) -> float:
+        """Where the counts reach the quantile inside a bin, taken as evenly filled."""
+        low, high = float(excess[at]), float(excess[at + 1])
+        share = min(max(-low / (high - low), 0.0), 1.0) if high > low else 0.5
+        return self.edges[at] + share * (self.edges[at + 1] - self.edges[at])
+
+    def _interval(self, known: Known, p: float, stddev: float, deviations: float) -> tuple[float, float]:
+        excess = self._excess(known, p)
+        bins = len(self.edges) - 1
+        before = np.arange(bins + 1)
+        # an edge's excess weighs the cells before it by 1 - p and the others by -p
+        margin = deviations * stddev * np.sqrt((1 - p) ** 2 * before + p**2 * (bins - before))
+        may_be_below = np.append(excess >= -margin, True)
+        may_be_above = np.append((excess <= margin)[::-1], True)
+        first, last = int(np.argmax(may_be_below)), bins - int(np.argmax(may_be_above))
+        low, high = min(max(first - 1, 0), bins - 1), min(last + 1, bins)
+        return self.edges[low], self.edges[max(high, low + 1)]
+
+
+def _probabilities(wanted: tuple[float, ...]) -> tuple[float, ...]:
+    if not wanted or any(not 0 <= p <= 1 for p in wanted):
+        raise ValueError(f"probabilities {wanted} are not one or more numbers in [0, 1]")
+    return tuple(float(p) for p in wanted)
