@@ -16,7 +16,7 @@ Files: `question` (what all have in common), `sums`, `counts`, `covariance`, `qu
 (plain values).
 """
 
-from synthfed.secagg.questions.among import Among, Condition
+from synthfed.secagg.questions.among import Among, Condition, Every, Is, Not, Present, Some, Within
 from synthfed.secagg.questions.counts import (
     Contingency,
     ContingencyAnswer,
@@ -50,22 +50,28 @@ __all__ = [
     "CountAnswer",
     "Covariance",
     "CovarianceAnswer",
+    "Every",
     "Frequency",
     "FrequencyAnswer",
     "Histogram",
     "HistogramAnswer",
+    "Is",
     "Known",
     "Moments",
     "MomentsAnswer",
+    "Not",
     "Part",
+    "Present",
     "Quantiles",
     "QuantilesAnswer",
     "Question",
     "RawCovariance",
     "RawMoments",
     "RawMomentsAnswer",
+    "Some",
     "Sum",
     "SumAnswer",
     "Table",
+    "Within",
     "describe_all",
 ]

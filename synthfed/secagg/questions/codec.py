@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from synthfed.secagg.questions.among import Among, Condition
+from synthfed.secagg.questions.among import Among, Condition, Every, Is, Not, Present, Some, Within
 from synthfed.secagg.questions.counts import Contingency, Frequency, Histogram
 from synthfed.secagg.questions.covariance import Covariance, RawCovariance
 from synthfed.secagg.questions.quantiles import BinnedQuantiles, Quantiles
@@ -28,7 +28,15 @@ _KINDS: Mapping[str, type] = {
     "raw_moments": RawMoments,
     "sum": Sum,
 }
-_NAMES = {kind: name for name, kind in _KINDS.items()}
+_CONDITIONS: Mapping[str, type] = {
+    "every": Every,
+    "is": Is,
+    "not": Not,
+    "present": Present,
+    "some": Some,
+    "within": Within,
+}
+_NAMES = {kind: name for names in (_KINDS, _CONDITIONS) for name, kind in names.items()}
 
 
 def encode_question(question: Question) -> dict[str, Any]:
@@ -74,7 +82,9 @@ def _many_bounds(plain: Any) -> tuple[Bounds, ...]:
 
 
 def _condition(plain: Mapping[str, Any]) -> Condition:
-    return Condition(str(plain["column"]), plain["relation"], float(plain["value"]))
+    kind = _CONDITIONS[plain["kind"]]
+    condition: Condition = kind(**{field.name: _FIELDS[field.name](plain[field.name]) for field in fields(kind)})
+    return condition
 
 
 def _floats(plain: Any) -> tuple[float, ...]:
@@ -83,13 +93,18 @@ def _floats(plain: Any) -> tuple[float, ...]:
 
 _FIELDS: Mapping[str, Callable[[Any], Any]] = {
     "column": str,
-    "conditions": lambda plain: tuple(_condition(item) for item in plain),
+    "condition": _condition,
     "edges": _floats,
     "first": _frequency,
     "levels": lambda plain: tuple(str(level) for level in plain),
+    "lower": float,
     "of": _bounds,
+    "part": _condition,
+    "parts": lambda plain: tuple(_condition(item) for item in plain),
     "probabilities": _floats,
     "question": decode_question,
     "second": _frequency,
     "step": float,
+    "upper": float,
+    "values": _floats,
 }

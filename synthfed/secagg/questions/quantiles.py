@@ -10,6 +10,7 @@ from synthfed.secagg.contexts import lp, u64
 from synthfed.secagg.questions.question import Bounds, Cells, Known, Part, Table, increasing
 
 _BINS = 64
+_MOST_PROBABILITIES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Quantiles:
 
     def parts(self, known: Known, records: int) -> tuple[Part, ...]:
         # searches split different intervals, so a record falls in one part of one of them, or in none
-        return () if len(known) == self.rounds else (Part(self._branches * len(self._starts(known)), 1, one_of=True),)
+        return () if len(known) == self.rounds else (Part(self._branches * self._searches(known), 1, one_of=True),)
 
     def fill(self, known: Known, table: Table, records: int) -> Cells:
         width = self._width(len(known))
@@ -69,7 +70,8 @@ class Quantiles:
         for start in self._starts(known):
             inside = points[(points >= start) & (points < start + width * self._branches)]
             counts.append(np.bincount((inside - start) // width, minlength=self._branches))
-        return np.concatenate(counts).astype(np.int64)
+        idle = np.zeros(self._branches * (self._searches(known) - len(counts)))
+        return np.concatenate([*counts, idle]).astype(np.int64)
 
     def answer(self, known: Known, records: int) -> QuantilesAnswer:
         count = self._count(known)
@@ -103,6 +105,10 @@ class Quantiles:
         last = self._count(known) - 1
         low = (int(p * last) for p in self.probabilities)
         return sorted({min(rank, last) for k in low for rank in (k, k + 1)})
+
+    def _searches(self, known: Known) -> int:
+        """Intervals to split next: as many as there can be, so that the length of no round depends on sums."""
+        return 2 * len(self.probabilities) if known else 1
 
     def _starts(self, known: Known) -> list[int]:
         """First grid points of the intervals to split next, increasing."""
@@ -218,6 +224,6 @@ class BinnedQuantiles:
 
 
 def _probabilities(wanted: tuple[float, ...]) -> tuple[float, ...]:
-    if not wanted or any(not 0 <= p <= 1 for p in wanted):
-        raise ValueError(f"probabilities {wanted} are not one or more numbers in [0, 1]")
+    if not 0 < len(wanted) <= _MOST_PROBABILITIES or any(not 0 <= p <= 1 for p in wanted):
+        raise ValueError(f"probabilities {wanted[:5]} are not 1 to {_MOST_PROBABILITIES} numbers in [0, 1]")
     return tuple(float(p) for p in wanted)
