@@ -1,9 +1,11 @@
 """What a list of privacy events costs one patient, as one epsilon at a public delta.
 
 The accountant of record is Opacus' PRV accountant (Gopi, Lee, Wutschitz, arXiv 2106.02848), and the number used is its
-*upper* bound. At `sample_rate` 1 Gaussian differential privacy has a closed form (Dong, Roth, Su, arXiv 1905.02383),
-kept here as an independent second opinion. Neighbours differ by adding or removing one patient; populations are
-disjoint sets of patients, so the cost of a run is the larger one (parallel composition), never less.
+*upper* bound. Full-batch releases are merged into one before it sees them: Gaussian differential privacy composes
+exactly (Dong, Roth, Su, arXiv 1905.02383), and its closed form is kept here as an independent second opinion. Noise
+drawn in shares (`skellam.py`) has a Renyi bound only, so a run that uses it is accounted by Renyi divergences
+throughout. Neighbours differ by adding or removing one patient; populations are disjoint sets of patients, so the cost
+of a run is the larger one (parallel composition), never less.
 
 Nothing here touches rows. An event that no accountant here can defend raises `UnsupportedEvent`: a missing proof is
 never a number. Floating-point effects of drawing the noise are outside every number computed here.
@@ -22,19 +24,40 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import log_ndtr
 
-from synthfed.errors import BudgetTooSmall, UnsupportedEvent
+from synthfed.errors import UnsupportedEvent
 from synthfed.privacy.events import PrivacyEvent
+from synthfed.privacy.skellam import ORDERS, SkellamRelease, epsilon_at
 
-ACCOUNTANT = "Opacus PRV, upper bound"
-_RELATIVE_ERROR = 0.002  # of epsilon, added by the accountant on top of its estimate
+RELATIVE_ERROR = 0.002  # of epsilon, added by the accountant on top of its estimate
 _COARSEST_ERROR = 0.01  # the accountant's own default
 _LARGEST_GRID = 1_500_000  # cells; bounds time and memory, the error then grows instead
 _LARGEST_PRV_EPSILON = 100.0  # above it the grid is too long; Opacus' RDP bound, which is never smaller, stands in
-_MOST_NOISE = 1e7
+_LEAST_NOISE = 1e-100  # below it, squares leave the floating-point numbers
 _ORDERS = [1.1, 1.25, 1.5, *range(2, 16), *range(16, 64, 4), 96, 128, 256]  # whole orders are quick, any list is sound
 _OPACUS = threading.Lock()  # `warnings.catch_warnings` is not thread-safe
 
-Composition = tuple[tuple[float, float, int], ...]  # (noise multiplier, sample rate, steps), sorted, no pair twice
+Gaussians = tuple[tuple[float, float, int], ...]  # (noise multiplier, sample rate, steps), sorted, no pair twice
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """What the accountants see of one population's events: equal ones merged, nothing about purpose or order."""
+
+    gaussian: Gaussians = ()
+    skellam: tuple[SkellamRelease, ...] = ()
+
+    def plus(self, other: "Composition") -> "Composition":
+        """Both together."""
+        steps: dict[tuple[float, float], int] = {}
+        for noise, rate, count in (*self.gaussian, *other.gaussian):
+            steps[noise, rate] = steps.get((noise, rate), 0) + count
+        shared: dict[tuple[float, float, float], int] = {}
+        for noise, l2, l1, count in (*self.skellam, *other.skellam):
+            shared[noise, l2, l1] = shared.get((noise, l2, l1), 0) + count
+        return Composition(
+            tuple((*key, steps[key]) for key in sorted(steps)),
+            tuple(SkellamRelease(*key, shared[key]) for key in sorted(shared)),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +80,15 @@ def check_event(event: PrivacyEvent) -> None:
 
     Raises:
         UnsupportedEvent: Unknown mechanism or population; noise that is negative, NaN or infinite; a sample rate
-            outside (0, 1]; steps that are not a positive whole number; a sensitivity that is not positive and finite.
-            Noise of exactly zero is supported: it costs infinity.
+            outside (0, 1]; steps that are not a positive whole number; a sensitivity that is not positive and finite;
+            noise in shares without an L1 sensitivity, on sampled patients, or with no site left to draw it; shares of
+            noise that is not drawn in shares. Noise of exactly zero is supported: it costs infinity.
     """
     where = f"event {event.purpose!r}"
-    if event.mechanism != "gaussian":
-        raise UnsupportedEvent(f"{where}: mechanism {event.mechanism!r} has no accountant here; known: gaussian")
+    if event.mechanism not in ("gaussian", "skellam"):
+        raise UnsupportedEvent(
+            f"{where}: mechanism {event.mechanism!r} has no accountant here; known: gaussian, skellam"
+        )
     if event.population not in ("train", "holdout"):
         raise UnsupportedEvent(f"{where}: population {event.population!r} is unknown; known: train, holdout")
     noise = event.noise_multiplier
@@ -78,13 +104,29 @@ def check_event(event: PrivacyEvent) -> None:
         raise UnsupportedEvent(f"{where}: steps is {event.steps!r}; it must be a whole number") from None
     if steps < 1:
         raise UnsupportedEvent(f"{where}: steps is {steps}; it must be at least 1")
+    _check_shares(event, where)
+
+
+def _check_shares(event: PrivacyEvent, where: str) -> None:
+    l1, sites, colluders = event.l1_sensitivity, event.sites, event.colluders
+    if event.mechanism == "gaussian":
+        if (l1, sites, colluders) != (0.0, 1, 0):
+            raise UnsupportedEvent(f"{where}: gaussian noise is drawn at one site; shares are for skellam noise")
+        return
+    if event.sample_rate != 1:
+        raise UnsupportedEvent(f"{where}: sample_rate is {event.sample_rate}; skellam noise has no bound below 1 here")
+    if event.noise_multiplier > 0 and not (math.isfinite(l1) and l1 >= event.l2_sensitivity):
+        raise UnsupportedEvent(f"{where}: l1_sensitivity is {l1}; it must be finite and at least l2_sensitivity")
+    if not (isinstance(sites, int) and isinstance(colluders, int) and 0 <= colluders < sites):
+        raise UnsupportedEvent(f"{where}: colluders is {colluders} of {sites} sites; at least one share must be left")
 
 
 def epsilon_of(events: Iterable[PrivacyEvent], delta: float) -> float:
     """Cost of all `events` together for one patient.
 
     The order of events does not matter and equal events are merged, so the same work always has the same cost.
-    Answers are cached by value. Infinity if any event has no noise; 0 for no events.
+    Answers are cached by value. Infinity if any event has no noise; 0 for no events. Where noise is drawn in shares
+    this holds against whoever knows the shares of at most `colluders` sites; `epsilon_alone` is for the rest.
 
     Raises:
         UnsupportedEvent: No accountant here can defend one of the events; see `check_event`.
@@ -92,27 +134,17 @@ def epsilon_of(events: Iterable[PrivacyEvent], delta: float) -> float:
     """
     _check_delta(delta)
     composed = compositions(events)
-    return max((_epsilon(parts, delta) for parts in composed.values()), default=0.0)
+    return max((cost_of(parts, delta) for parts in composed.values()), default=0.0)
 
 
-def calibrate_noise(*, epsilon: float, delta: float, sample_rate: float, steps: int) -> float:
-    """Find the smallest noise multiplier, within 0.1 %, whose `steps` releases cost at most `epsilon`.
-
-    The answer is checked with `epsilon_of` itself, so a plan made from it is never refused for rounding.
-    `epsilon` = infinity answers 0.0: no noise, no guarantee.
+def epsilon_alone(events: Iterable[PrivacyEvent], delta: float) -> float:
+    """The same where all other sites collude, or the secure sum fails: `epsilon_of` the own site's noise.
 
     Raises:
-        BudgetTooSmall: No noise multiplier up to 10 million keeps the budget.
-        UnsupportedEvent: `sample_rate` or `steps` is out of range.
-        ValueError: `epsilon` is not positive, or `delta` is not in (0, 1).
+        UnsupportedEvent: No accountant here can defend one of the events; see `check_event`.
+        ValueError: `delta` is not in (0, 1).
     """
-    _check_delta(delta)
-    if not epsilon > 0:
-        raise ValueError(f"epsilon is {epsilon}; it must be positive")
-    check_event(_gaussian(1.0, sample_rate, steps))
-    if math.isinf(epsilon):
-        return 0.0
-    return _calibrate(float(epsilon), float(delta), float(sample_rate), operator.index(steps))
+    return epsilon_of(map(_alone, events), delta)
 
 
 def gaussian_epsilon(mu: float, delta: float) -> float:
@@ -143,23 +175,30 @@ def second_opinion(events: Iterable[PrivacyEvent], delta: float) -> SecondOpinio
     """Check `epsilon_of` by other means: the closed form at full batch, else dp-accounting's PLD, else Opacus' RDP.
 
     RDP is an upper bound by construction (it needs no second library), so there the difference is commonly negative.
-    None when the cost is 0 or infinite: there is nothing to compare.
+    With Skellam noise the other means is the Gaussian cost of noise as large, which that noise approaches from above:
+    the difference, commonly 0.05 to 0.10, is what Renyi divergences give away. None when the cost is 0 or infinite:
+    there is nothing to compare.
     """
     events = list(events)
     epsilon = epsilon_of(events, delta)
     if epsilon == 0 or math.isinf(epsilon):
         return None
-    parts = max(compositions(events).values(), key=lambda composed: _epsilon(composed, delta))
+    worst = max(compositions(events).values(), key=lambda composed: cost_of(composed, delta))
+    parts = _merge_full_batch((*worst.gaussian, *((part.noise, 1.0, part.steps) for part in worst.skellam)))
+    as_large = " of noise as large" if worst.skellam else ""
     if all(rate == 1.0 for _, rate, _ in parts):
-        name, other = "Gaussian differential privacy, closed form", gaussian_epsilon(_mu(parts), delta)
+        name, other = f"Gaussian differential privacy{as_large}, closed form", gaussian_epsilon(1 / parts[0][0], delta)
     else:
         name, other = _pld_epsilon(parts, delta, epsilon) or (_named("opacus", "RDP"), _rdp_epsilon(parts, delta))
+        name += f",{as_large}" if as_large else ""
     return SecondOpinion(name, other, (epsilon - other) / other if other > 0 else math.inf)
 
 
-def accountant_version() -> str:
-    """The installed version of the accountant of record."""
-    return version("opacus")
+def accountant_of(events: Iterable[PrivacyEvent]) -> tuple[str, str]:
+    """Who computes `epsilon_of` these events, and in which version."""
+    if any(event.mechanism == "skellam" for event in events):
+        return "Renyi divergences: Skellam (arXiv 2110.04995), Opacus RDP", f"opacus {version('opacus')}"
+    return "Opacus PRV, upper bound", f"opacus {version('opacus')}"
 
 
 def compositions(events: Iterable[PrivacyEvent]) -> dict[str, Composition]:
@@ -168,35 +207,29 @@ def compositions(events: Iterable[PrivacyEvent]) -> dict[str, Composition]:
     Raises:
         UnsupportedEvent: See `check_event`.
     """
-    steps: dict[str, dict[tuple[float, float], int]] = {}
+    composed: dict[str, Composition] = {}
     for event in events:
         check_event(event)
-        merged = steps.setdefault(event.population, {})
-        key = (float(event.noise_multiplier), float(event.sample_rate))
-        merged[key] = merged.get(key, 0) + operator.index(event.steps)
-    return {
-        population: tuple((noise, rate, merged[noise, rate]) for noise, rate in sorted(merged))
-        for population, merged in steps.items()
-    }
-
-
-def _check_delta(delta: float) -> None:
-    if not 0 < delta < 1:
-        raise ValueError(f"delta is {delta}; it must lie in (0, 1)")
-
-
-def _gaussian(noise_multiplier: float, sample_rate: float, steps: int) -> PrivacyEvent:
-    return PrivacyEvent("calibration", "gaussian", "train", 1.0, noise_multiplier, sample_rate, steps)
-
-
-def _mu(parts: Composition) -> float:
-    return math.sqrt(sum(steps / noise**2 for noise, _, steps in parts))
+        noise, steps = float(event.noise_multiplier), operator.index(event.steps)
+        if event.mechanism == "skellam":
+            release = SkellamRelease(noise, float(event.l2_sensitivity), float(event.l1_sensitivity), steps)
+            one = Composition(skellam=(release,))
+        else:
+            one = Composition(gaussian=((noise, float(event.sample_rate), steps),))
+        composed[event.population] = composed.get(event.population, Composition()).plus(one)
+    return composed
 
 
 @lru_cache(maxsize=4096)
-def _epsilon(parts: Composition, delta: float) -> float:
-    if any(noise == 0 for noise, _, _ in parts):
+def cost_of(composed: Composition, delta: float) -> float:
+    """Epsilon of one population's events."""
+    if any(noise < _LEAST_NOISE for noise, *_ in (*composed.gaussian, *composed.skellam)):
         return math.inf
+    parts = _merge_full_batch(composed.gaussian)
+    if composed.skellam:
+        return _renyi_epsilon(parts, composed.skellam, delta)
+    if not parts:
+        return 0.0
     upper = _rdp_epsilon(parts, delta)
     if not upper < _LARGEST_PRV_EPSILON:
         return upper
@@ -204,7 +237,36 @@ def _epsilon(parts: Composition, delta: float) -> float:
     steps = sum(count for _, _, count in parts)
     finest = 2 * (upper + 3) * math.sqrt(steps * math.log(12_000 / delta) / 2) / _LARGEST_GRID
     rough = min(upper, gaussian_epsilon(math.sqrt(sum(_central_limit(*part) for part in parts)), delta))
-    return min(upper, _prv_epsilon(parts, delta, min(max(_RELATIVE_ERROR * rough, finest), _COARSEST_ERROR)))
+    return min(upper, _prv_epsilon(parts, delta, min(max(RELATIVE_ERROR * rough, finest), _COARSEST_ERROR)))
+
+
+def _alone(event: PrivacyEvent) -> PrivacyEvent:
+    check_event(event)
+    return event.alone()
+
+
+def _merge_full_batch(parts: Gaussians) -> Gaussians:
+    """All releases at sample rate 1 as the one that costs the same: mu^2 adds up. It comes first."""
+    burden = math.fsum(steps / noise**2 for noise, rate, steps in parts if rate == 1.0)
+    sampled = tuple(part for part in parts if part[1] != 1.0)
+    return ((1 / math.sqrt(burden), 1.0, 1), *sampled) if burden else sampled
+
+
+def _renyi_epsilon(parts: Gaussians, shared: tuple[SkellamRelease, ...], delta: float) -> float:
+    """The least epsilon over whole orders; divergences of independent releases add up."""
+    from opacus.accountants.analysis.rdp import compute_rdp
+
+    sampled = any(rate != 1.0 for _, rate, _ in parts)
+    orders = [order for order in ORDERS if not sampled or order <= _ORDERS[-1]]  # sums of as many terms as the order
+    total = np.array([math.fsum(release.divergence(order) for release in shared) for order in orders])
+    for noise, rate, steps in parts:
+        total += compute_rdp(q=rate, noise_multiplier=noise, steps=steps, orders=orders)
+    return min(epsilon_at(order, float(value), delta) for order, value in zip(orders, total, strict=True))
+
+
+def _check_delta(delta: float) -> None:
+    if not 0 < delta < 1:
+        raise ValueError(f"delta is {delta}; it must lie in (0, 1)")
 
 
 def _central_limit(noise: float, rate: float, steps: int) -> float:
@@ -214,7 +276,7 @@ def _central_limit(noise: float, rate: float, steps: int) -> float:
     return rate**2 * steps * math.expm1(min(1 / noise**2, 500.0))
 
 
-def _prv_epsilon(parts: Composition, delta: float, error: float) -> float:
+def _prv_epsilon(parts: Gaussians, delta: float, error: float) -> float:
     from opacus.accountants import PRVAccountant
 
     accountant = PRVAccountant()
@@ -231,7 +293,7 @@ def _prv_epsilon(parts: Composition, delta: float, error: float) -> float:
     return epsilon
 
 
-def _rdp_epsilon(parts: Composition, delta: float) -> float:
+def _rdp_epsilon(parts: Gaussians, delta: float) -> float:
     from opacus.accountants import RDPAccountant
 
     accountant = RDPAccountant()
@@ -244,14 +306,14 @@ def _rdp_epsilon(parts: Composition, delta: float) -> float:
     return epsilon
 
 
-def _undefended(parts: Composition, delta: float) -> UnsupportedEvent:
+def _undefended(parts: Gaussians, delta: float) -> UnsupportedEvent:
     return UnsupportedEvent(
         f"the accountant cannot bound (noise multiplier, sample rate, steps) = {list(parts)} at delta {delta}; "
         "use more noise, fewer different events or a larger delta"
     )
 
 
-def _pld_epsilon(parts: Composition, delta: float, epsilon: float) -> tuple[str, float] | None:
+def _pld_epsilon(parts: Gaussians, delta: float, epsilon: float) -> tuple[str, float] | None:
     try:
         import dp_accounting
         from dp_accounting.pld import PLDAccountant
@@ -267,42 +329,3 @@ def _pld_epsilon(parts: Composition, delta: float, epsilon: float) -> tuple[str,
 
 def _named(library: str, method: str) -> str:
     return f"{library} {version(library)} {method}"
-
-
-@lru_cache(maxsize=256)
-def _calibrate(epsilon: float, delta: float, sample_rate: float, steps: int) -> float:
-    low, high = 0.0, math.inf  # cost(low) > epsilon >= cost(high), always
-    cost_low, cost_high = math.inf, 0.0
-    noise = _first_guess(epsilon, delta, sample_rate, steps)
-    for attempt in range(200):
-        cost = _epsilon(((noise, sample_rate, steps),), delta)
-        if cost <= epsilon:
-            high, cost_high = noise, cost
-        else:
-            low, cost_low = noise, cost
-        if high <= low * 1.001:
-            return high
-        if low > _MOST_NOISE:
-            break
-        if low == 0 or math.isinf(high):  # one-sided so far: cost falls about as noise**-1.2
-            leap = max(cost, 1e-9) / epsilon
-            noise *= min(max(leap ** (1 / 1.2), 1e-3), 1e3) * (1.0004 if low else 1 / 1.0004)
-        elif attempt % 3 == 2 or not 0 < cost_high < cost_low < math.inf:
-            noise = math.sqrt(low * high)
-        else:  # a straight line in logarithms, then a hair to the side that is still far
-            slope = math.log(high / low) / math.log(cost_low / cost_high)
-            root = low * (cost_low / epsilon) ** slope
-            noise = root * 1.0004 if high > root * 1.0005 else root / 1.0004
-            noise = noise if low < noise < high else math.sqrt(low * high)
-    raise BudgetTooSmall(
-        f"no noise keeps {steps} steps at sample rate {sample_rate} within epsilon {epsilon} at delta {delta}; "
-        "raise privacy.epsilon or take fewer steps"
-    )
-
-
-def _first_guess(epsilon: float, delta: float, sample_rate: float, steps: int) -> float:
-    """Invert the central limit theorem mu = q sqrt(T (exp(1/sigma^2) - 1)), arXiv 1911.11607; exact enough at q = 1."""
-    mu = float(brentq(lambda m: gaussian_epsilon(m, delta) - epsilon, 0.0, math.sqrt(2 * epsilon) + 10))
-    if sample_rate == 1.0:
-        return (1 + _RELATIVE_ERROR) * math.sqrt(steps) / mu
-    return 1 / math.sqrt(math.log1p((mu / sample_rate) ** 2 / steps))

@@ -4,10 +4,11 @@ Unit of privacy: one patient, that is all rows of that patient at one site, capp
 remove one patient. Everything named here is public by configuration; no field may be computed from rows.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Literal
 
-Mechanism = Literal["gaussian"]
+Mechanism = Literal["gaussian", "skellam"]
 Population = Literal["train", "holdout"]
 
 
@@ -17,10 +18,19 @@ class PrivacyEvent:
 
     Attributes:
         purpose: Where in the run, for people: "round 12".
-        mechanism: `gaussian`: normal noise of standard deviation `noise_multiplier * l2_sensitivity` on a sum.
-        l2_sensitivity: Most that one patient moves the sum (the clip norm).
+        mechanism: `gaussian`: normal noise of standard deviation `noise_multiplier * l2_sensitivity` on a sum, all of
+            it drawn at the patient's own site. `skellam`: whole-numbered noise of that standard deviation on a
+            whole-numbered sum over several sites, drawn in shares and hidden in a secure sum that opens the total
+            only; see `sites` and `colluders`.
+        l2_sensitivity: Most that one patient moves the sum (the clip norm; for counts scaled to their noise, 1). For
+            `skellam` in whole numbers, with what rounding adds: `skellam.rounded_sensitivity`.
         noise_multiplier: Standard deviation over sensitivity. Zero means no protection and costs infinity.
         sample_rate: Poisson inclusion probability of each patient; 1 means the full batch.
+        l1_sensitivity: The same in the sum of absolute changes; `skellam` only, else 0.
+        sites: `skellam` only, else 1: how many sites draw a share.
+        colluders: `skellam` only, else 0: of how many sites the noise is not counted. Each site draws noise of variance
+            `(noise_multiplier * l2_sensitivity)**2 / (sites - colluders)`, so that `noise_multiplier` holds where that
+            many shares are known to whoever attacks, or are missing.
     """
 
     purpose: str
@@ -30,6 +40,21 @@ class PrivacyEvent:
     noise_multiplier: float
     sample_rate: float
     steps: int
+    l1_sensitivity: float = 0.0
+    sites: int = 1
+    colluders: int = 0
+
+    @property
+    def share_variance(self) -> float:
+        """Variance of the noise that one site adds to each number."""
+        return (self.noise_multiplier * self.l2_sensitivity) ** 2 / (self.sites - self.colluders)
+
+    def alone(self) -> "PrivacyEvent":
+        """What is left when all other sites collude, or the secure sum fails: the own site's noise."""
+        if self.mechanism == "gaussian":
+            return self
+        share = self.noise_multiplier / math.sqrt(self.sites - self.colluders)
+        return replace(self, noise_multiplier=share, sites=1, colluders=0)
 
 
 @dataclass(frozen=True, slots=True)

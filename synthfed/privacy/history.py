@@ -26,6 +26,9 @@ class Line(NamedTuple):
     population: str
     l2_sensitivity: float
     sample_rate: float
+    l1_sensitivity: float
+    sites: int
+    colluders: int
     noise_multiplier: float
 
     @classmethod
@@ -36,6 +39,9 @@ class Line(NamedTuple):
             event.population,
             float(event.l2_sensitivity),
             float(event.sample_rate),
+            float(event.l1_sensitivity),
+            event.sites,
+            event.colluders,
             float(event.noise_multiplier),
         )
 
@@ -49,6 +55,9 @@ class Line(NamedTuple):
             self.noise_multiplier,
             self.sample_rate,
             steps,
+            self.l1_sensitivity,
+            self.sites,
+            self.colluders,
         )
 
 
@@ -152,7 +161,7 @@ class History:
             found = "is closed" if run else "was never reserved"
             raise BudgetRefused(f"run {short(manifest)} {found} at site {self.site!r}; nothing may be charged to it")
         wanted = Line.of(event)
-        same = [line for line in run.planned if line[:4] == wanted[:4]]
+        same = [line for line in run.planned if line[:-1] == wanted[:-1]]
         if not same:
             raise BudgetRefused(
                 f"event {event.purpose!r} ({event.mechanism} on {event.population}, sample rate {event.sample_rate}, "
@@ -216,7 +225,12 @@ def plan_lines(events: Iterable[PrivacyEvent]) -> dict[Line, int]:
 
 
 def event_dict(event: PrivacyEvent) -> dict[str, Any]:
-    """An event as plain JSON values."""
+    """An event as plain JSON values; what only noise in shares has, only there."""
+    shares = {
+        "l1_sensitivity": float(event.l1_sensitivity),
+        "sites": event.sites,
+        "colluders": event.colluders,
+    }
     return {
         "purpose": event.purpose,
         "mechanism": event.mechanism,
@@ -225,6 +239,7 @@ def event_dict(event: PrivacyEvent) -> dict[str, Any]:
         "noise_multiplier": float(event.noise_multiplier),
         "sample_rate": float(event.sample_rate),
         "steps": int(event.steps),
+        **(shares if event.mechanism == "skellam" else {}),
     }
 
 
@@ -243,6 +258,7 @@ def event_from(raw: Mapping[str, Any]) -> PrivacyEvent:
         raw["noise_multiplier"],
         raw["sample_rate"],
         raw["steps"],
+        *((raw["l1_sensitivity"], raw["sites"], raw["colluders"]) if raw["mechanism"] == "skellam" else ()),
     )
     check_event(event)
     return event

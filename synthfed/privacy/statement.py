@@ -13,7 +13,7 @@ from typing import Any
 
 from synthfed.errors import LedgerBroken, UnsupportedEvent
 from synthfed.pipeline import Pipeline
-from synthfed.privacy.accounting import ACCOUNTANT, accountant_version, epsilon_of, second_opinion
+from synthfed.privacy.accounting import accountant_of, epsilon_of, second_opinion
 from synthfed.privacy.events import Budget, PrivacyEvent
 from synthfed.privacy.history import check_export, event_dict, event_from, plain
 from synthfed.privacy.ledger import Ledger
@@ -237,14 +237,15 @@ def _population(
     worst = max((_events_of(merged, site, name) for site in sites), key=lambda events: epsilon_of(events, delta))
     epsilon = epsilon_of(worst, delta)
     other = second_opinion(worst, delta)
+    accountant, installed = accountant_of(worst)
     promised = None if seeded or math.isinf(epsilon) else epsilon
     return {
         "epsilon": promised,
         "epsilon_local": promised,
         "epsilon_of_events": plain(epsilon),
         "delta": delta,
-        "accountant": ACCOUNTANT,
-        "version": f"opacus {accountant_version()}",
+        "accountant": accountant,
+        "version": installed,
         "second_opinion": other
         and {"name": other.name, "epsilon": other.epsilon, "relative_difference": round(other.relative_difference, 6)},
     }

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synthfed.errors import BudgetTooSmall, UnsupportedEvent
-from synthfed.privacy.accounting import calibrate_noise, epsilon_of, gaussian_epsilon, second_opinion
+from synthfed.privacy.accounting import epsilon_of, gaussian_epsilon, second_opinion
+from synthfed.privacy.budget import calibrate_noise
 from synthfed.privacy.events import PrivacyEvent
 
 dp_accounting = pytest.importorskip("dp_accounting")

@@ -9,7 +9,7 @@ import numpy as np
 from synthfed.evaluation.guarantee import guarantee_metric
 from synthfed.evaluation.scorecard import Metric, Scorecard
 from synthfed.pipeline import Pipeline
-from synthfed.privacy.accounting import calibrate_noise
+from synthfed.privacy.budget import calibrate_noise
 from synthfed.privacy.events import Budget, PrivacyEvent
 from synthfed.privacy.ledger import Ledger
 from synthfed.privacy.statement import release_ledger
