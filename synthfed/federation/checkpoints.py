@@ -1,6 +1,6 @@
 """What the coordinator keeps on disk, so that a stopped run goes on as if it had not stopped.
 
-One file per round, written before the round's first message: model, generator state, the last verified sum and the
+One file per round, written before the round's first message: what is known, the last verified sum and the
 key messages of the coming round. Requests are made from it alone, so after a restart the same bytes go out again and
 every site answers from its stored replies: no round is lost, trained or paid for twice. A file is whole or absent
 (written aside, flushed, renamed); the newest two are kept. It holds sums and public keys, nothing of one site.
@@ -21,7 +21,7 @@ import numpy as np
 from synthfed.errors import FederationError
 from synthfed.federation.durable import make_private_folder, write_durably
 from synthfed.federation.wire import ShareReply, pack, unpack
-from synthfed.generators.base import ServerState, Weights
+from synthfed.federation.work import Standing
 
 
 class CheckpointBroken(FederationError):
@@ -34,6 +34,7 @@ class Checkpoint:
 
     Attributes:
         round_index: The round that comes next; the number of rounds when all are done.
+        standing: What follows from the sums so far; see `work.Course`.
         result: RESULT of the round before, empty before round 0.
         hellos, shares: Key messages of the coming round by roster index; empty after the last round. Who takes part in
             the coming round are the sites of `shares`.
@@ -42,8 +43,7 @@ class Checkpoint:
     """
 
     round_index: int
-    weights: Weights
-    state: ServerState
+    standing: Standing
     result: bytes
     hellos: Mapping[int, bytes]
     shares: Mapping[int, ShareReply]
@@ -81,8 +81,7 @@ class Checkpoints:
         """Write a checkpoint durably and forget all but the newest two."""
         from safetensors.numpy import save
 
-        tensors: dict[str, Any] = {f"weights/{name}": value for name, value in point.weights.items()}
-        tensors |= {f"state/{name}": np.asarray(value) for name, value in point.state.tensors.items()}
+        tensors: dict[str, Any] = {f"standing/{name}": np.asarray(value) for name, value in point.standing.items()}
         tensors["result"] = np.frombuffer(point.result, np.uint8)
         for index, hello in point.hellos.items():
             tensors[f"hello/{index}"] = np.frombuffer(hello, np.uint8)
@@ -90,9 +89,7 @@ class Checkpoints:
             tensors[f"share/{index}"] = np.frombuffer(pack(share), np.uint8)
         note = {
             "round": point.round_index,
-            "step": point.state.step,
-            "weights": list(point.weights),
-            "state": list(point.state.tensors),
+            "standing": list(point.standing),
             "up": point.bytes_up,
             "down": point.bytes_down,
             "missing": [[index, *sites] for index, sites in point.missing.items()],
@@ -159,8 +156,7 @@ class Checkpoints:
             tensors = load(raw)
             return Checkpoint(
                 round_index=note["round"],
-                weights={name: tensors[f"weights/{name}"] for name in note["weights"]},
-                state=ServerState({name: tensors[f"state/{name}"] for name in note["state"]}, note["step"]),
+                standing={name: tensors[f"standing/{name}"] for name in note["standing"]},
                 result=tensors["result"].tobytes(),
                 hellos={int(k[6:]): v.tobytes() for k, v in sorted(tensors.items()) if k.startswith("hello/")},
                 shares={

@@ -4,7 +4,7 @@ Handlers never raise: Flower would carry an exception's text to the coordinator 
 row. What goes wrong is written to the site's own `site.log` by class and code line, without its message, and the
 reply is a code of the closed table in `wire`. Handlers of keys and shares load neither torch nor rows.
 
-`build_client_app` takes the way a site gets its rows, so the in-process run injects them; `app` reads them as a
+`build_client_app` takes what a site does with its rows, so the in-process run injects them; `app` reads them as a
 deployed site does, from its node config (`site`, `site-dir`, `data`, `dictionary`).
 """
 
@@ -20,9 +20,11 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from synthfed.federation import stages, wire
-from synthfed.federation.manifest import Manifest, synthfed_version
+from synthfed.federation.manifest import Manifest, RunManifest, synthfed_version
 from synthfed.federation.refused import Refused, refusal_of
 from synthfed.federation.site import Site, split_key
+from synthfed.federation.training import TrainingWork
+from synthfed.federation.work import SiteWork
 from synthfed.generators.base import Codes, Generator
 
 M = TypeVar("M")
@@ -48,17 +50,14 @@ def generator_of(manifest: Manifest) -> Generator:
 
 
 def build_client_app(
-    load_codes: Callable[[Context, Manifest], Codes],
+    work_of: Callable[[Context, RunManifest], SiteWork],
     *,
-    make_generator: Callable[[Manifest], Generator] = generator_of,
     open_site: Callable[[Context], AbstractContextManager[Site]] = open_site,
 ) -> ClientApp:
     """Make a site's app.
 
     Args:
-        load_codes: Gives the encoded training rows of the site whose context is passed, by the manifest's encoder;
-            called once per stint.
-        make_generator: From the manifest to the generator.
+        work_of: What a site does with its rows in a run; called once per round.
         open_site: Opens a site for one message; an in-process run keeps sites open instead.
     """
     app = ClientApp()
@@ -92,12 +91,7 @@ def build_client_app(
     @app.train("round")
     def train_round(message: Message, context: Context) -> Message:
         def work(site: Site, request: wire.RoundRequest) -> wire.RoundReply:
-            return stages.train_round(
-                site,
-                request,
-                load_codes=lambda manifest: load_codes(context, manifest),
-                make_generator=make_generator,
-            )
+            return stages.contribute(site, request, work_of=lambda manifest: work_of(context, manifest))
 
         return answer(message, context, wire.RoundRequest, work)
 
@@ -164,4 +158,11 @@ def _note(context: Context, error: Exception) -> None:
         log.write(f"{now} {chain}{code} at {' > '.join(frames)}\n")
 
 
-app = build_client_app(codes_from_node_config)
+def work_from_node_config(context: Context, manifest: RunManifest) -> SiteWork:
+    """What a deployed site does in a run of either kind, with the table that its node config names."""
+    if isinstance(manifest, Manifest):
+        return TrainingWork(manifest, lambda asked: codes_from_node_config(context, asked), generator_of)
+    raise Refused("site")
+
+
+app = build_client_app(work_from_node_config)

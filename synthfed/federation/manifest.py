@@ -1,19 +1,23 @@
 """The run manifest: everything public that a site agrees to before its rows are touched, signed and hashed.
 
 Its hash names the run everywhere (secure sums, ledgers, folders), because Flower's run id is new at each start. The
-relay key of the roster signs it; a site checks the signature against its pinned roster, and the plan, pipeline and
-layout against its policy. Nothing in it is computed from patients.
+relay key of the roster signs it; a site checks the signature against its pinned roster, and what the run does against
+its policy. Nothing in it is computed from patients.
+
+Two kinds of run share all of this: training (`Manifest`, here) and questions (`inquiry.Inquiry`). To carry either, a
+coordinator and a site need only what `RunManifest` says: the sites, and what is added up in each round.
 """
 
 import hashlib
 import json
 import math
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,22 +25,128 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from synthfed.errors import FederationError, PipelineError
-from synthfed.generators.base import Layout, Plan, Weights, unflatten
-from synthfed.generators.plan import all_events, round_events
+from synthfed.federation.steps import SumSettings, SumStep
+from synthfed.generators.base import Layout, Measure, Plan, Weights, unflatten
+from synthfed.generators.plan import round_events
 from synthfed.pipeline import Pipeline
 from synthfed.privacy.events import PrivacyEvent
+from synthfed.secagg.contexts import digest, layout_digest
 
-SCHEMA = "synthfed.manifest/1"
+SCHEMA = "synthfed.manifest/2"
 _DOMAIN = b"synthfed/manifest/v1\0"
+
+Randomness = Literal["secure", "seeded"]
 
 
 class ManifestError(FederationError):
     """A run manifest is altered, unsigned, or contradicts itself."""
 
 
+class RunManifest(ABC):
+    """What every run says of itself; its fields are those of the frozen dataclass that it is."""
+
+    __slots__ = ()
+
+    schema_name: ClassVar[str]
+    roster: str  # SHA-256 of the roster, hex
+    sites: tuple[str, ...]  # roster ids, in roster order
+    randomness: Randomness  # how noise keys are drawn; `seeded` voids the guarantee
+    simulated: bool
+    version: str  # synthfed's; generators and encoders may change between versions
+    nonce: str  # 32 random bytes, hex: two runs never share masks or ledger entries
+
+    @property
+    @abstractmethod
+    def purpose(self) -> str:
+        """The purpose of every sum of the run, in `ctx0`."""
+
+    @property
+    @abstractmethod
+    def rounds(self) -> int:
+        """Secure sums of the run."""
+
+    @property
+    @abstractmethod
+    def sums(self) -> SumSettings:
+        """How its vectors are hidden, added and checked."""
+
+    @property
+    @abstractmethod
+    def delta(self) -> float:
+        """The delta at which its cost is stated."""
+
+    @property
+    @abstractmethod
+    def seed(self) -> int:
+        """Of everything that is drawn in public; of the noise only if `randomness` is `seeded`."""
+
+    @abstractmethod
+    def subject_digest(self) -> str:
+        """SHA-256, hex, of what is done: the pipeline, or the questions."""
+
+    @abstractmethod
+    def step(self, round_index: int) -> SumStep:
+        """What is added up in a round."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Refuse a run that contradicts itself.
+
+        Raises:
+            ManifestError: Naming what does not fit.
+        """
+
+    @classmethod
+    @abstractmethod
+    def revive(cls, body: dict[str, Any]) -> Self:
+        """The manifest with these plain JSON values as fields."""
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON: what is hashed and signed."""
+        return _canonical(self)
+
+    def hash(self) -> str:
+        """SHA-256 of the canonical bytes, hex: the name of the run."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
+    def sign(self, relay: Ed25519PrivateKey) -> bytes:
+        """Sign with the relay key that the roster names; 64 bytes."""
+        return relay.sign(_DOMAIN + self.to_bytes())
+
+    def round_events(self, round_index: int) -> tuple[PrivacyEvent, ...]:
+        """What one round costs one patient."""
+        return self.step(round_index).events
+
+    def events(self) -> tuple[PrivacyEvent, ...]:
+        """What the whole run costs one patient, as the ledger reserves it."""
+        return tuple(event for index in range(self.rounds) for event in self.step(index).events)
+
+
+def read_manifest(raw: bytes) -> RunManifest:
+    """Read the canonical JSON of a run of either kind, strictly.
+
+    Raises:
+        ManifestError: Other keys, other types or another spelling than `to_bytes` writes.
+    """
+    from synthfed.federation.inquiry import Inquiry
+
+    try:
+        body: dict[str, Any] = json.loads(raw)
+        kinds: dict[str, type[RunManifest]] = {kind.schema_name: kind for kind in (Manifest, Inquiry)}
+        kind = kinds.get(str(body.pop("schema", None)))
+        if kind is None or set(body) != {field.name for field in fields(kind)}:  # type: ignore[arg-type]  # a dataclass
+            raise ManifestError(f"a run manifest needs one of the schemas {sorted(kinds)} and exactly its fields")
+        manifest = kind.revive(body)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ManifestError("the run manifest cannot be read; it was written by another version") from error
+    if manifest.to_bytes() != raw:
+        raise ManifestError("the run manifest is not in canonical form; it was altered after it was made")
+    return manifest
+
+
 @dataclass(frozen=True, slots=True)
-class Manifest:
-    """One run.
+class Manifest(RunManifest):
+    """One training run.
 
     Attributes:
         pipeline: Canonical JSON of the pipeline (`Pipeline.canonical`).
@@ -56,7 +166,7 @@ class Manifest:
     tensors: tuple[tuple[str, tuple[int, ...]], ...]
     plan: Plan
     sites: tuple[str, ...]
-    randomness: Literal["secure", "seeded"]
+    randomness: Randomness
     simulated: bool
     version: str
     nonce: str
@@ -69,39 +179,28 @@ class Manifest:
                 f"the manifest names {len(set(self.sites))} different sites, its plan counts {self.plan.sites}"
             )
 
-    def to_bytes(self) -> bytes:
-        """Canonical JSON: what is hashed and signed."""
-        return _canonical(self)
+    schema_name: ClassVar[str] = SCHEMA
+
+    @classmethod
+    def revive(cls, body: dict[str, Any]) -> Self:
+        body["layout"] = Layout(tuple(body["layout"]["names"]), tuple(body["layout"]["widths"]))
+        body["tensors"] = tuple((str(name), tuple(shape)) for name, shape in body["tensors"])
+        body["plan"]["measures"] = tuple(Measure(**measure) for measure in body["plan"]["measures"])
+        body["plan"] = Plan(**body["plan"])
+        body["sites"] = tuple(body["sites"])
+        return cls(**body)
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> "Manifest":
-        """Read canonical JSON, strictly.
+        """Read the canonical JSON of a training run.
 
         Raises:
-            ManifestError: Other keys, other types or another spelling than `to_bytes` writes.
+            ManifestError: See `read_manifest`; or it is a run of the other kind.
         """
-        try:
-            body: dict[str, Any] = json.loads(raw)
-            if body.pop("schema", None) != SCHEMA or set(body) != {field.name for field in fields(cls)}:
-                raise ManifestError(f"a run manifest needs schema {SCHEMA!r} and exactly its fields")
-            body["layout"] = Layout(tuple(body["layout"]["names"]), tuple(body["layout"]["widths"]))
-            body["tensors"] = tuple((str(name), tuple(shape)) for name, shape in body["tensors"])
-            body["plan"] = Plan(**body["plan"])
-            body["sites"] = tuple(body["sites"])
-            manifest = cls(**body)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ManifestError("the run manifest cannot be read; it was written by another version") from error
-        if manifest.to_bytes() != raw:
-            raise ManifestError("the run manifest is not in canonical form; it was altered after it was made")
+        manifest = read_manifest(raw)
+        if not isinstance(manifest, Manifest):
+            raise ManifestError("the run manifest is one of questions; wanted one of training")
         return manifest
-
-    def hash(self) -> str:
-        """SHA-256 of the canonical bytes, hex: the name of the run."""
-        return hashlib.sha256(self.to_bytes()).hexdigest()
-
-    def sign(self, relay: Ed25519PrivateKey) -> bytes:
-        """Sign with the relay key that the roster names; 64 bytes."""
-        return relay.sign(_DOMAIN + self.to_bytes())
 
     def parse_pipeline(self) -> Pipeline:
         """The pipeline inside.
@@ -111,7 +210,7 @@ class Manifest:
         """
         return _parsed(self.pipeline)
 
-    def require_plan_of_pipeline(self) -> None:
+    def check(self) -> None:
         """Check that the plan is the one that the pipeline words; a site allows pipelines, not plans.
 
         Less noise than the pipeline's budget needs is not caught here but by the ledger, which counts the plan itself.
@@ -141,9 +240,44 @@ class Manifest:
         if found != wanted:
             raise ManifestError(f"the manifest's plan {found} is not its pipeline's {wanted}; make the manifest again")
 
-    def pipeline_digest(self) -> str:
+    @property
+    def purpose(self) -> str:
+        return "train"
+
+    @property
+    def rounds(self) -> int:
+        return self.plan.all_rounds
+
+    @property
+    def sums(self) -> SumSettings:
+        federation = self.parse_pipeline().federation
+        return SumSettings(max_missing=federation.max_missing)
+
+    @property
+    def delta(self) -> float:
+        return self.parse_pipeline().privacy.delta
+
+    @property
+    def seed(self) -> int:
+        return self.parse_pipeline().seed
+
+    def subject_digest(self) -> str:
         """SHA-256 of the pipeline's canonical bytes, hex; policies allow pipelines by it."""
         return hashlib.sha256(self.pipeline.encode()).hexdigest()
+
+    def step(self, round_index: int) -> SumStep:
+        """Counting rounds add up integers; training rounds add up encoded weight changes."""
+        events = round_events(self.plan, round_index)
+        measures = self.plan.measures
+        counting = round_index < len(measures)
+        tensors = [("counts", (measures[round_index].cells,))] if counting else self.tensors
+        return SumStep(
+            size=measures[round_index].cells if counting else self.size,
+            ring="2^32",
+            bound=None if counting else self.parse_pipeline().federation.delta_bound,
+            layout=digest(layout_digest(tensors), bytes.fromhex(self.transformer), repr(self.layout).encode()),
+            events=events,
+        )
 
     @property
     def size(self) -> int:
@@ -160,18 +294,10 @@ class Manifest:
             raise ManifestError(f"the model has {vector.size} coordinates; the run's tensors need {self.size}")
         return unflatten(vector, {name: np.empty(shape, np.float32) for name, shape in self.tensors})
 
-    def events(self) -> tuple[PrivacyEvent, ...]:
-        """What the whole run costs one patient, one event per round, as the ledger reserves it."""
-        return all_events(self.plan)
-
-    def round_events(self, round_index: int) -> tuple[PrivacyEvent, ...]:
-        """What one round costs one patient."""
-        return round_events(self.plan, round_index)
-
 
 @lru_cache(maxsize=8)
-def _canonical(manifest: Manifest) -> bytes:
-    body = {"schema": SCHEMA, **asdict(manifest)}
+def _canonical(manifest: RunManifest) -> bytes:
+    body = {"schema": manifest.schema_name, **asdict(manifest)}  # type: ignore[call-overload]  # every kind is a dataclass
     return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 

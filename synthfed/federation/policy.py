@@ -10,9 +10,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from synthfed.errors import FederationError
-from synthfed.federation.manifest import Manifest
+from synthfed.federation.inquiry import Inquiry
+from synthfed.federation.manifest import Manifest, RunManifest
 from synthfed.federation.refused import Refused
 from synthfed.privacy.events import Budget
+
+_OPTIONAL = {"allow_seeded", "max_missing", "questions", "exact_answers"}  # absent means no
 
 
 class PolicyError(FederationError):
@@ -31,6 +34,9 @@ class Policy:
         max_rounds, max_steps: Largest plan.
         max_missing: Most sites that a sum may be opened without. 0 refuses reduced sums: compared with other rounds,
             they tell more about the site that is missing.
+        questions: Most question runs that this site answers, ever; 0 answers none. Sums over sets that differ in one
+            patient tell of that patient.
+        exact_answers: Whether it answers without noise, which no epsilon covers.
         allow_seeded: Whether noise may follow from a public seed. It protects nobody: simulated cohorts only.
     """
 
@@ -42,28 +48,42 @@ class Policy:
     max_steps: int
     allow_seeded: bool = False
     max_missing: int = 0
+    questions: int = 0
+    exact_answers: bool = False
 
     @property
     def budget(self) -> Budget:
         """The ledger's limit."""
         return Budget(epsilon=self.epsilon_total, delta=self.delta)
 
-    def check(self, manifest: Manifest) -> None:
+    def check(self, manifest: RunManifest, *, answered: int = 0) -> None:
         """Refuse a run that breaks the policy.
+
+        Args:
+            answered: Question runs that this site has enrolled in before.
 
         Raises:
             Refused: Naming the first key that is broken.
         """
-        pipeline = manifest.parse_pipeline()
         broken = {
-            "policy.pipelines": manifest.pipeline_digest() not in self.pipelines,
             "policy.min_sites": len(manifest.sites) < max(self.min_sites, 3),
-            "policy.max_rounds": manifest.plan.rounds > self.max_rounds,
-            "policy.max_steps": manifest.plan.total_steps > self.max_steps,
-            "policy.max_missing": pipeline.federation.max_missing > self.max_missing,
-            "policy.delta": pipeline.privacy.delta > self.delta,
+            "policy.max_rounds": manifest.rounds > self.max_rounds,
+            "policy.max_missing": manifest.sums.max_missing > self.max_missing,
+            "policy.delta": manifest.delta > self.delta,
             "policy.allow_seeded": manifest.randomness == "seeded" and not self.allow_seeded,
         }
+        if isinstance(manifest, Manifest):
+            broken |= {
+                "policy.pipelines": manifest.subject_digest() not in self.pipelines,
+                "policy.max_steps": manifest.plan.total_steps > self.max_steps,
+            }
+        elif isinstance(manifest, Inquiry):
+            broken |= {
+                "policy.questions": answered >= self.questions,
+                "policy.exact_answers": manifest.exact and not self.exact_answers,
+            }
+        else:
+            raise Refused("manifest")
         for code, is_broken in broken.items():
             if is_broken:
                 raise Refused(code)
@@ -81,6 +101,8 @@ class Policy:
                 f"max_steps = {self.max_steps}",
                 f"allow_seeded = {str(self.allow_seeded).lower()}",
                 f"max_missing = {self.max_missing}",
+                f"questions = {self.questions}",
+                f"exact_answers = {str(self.exact_answers).lower()}",
                 "",
             ]
         )
@@ -97,7 +119,7 @@ class Policy:
         except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise PolicyError(f"policy file {path} cannot be read; without it the site refuses everything") from error
         wanted = {field.name for field in fields(cls)}
-        if set(raw) | {"allow_seeded", "max_missing"} != wanted:
+        if set(raw) | _OPTIONAL != wanted:
             raise PolicyError(f"policy file {path} has keys {sorted(raw)}; it needs exactly {sorted(wanted)}")
         kinds: dict[str, tuple[type, ...]] = {
             "pipelines": (list,),
@@ -108,6 +130,8 @@ class Policy:
             "max_steps": (int,),
             "allow_seeded": (bool,),
             "max_missing": (int,),
+            "questions": (int,),
+            "exact_answers": (bool,),
         }
         for key, value in raw.items():
             if type(value) not in kinds[key]:

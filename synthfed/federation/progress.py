@@ -7,7 +7,8 @@ and not paid for; it never comes here.
 import math
 from dataclasses import dataclass
 
-from synthfed.generators.base import Plan
+from synthfed.federation.manifest import RunManifest
+from synthfed.privacy.events import PrivacyEvent
 
 _READINGS = 12  # accountant calls per run below full batch, where each takes about a second
 
@@ -33,31 +34,35 @@ class RoundDone:
 
 
 class Odometer:
-    """Epsilon after each round of a plan, cheap enough to show.
+    """Epsilon after each round of a run, cheap enough to show.
 
-    At full batch the closed form of Gaussian differential privacy; else the accountant of record, asked at a dozen
-    rounds: between them the next, larger reading stands, so what is shown is never too small.
+    While all rounds so far were noised sums over all patients, the closed form of Gaussian differential privacy; else
+    the accountant of record, asked at a dozen rounds: between them the next, larger reading stands, so what is shown is
+    never too small.
     """
 
-    def __init__(self, plan: Plan, delta: float) -> None:
-        self._plan = plan
-        self._delta = delta
-        self._stride = 1 if plan.sample_rate == 1.0 else max(1, math.ceil(plan.rounds / _READINGS))
+    def __init__(self, manifest: RunManifest) -> None:
+        self._rounds = [manifest.round_events(index) for index in range(manifest.rounds)]
+        self._delta = manifest.delta
+        full = all(event.sample_rate == 1.0 for events in self._rounds for event in events)
+        self._stride = 1 if full else max(1, math.ceil(len(self._rounds) / _READINGS))
 
     def after(self, rounds: int) -> float:
         """Epsilon of the first `rounds` rounds, or slightly more."""
         from synthfed.privacy.accounting import epsilon_of, gaussian_epsilon
 
-        plan = self._plan
-        if plan.noise_multiplier == 0:
+        counted = min(len(self._rounds), math.ceil(rounds / self._stride) * self._stride)
+        events = _one_population([event for round_ in self._rounds[:counted] for event in round_])
+        if not events:
+            return 0.0
+        if any(event.noise_multiplier == 0 for event in events):
             return math.inf
-        counted = min(plan.rounds, math.ceil(rounds / self._stride) * self._stride)
-        steps = counted * plan.local_steps
-        if plan.sample_rate == 1.0 and rounds < plan.rounds:
-            return gaussian_epsilon(math.sqrt(steps) / plan.noise_multiplier, self._delta)
-        from dataclasses import replace
+        if self._stride == 1 and rounds < len(self._rounds):
+            mu = math.sqrt(sum(event.steps / event.noise_multiplier**2 for event in events))
+            return gaussian_epsilon(mu, self._delta)
+        return epsilon_of(events, self._delta)
 
-        from synthfed.generators.plan import round_events
 
-        (event,) = round_events(plan, 0)
-        return epsilon_of([replace(event, steps=steps)], self._delta)
+def _one_population(events: list[PrivacyEvent]) -> list[PrivacyEvent]:
+    """Events of the population that is listed first: no patient is in two, and all are asked alike."""
+    return [event for event in events if event.population == events[0].population]

@@ -13,8 +13,9 @@ allows it, a round goes on without a site that is lost:
 | in trip B' or B | its vector counts; the others' key shares open the sum; it has no keys for the next round |
 | and comes back | `query.hello` beside the next trip A, `query.share` beside B: it is in the round after that |
 
-The sum over k of N sites is divided by k: weights are uniform and public, so the count is the total weight and no
-auxiliary coordinate travels. An answer that comes after its trip is over is dropped; the vector in it stays unreadable.
+What a sum means is the `Course`'s affair: it is told how many sites are in it. Weights are uniform and public, so that
+count is the total weight and no auxiliary coordinate travels. An answer that comes after its trip is over is dropped;
+the vector in it stays unreadable.
 
 A checkpoint is written before each round, and every choice of sites before they hear of it. Requests follow from these
 alone, so a loop that is started again continues where it was, with the same bytes, and ends with the same weights.
@@ -26,7 +27,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from flwr.serverapp import Grid
@@ -35,11 +35,10 @@ from synthfed.errors import DeadlineMissed, FederationError, LedgerBroken, SecAg
 from synthfed.federation import wire
 from synthfed.federation.asking import Answers, Beside, Traffic, ask_some
 from synthfed.federation.checkpoints import Checkpoint, Checkpoints, Decided
-from synthfed.federation.manifest import Manifest
+from synthfed.federation.manifest import RunManifest
 from synthfed.federation.progress import Odometer, RoundDone
 from synthfed.federation.sums import smallest_set, sum_config, sum_context
-from synthfed.generators.base import Generator, Weights, flatten
-from synthfed.secagg import ring
+from synthfed.federation.work import Course, Standing
 from synthfed.secagg.protocol import RelaySession
 from synthfed.secagg.roster import Roster
 
@@ -49,13 +48,15 @@ class Outcome:
     """What the coordinator holds at the end.
 
     Attributes:
+        standing: What follows from all sums.
+        released: Of that, what ships.
         ledgers: Each site's ledger export, as JSON bytes.
         audits: Each site's audit chain, JSON lines.
         missing: Sites that are not in the sum of a round, by round; only reduced rounds are listed.
     """
 
-    final: Weights
-    released: Weights
+    standing: Standing
+    released: Standing
     rounds: int
     ledgers: Mapping[str, bytes]
     audits: Mapping[str, bytes]
@@ -73,23 +74,24 @@ class Coordinator:
     def __init__(
         self,
         *,
-        manifest: Manifest,
+        manifest: RunManifest,
         relay: Ed25519PrivateKey,
         roster: Roster,
-        generator: Generator,
+        course: Course,
+        deadline_s: float,
         checkpoints: Checkpoints,
         progress: Callable[[RoundDone], None] | None = None,
         poll_s: float = 0.25,
     ) -> None:
         self.manifest = manifest
-        self.pipeline = manifest.parse_pipeline()
         self.roster = roster
-        self.generator = generator
+        self.course = course
+        self.deadline_s = deadline_s
         self.checkpoints = checkpoints
         self._relay = relay
         self._hash = manifest.hash()
         self._progress = progress
-        self._odometer = Odometer(manifest.plan, self.pipeline.privacy.delta)
+        self._odometer = Odometer(manifest)
         self._poll_s = poll_s
         self._traffic = Traffic()
         self._nodes: dict[str, int] = {}
@@ -111,7 +113,7 @@ class Coordinator:
         point = point or self._begin(grid)
         self._traffic.down += point.bytes_down
         self._traffic.up += point.bytes_up
-        while point.round_index < self.manifest.plan.rounds:
+        while point.round_index < self.manifest.rounds:
             self._welcome(grid)
             point = self._round(grid, point)
         self._welcome(grid)
@@ -137,7 +139,7 @@ class Coordinator:
             wire.EnrolReply,
             needed=needed,
             nodes=asked,
-            deadline_s=self.pipeline.federation.deadline_s if needed else self._beside_s,
+            deadline_s=self.deadline_s if needed else self._beside_s,
             traffic=self._traffic,
             poll_s=self._poll_s,
         )
@@ -156,7 +158,7 @@ class Coordinator:
 
     def _wait_for_nodes(self, grid: Grid, needed: int) -> list[int]:
         """All nodes, or at the deadline as many as are needed."""
-        end = time.monotonic() + self.pipeline.federation.deadline_s
+        end = time.monotonic() + self.deadline_s
         while len(listed := sorted(grid.get_node_ids())) < len(self.manifest.sites):
             if time.monotonic() > end:
                 if len(listed) >= needed:
@@ -174,8 +176,7 @@ class Coordinator:
             self._nodes |= self._named(grid, new, needed=0)
 
     def _begin(self, grid: Grid) -> Checkpoint:
-        """First weights and the first round's keys."""
-        weights = self.generator.init(self.manifest.layout, seed=self.pipeline.seed)
+        """What is known before any sum, and the first round's keys."""
         relay = self._session(0)
         decided = self.checkpoints.decided(0)
         if decided is None:
@@ -195,8 +196,7 @@ class Coordinator:
         )
         point = Checkpoint(
             round_index=0,
-            weights=weights,
-            state=self.generator.start(weights),
+            standing=self.course.start(),
             result=b"",
             hellos=decided.hellos,
             shares={self._index(site): reply for site, reply in dealt.replies.items()},
@@ -209,7 +209,7 @@ class Coordinator:
 
     def _round(self, grid: Grid, point: Checkpoint) -> Checkpoint:
         began = time.monotonic()
-        index, plan = point.round_index, self.manifest.plan
+        index = point.round_index
         relay = self._session(index)
         for hello in point.hellos.values():
             relay.add_hello(hello)
@@ -226,28 +226,13 @@ class Coordinator:
         shares = self._unmask(grid, index, relay, decided)
         result, total = relay.result()
 
-        # Uniform weights 1/N: generators divide by the public expected batch, so the plain mean is the pooled one.
         counted = self._names(decided.counted)
-        mean = ring.decode_sum(
-            total,
-            bound=self.pipeline.federation.delta_bound,
-            total_weight=len(counted) / len(self.manifest.sites),
-        )
-        weights, state = self.generator.apply(
-            point.weights,
-            point.state,
-            self.manifest.weights(mean.astype(np.float32)),
-            self.manifest.layout,
-            plan,
-            round_index=index,
-            seed=self.pipeline.seed,
-        )
+        standing = self.course.after(point.standing, index, total, counted=len(counted))
         missing = tuple(site for site in self.manifest.sites if site not in counted)
         # Saved before anybody hears of it: a restart repeats the coming round's requests byte for byte.
         after = Checkpoint(
             round_index=index + 1,
-            weights=weights,
-            state=state,
+            standing=standing,
             result=result,
             hellos=decided.hellos,
             shares=shares,
@@ -260,10 +245,10 @@ class Coordinator:
             self._progress(
                 RoundDone(
                     round_index=index,
-                    rounds=plan.rounds,
+                    rounds=self.manifest.rounds,
                     epsilon_so_far=self._odometer.after(index + 1),
                     bytes_moved=self._traffic.total,
-                    update_norm=float(np.linalg.norm(mean)),
+                    update_norm=self.course.size_of(total, index),
                     seconds=time.monotonic() - began,
                     missing=missing,
                 )
@@ -273,8 +258,8 @@ class Coordinator:
     def _train(self, grid: Grid, point: Checkpoint, relay: RelaySession) -> Decided:
         """Trip A: masked changes, and everybody's HELLO of the coming round; then settle whose changes count."""
         index = point.round_index
-        last = index + 1 == self.manifest.plan.rounds
-        model = flatten(point.weights).astype("<f4").tobytes()
+        last = index + 1 == self.manifest.rounds
+        model = self.course.broadcast(point.standing, index)
         deliveries = relay.deliveries(hashlib.sha256(model).digest())
         decided = self.checkpoints.decided(index + 1)
         asked = self._names(point.shares if decided is None else decided.counted)
@@ -380,7 +365,7 @@ class Coordinator:
 
     def _close(self, grid: Grid, point: Checkpoint) -> Outcome:
         """Verdicts and ledgers. Every site is needed: a release states what it cost the patients of each."""
-        last, everybody = self.manifest.plan.rounds - 1, self.manifest.sites
+        last, everybody = self.manifest.rounds - 1, self.manifest.sites
         request = wire.CloseRequest(self._hash, last, 0, point.result)
         closed = self._ask(
             grid, "query.close", dict.fromkeys(everybody, request), wire.CloseReply, needed=len(everybody)
@@ -395,8 +380,8 @@ class Coordinator:
             needed=len(everybody),
         ).replies
         return Outcome(
-            final=point.weights,
-            released=self.generator.release(point.weights, point.state),
+            standing=point.standing,
+            released=self.course.released(point.standing),
             rounds=point.round_index,
             ledgers={site: reply.ledger for site, reply in closed.items()},
             audits={site: reply.audit for site, reply in settled.items()},
@@ -438,7 +423,7 @@ class Coordinator:
             kind,
             needed=needed,
             nodes=self._nodes,
-            deadline_s=self.pipeline.federation.deadline_s,
+            deadline_s=self.deadline_s,
             traffic=self._traffic,
             poll_s=self._poll_s,
             beside=beside,
@@ -452,7 +437,7 @@ class Coordinator:
 
     @property
     def _beside_s(self) -> float:
-        return min(_BESIDE_S, self.pipeline.federation.deadline_s / 10)
+        return min(_BESIDE_S, self.deadline_s / 10)
 
     def _decide(self, choice: Decided) -> None:
         """Where every round needs all sites there is nothing to choose."""
@@ -464,8 +449,8 @@ class Coordinator:
             self.roster,
             sum_context(self.manifest, self.roster, index, 0),
             self._relay,
-            length=self.manifest.size,
-            config=sum_config(self.manifest, self.roster),
+            length=self.manifest.step(index).size,
+            config=sum_config(self.manifest, self.roster, index),
             smallest=self._smallest,
         )
 

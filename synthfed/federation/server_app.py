@@ -17,9 +17,18 @@ from flwr.serverapp import Grid, ServerApp
 from synthfed.errors import FederationError
 from synthfed.federation.checkpoints import Checkpoints
 from synthfed.federation.durable import make_private_folder, write_durably
-from synthfed.federation.manifest import Manifest, ManifestError, check_signature, make_manifest
+from synthfed.federation.manifest import (
+    Manifest,
+    ManifestError,
+    RunManifest,
+    check_signature,
+    make_manifest,
+    read_manifest,
+)
 from synthfed.federation.rounds import Coordinator, Outcome
-from synthfed.generators.base import Generator, Layout
+from synthfed.federation.training import TrainingCourse
+from synthfed.federation.work import Course
+from synthfed.generators.base import Layout
 from synthfed.pipeline import Pipeline
 from synthfed.secagg.roster import Roster
 
@@ -37,14 +46,14 @@ def build_server_app(
     return app
 
 
-def keep_manifest(folder: Path, manifest: Manifest, relay: Ed25519PrivateKey) -> None:
+def keep_manifest(folder: Path, manifest: RunManifest, relay: Ed25519PrivateKey) -> None:
     """Write the run's manifest and signature; their presence means that the run has begun."""
     make_private_folder(folder)
     write_durably(folder / "manifest.sig", manifest.sign(relay))
     write_durably(folder / "manifest.json", manifest.to_bytes())
 
 
-def kept_manifest(folder: Path, relay_key: bytes) -> Manifest | None:
+def kept_manifest(folder: Path, relay_key: bytes) -> RunManifest | None:
     """The manifest of the run begun in `folder`, None before the first.
 
     Raises:
@@ -54,7 +63,7 @@ def kept_manifest(folder: Path, relay_key: bytes) -> Manifest | None:
         return None
     raw = (folder / "manifest.json").read_bytes()
     check_signature(raw, (folder / "manifest.sig").read_bytes(), relay_key)
-    return Manifest.from_bytes(raw)
+    return read_manifest(raw)
 
 
 def coordinator_from_run_config(context: Context) -> Coordinator:
@@ -92,19 +101,35 @@ def coordinator_from_run_config(context: Context) -> Coordinator:
     else:
         if not context.run_config.get("resume", False):
             raise FederationError(f"a run has begun in {folder}; add resume=true to go on, or name another out-dir")
+        if not isinstance(manifest, Manifest):
+            raise FederationError(f"the run in {folder} is not one of training; name another out-dir")
         generator = make_generator(manifest.parse_pipeline().generator)
-    return new_coordinator(manifest, relay, roster, generator, folder)
+    return new_coordinator(
+        manifest,
+        relay,
+        roster,
+        TrainingCourse(manifest, generator),
+        folder,
+        deadline_s=manifest.parse_pipeline().federation.deadline_s,
+    )
 
 
 def new_coordinator(
-    manifest: Manifest, relay: Ed25519PrivateKey, roster: Roster, generator: Generator, folder: Path
+    manifest: RunManifest,
+    relay: Ed25519PrivateKey,
+    roster: Roster,
+    course: Course,
+    folder: Path,
+    *,
+    deadline_s: float,
 ) -> Coordinator:
     """A coordinator whose checkpoints lie in `<folder>/<manifest hash>/`."""
     return Coordinator(
         manifest=manifest,
         relay=relay,
         roster=roster,
-        generator=generator,
+        course=course,
+        deadline_s=deadline_s,
         checkpoints=Checkpoints(folder / manifest.hash()),
     )
 
@@ -114,8 +139,7 @@ def write_outcome(context: Context, outcome: Outcome) -> None:
     from safetensors.numpy import save
 
     folder = _out_dir(context)
-    write_durably(folder / "released.safetensors", save(outcome.released))
-    write_durably(folder / "final.safetensors", save(outcome.final))
+    write_durably(folder / "released.safetensors", save(dict(outcome.released)))
     ledgers = {site: json.loads(ledger) for site, ledger in outcome.ledgers.items()}
     write_durably(folder / "ledgers.json", json.dumps(ledgers, sort_keys=True, indent=1).encode())
     missing = {str(index): list(sites) for index, sites in outcome.missing.items()}

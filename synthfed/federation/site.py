@@ -7,6 +7,7 @@ disk without the key files reads no session; with them, everything that this sit
 """
 
 import datetime
+import json
 import os
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from synthfed.errors import FederationError, LedgerBroken, SecAggError
 from synthfed.federation.durable import make_private_folder, write_durably
-from synthfed.federation.manifest import Manifest, check_signature
+from synthfed.federation.inquiry import SCHEMA as INQUIRY
+from synthfed.federation.manifest import RunManifest, check_signature, read_manifest
 from synthfed.federation.policy import Policy
 from synthfed.federation.refused import Refused
 from synthfed.federation.run_state import RunState
@@ -56,7 +58,7 @@ class Site:
 
         self._ledger: Ledger | None = None
         self._runs: dict[str, RunState] = {}
-        self._manifests: dict[str, Manifest] = {}
+        self._manifests: dict[str, RunManifest] = {}
 
     def __enter__(self) -> "Site":
         return self
@@ -93,7 +95,12 @@ class Site:
             self._runs[manifest_hash] = RunState(folder, run=manifest_hash, seal_key=self._seal_key)
         return self._runs[manifest_hash]
 
-    def manifest(self, manifest_hash: str) -> Manifest:
+    def inquiries(self, *, besides: str) -> int:
+        """How many question runs this site has enrolled in, that named `besides` left out."""
+        others = [path for path in (self.folder / "runs").glob("*/manifest.json") if path.parent.name != besides]
+        return sum(json.loads(path.read_bytes())["schema"] == INQUIRY for path in others)
+
+    def manifest(self, manifest_hash: str) -> RunManifest:
         """The manifest of an enrolled run, checked again from disk.
 
         Raises:
@@ -109,7 +116,7 @@ class Site:
         except OSError as error:
             raise Refused("manifest") from error
         check_signature(raw, signature, self.roster.relay_key)
-        manifest = Manifest.from_bytes(raw)
+        manifest = read_manifest(raw)
         if manifest.hash() != manifest_hash:
             raise Refused("manifest")
         self._manifests[manifest_hash] = manifest

@@ -1,7 +1,7 @@
 """What a site does for each message, from a checked request to a stored reply; knows no Flower.
 
 Every stage runs under the run's lock and keeps one order: look for a stored reply, check, work, make durable, reply.
-For `train_round` that is: train, park the noised result, charge the ledger, seal state and reply in one transaction,
+For `contribute` that is: work, park the noised vector, charge the ledger, seal state and reply in one transaction,
 reply. A crash before parking leaves nothing and charges nothing; after it, the parked result is used again; after the
 charge, its id (the hash of the parked file) is known to the ledger, so it is charged once.
 
@@ -19,26 +19,28 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-import numpy as np
-import numpy.typing as npt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from synthfed.federation import wire
 from synthfed.federation.durable import write_durably
-from synthfed.federation.manifest import Manifest, check_signature
+from synthfed.federation.manifest import RunManifest, check_signature, read_manifest
 from synthfed.federation.refused import Refused
 from synthfed.federation.run_state import Key, RunState
 from synthfed.federation.site import Site
 from synthfed.federation.sums import check_roster, smallest_set, sum_config, sum_context
-from synthfed.generators.base import Codes, Generator, flatten
+from synthfed.federation.work import SiteWork
 from synthfed.privacy.mechanisms import seeded_key
-from synthfed.secagg import messages, ring
+from synthfed.secagg import messages
 from synthfed.secagg.protocol import SiteSession, Stage
 from synthfed.secagg.refusals import SplitView, TagMismatch
+from synthfed.secagg.ring import Ring
 
 R = TypeVar("R")
+WorkOf = Callable[[RunManifest], SiteWork]
+
+_DTYPES = {"2^32": "uint32", "2^64": "uint64"}
 
 
 def enrol(site: Site, node_id: int, request: wire.EnrolRequest, *, version: str) -> wire.EnrolReply:
@@ -48,16 +50,17 @@ def enrol(site: Site, node_id: int, request: wire.EnrolRequest, *, version: str)
         ManifestError, Refused, BudgetRefused: Nothing was reserved.
     """
     check_signature(request.manifest, request.signature, site.roster.relay_key)
-    manifest = Manifest.from_bytes(request.manifest)
+    manifest = read_manifest(request.manifest)
     check_roster(manifest, site.roster)
-    site.policy.check(manifest)
-    manifest.require_plan_of_pipeline()
+    name = manifest.hash()
+    site.policy.check(manifest, answered=site.inquiries(besides=name))
+    manifest.check()
     if manifest.version != version:
         raise Refused("versions")
-    name = manifest.hash()
     with site.run(name) as run:
         if not (run.folder / "manifest.json").exists():
-            site.ledger().reserve(name, manifest.events())
+            if planned := manifest.events():  # exact answers cost no epsilon: none covers them, and policy allowed them
+                site.ledger().reserve(name, planned)
             run.keep_manifest(request.manifest, request.signature)
         last_round = run.last_round("masked")
     return wire.EnrolReply(
@@ -75,7 +78,7 @@ def hello(site: Site, request: wire.HelloRequest) -> wire.HelloReply:
         Refused: `order`: the round was begun here, or is over, or so is the run.
     """
     manifest = site.manifest(request.manifest)
-    if request.attempt or not 0 <= request.round_index < manifest.plan.rounds:
+    if request.attempt or not 0 <= request.round_index < manifest.rounds:
         raise Refused("order")
     with site.run(request.manifest) as run:
 
@@ -99,23 +102,17 @@ def share(site: Site, request: wire.ShareRequest) -> wire.ShareReply:
         return _once(run, Key(request.round_index, request.attempt, "share"), request, wire.ShareReply, work)
 
 
-def train_round(
-    site: Site,
-    request: wire.RoundRequest,
-    *,
-    load_codes: Callable[[Manifest], Codes],
-    make_generator: Callable[[Manifest], Generator],
-) -> wire.RoundReply:
-    """Verify the last sum, train one private stint, pay for it, and send it masked.
+def contribute(site: Site, request: wire.RoundRequest, *, work_of: WorkOf) -> wire.RoundReply:
+    """Verify the last sum, work out this round's vector, pay for it, and send it masked.
 
     An adversary who sees the reply learns a vector that is uniform without the other sites' masks; with the sum of
-    all sites, the sum. The stint's own noise limits what the sum tells about one patient.
+    all sites, the sum. The vector's own noise limits what the sum tells about one patient.
     """
     manifest = site.manifest(request.manifest)
     with site.run(request.manifest) as run:
 
         def work() -> wire.RoundReply:
-            return _train_round(site, run, manifest, request, load_codes, make_generator)
+            return _contribute(site, run, manifest, request, work_of)
 
         with _false_sum_ends(run, request.round_index - 1, site.identity):
             return _once(run, Key(request.round_index, request.attempt, "masked"), request, wire.RoundReply, work)
@@ -155,7 +152,7 @@ def unmask(site: Site, request: wire.UnmaskRequest) -> wire.UnmaskReply:
                 released = session.unmask(request.heads)
                 _note_reduced(site, run, session, index)
             run.store_session(index, attempt, session.freeze())
-            if index + 1 == manifest.plan.rounds:
+            if index + 1 == manifest.rounds:
                 return wire.UnmaskReply(released, b"", (), ())
             return wire.UnmaskReply(released, *_deal(site, run, manifest, index + 1, 0, request.hellos))
 
@@ -168,7 +165,7 @@ def close(site: Site, request: wire.CloseRequest) -> wire.CloseReply:
     A site that was away from the last sum gives no verdict on it.
     """
     manifest = site.manifest(request.manifest)
-    if request.round_index != manifest.plan.rounds - 1:
+    if request.round_index != manifest.rounds - 1:
         raise Refused("order")
     with site.run(request.manifest) as run:
 
@@ -181,8 +178,7 @@ def close(site: Site, request: wire.CloseRequest) -> wire.CloseReply:
             run.audit("closed", {"result": verified}, site.identity)
             if session is not None:
                 closed = session.close(run.audit_head.id)
-            site.ledger().close(request.manifest)
-            export = site.ledger().export(request.manifest)
+            export = _settled_ledger(site, manifest)
             run.erase(request.round_index)
             if session is not None:
                 run.store_session(request.round_index, request.attempt, session.freeze())  # only hashes are left in it
@@ -195,6 +191,15 @@ def close(site: Site, request: wire.CloseRequest) -> wire.CloseReply:
         return reply
 
 
+def _settled_ledger(site: Site, manifest: RunManifest) -> dict[str, Any]:
+    """The export of the closed run; of a run that costs no epsilon, that it charged nothing."""
+    name = manifest.hash()
+    if not manifest.events():
+        return {"site": site.name, "manifest": name, "events": []}
+    site.ledger().close(name)
+    return site.ledger().export(name)
+
+
 def settle(site: Site, request: wire.SettleRequest) -> wire.SettleReply:
     """Check that every site closed on the same last sum and accepted it, and hand over the audit chain.
 
@@ -204,7 +209,7 @@ def settle(site: Site, request: wire.SettleRequest) -> wire.SettleReply:
     """
     manifest = site.manifest(request.manifest)
     with site.run(request.manifest) as run:
-        last = manifest.plan.rounds - 1
+        last = manifest.rounds - 1
         session = _session_of_sum(site, run, manifest, last)
         if session is not None:  # else this site was away and has nothing to compare
             _require_one_result(site, session, request.closes, smallest=_smallest(site, manifest))
@@ -236,38 +241,25 @@ def _once(run: RunState, key: Key, request: object, kind: type[R], work: Callabl
     return reply
 
 
-def _train_round(
-    site: Site,
-    run: RunState,
-    manifest: Manifest,
-    request: wire.RoundRequest,
-    load_codes: Callable[[Manifest], Codes],
-    make_generator: Callable[[Manifest], Generator],
+def _contribute(
+    site: Site, run: RunState, manifest: RunManifest, request: wire.RoundRequest, work_of: WorkOf
 ) -> wire.RoundReply:
     index, attempt = request.round_index, request.attempt
     last = run.last_round("masked")
     skips = last < index - 1 and _may_miss(site, manifest)
-    if not 0 <= index < manifest.plan.rounds or not (skips or last == index - 1):
+    if not 0 <= index < manifest.rounds or not (skips or last == index - 1):
         raise Refused("order")
     before = _session_of_sum(site, run, manifest, index - 1) if index else None
     if before is not None:
         before.verify(request.result)
-    model = _model(request.model, manifest)
-    model_digest = hashlib.sha256(request.model).digest()
     session = _thaw(site, run, manifest, index, attempt)
 
-    began = time.monotonic()
-    path = run.parked(index, model_digest)
+    path = run.parked(index, hashlib.sha256(request.model).digest())
     if not path.exists():
-        _train_and_park(site, run, manifest, model, index, path, load_codes, make_generator)
+        _work_and_park(site, run, manifest, request.model, index, path, work_of)
     parked = path.read_bytes()
     charged = _charge(site, manifest, index, parked)
-
-    vector = ring.encode(
-        _change_in(parked), bound=manifest.parse_pipeline().federation.delta_bound, weight=_weight(manifest)
-    )
-    run.log_training(round=index, clipped_fraction=vector.clipped_fraction, seconds=round(time.monotonic() - began, 3))
-    masked = session.mask(vector.values, model_digest, request.shares, request.sealed)
+    masked = session.mask(_vector_in(parked), hashlib.sha256(request.model).digest(), request.shares, request.sealed)
     entry = {
         "round": index,
         "context": session.context1.hex(),
@@ -281,39 +273,25 @@ def _train_round(
     if index:
         run.erase(index - 1)
         run.drop_parked(index - 1)
-    hello_next = _open_session(site, run, manifest, index + 1, 0) if index + 1 < manifest.plan.rounds else b""
+    hello_next = _open_session(site, run, manifest, index + 1, 0) if index + 1 < manifest.rounds else b""
     return wire.RoundReply(masked, hello_next)
 
 
-def _train_and_park(
-    site: Site,
-    run: RunState,
-    manifest: Manifest,
-    model: npt.NDArray[np.float32],
-    index: int,
-    path: Path,
-    load_codes: Callable[[Manifest], Codes],
-    make_generator: Callable[[Manifest], Generator],
+def _work_and_park(
+    site: Site, run: RunState, manifest: RunManifest, broadcast: bytes, index: int, path: Path, work_of: WorkOf
 ) -> None:
     from safetensors.numpy import save
 
-    codes = _checked_codes(load_codes(manifest), manifest)
-    stint = make_generator(manifest).stint(
-        manifest.weights(model),
-        manifest.layout,
-        codes,
-        manifest.plan,
-        round_index=index,
-        noise_key=_noise_key(manifest, site.name, index),
-    )
-    if stint.events != manifest.round_events(index):
-        raise Refused("training")
-    run.log_training(round=index, local_loss=stint.local_loss)
-    content = save({"change": flatten(stint.change)}, {"round": str(index)})
-    write_durably(path, content)
+    began = time.monotonic()
+    done = work_of(manifest).contribute(index, broadcast, noise_key=_noise_key(manifest, site.name, index))
+    step = manifest.step(index)
+    if done.vector.dtype.name != _DTYPES[step.ring] or done.vector.shape != (step.size,):
+        raise Refused("training")  # a vector that the run's sums have no place for
+    run.log_training(round=index, **done.notes, seconds=round(time.monotonic() - began, 3))
+    write_durably(path, save({"vector": done.vector}, {"round": str(index)}))
 
 
-def _charge(site: Site, manifest: Manifest, index: int, parked: bytes) -> str:
+def _charge(site: Site, manifest: RunManifest, index: int, parked: bytes) -> str:
     result = _hash(parked)
     for number, event in enumerate(manifest.round_events(index)):
         site.ledger().charge(f"{result}:{number}", manifest.hash(), event)
@@ -324,47 +302,28 @@ def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _change_in(parked: bytes) -> npt.NDArray[np.float32]:
+def _vector_in(parked: bytes) -> Ring:
     from safetensors.numpy import load
 
-    change: npt.NDArray[np.float32] = load(parked)["change"]
-    return change
+    vector: Ring = load(parked)["vector"]
+    return vector
 
 
-def _checked_codes(codes: Codes, manifest: Manifest) -> Codes:
-    widths = np.asarray(manifest.layout.widths)
-    fits = codes.ndim == 2 and codes.shape[1] == len(widths) and bool(np.all((codes >= 0) & (codes < widths)))
-    if not fits or len(codes) < manifest.parse_pipeline().cohort.min_rows:
-        raise Refused("data")
-    return codes
-
-
-def _noise_key(manifest: Manifest, site: str, index: int) -> bytes:
-    """32 bytes for one stint: fresh and secret, or, for simulated cohorts, a function of the public seed."""
+def _noise_key(manifest: RunManifest, site: str, index: int) -> bytes:
+    """32 bytes for one round: fresh and secret, or, for simulated cohorts, a function of the public seed."""
     if manifest.randomness == "secure":
         return os.urandom(32)
-    return seeded_key(manifest.parse_pipeline().seed, site, index)
+    return seeded_key(manifest.seed, site, index)
 
 
-def _weight(manifest: Manifest) -> float:
-    """Uniform: generators divide by the public expected batch, so the plain mean is the pooled one."""
-    return 1.0 / len(manifest.sites)
-
-
-def _model(raw: bytes, manifest: Manifest) -> npt.NDArray[np.float32]:
-    if len(raw) != 4 * manifest.size:
-        raise wire.BadMessage(f"the model has {len(raw)} bytes; this run's tensors need {4 * manifest.size}")
-    return np.frombuffer(raw, dtype="<f4").astype(np.float32)
-
-
-def _open_session(site: Site, run: RunState, manifest: Manifest, index: int, attempt: int) -> bytes:
+def _open_session(site: Site, run: RunState, manifest: RunManifest, index: int, attempt: int) -> bytes:
     context = sum_context(manifest, site.roster, index, attempt)
     session = SiteSession(
         site.roster,
         site.name,
         site.identity,
         context,
-        config=sum_config(manifest, site.roster),
+        config=sum_config(manifest, site.roster, index),
         smallest=_smallest(site, manifest),
     )
     shown = session.hello(run.audit_head.id)
@@ -373,7 +332,7 @@ def _open_session(site: Site, run: RunState, manifest: Manifest, index: int, att
 
 
 def _deal(
-    site: Site, run: RunState, manifest: Manifest, index: int, attempt: int, hellos: Sequence[bytes]
+    site: Site, run: RunState, manifest: RunManifest, index: int, attempt: int, hellos: Sequence[bytes]
 ) -> tuple[bytes, tuple[int, ...], tuple[bytes, ...]]:
     session = _thaw(site, run, manifest, index, attempt)
     dealt = session.share(hellos)
@@ -382,7 +341,7 @@ def _deal(
     return dealt.public, receivers, tuple(dealt.sealed[receiver] for receiver in receivers)
 
 
-def _session_of_sum(site: Site, run: RunState, manifest: Manifest, index: int) -> SiteSession | None:
+def _session_of_sum(site: Site, run: RunState, manifest: RunManifest, index: int) -> SiteSession | None:
     """The session of a round whose sum this site helped to open; None for a site that was away and may be.
 
     Raises:
@@ -424,15 +383,15 @@ def _note_reduced(site: Site, run: RunState, session: SiteSession, index: int) -
         run.audit("reduced", entry, site.identity)
 
 
-def _smallest(site: Site, manifest: Manifest) -> int:
+def _smallest(site: Site, manifest: RunManifest) -> int:
     return smallest_set(manifest, site.roster, site.policy)
 
 
-def _may_miss(site: Site, manifest: Manifest) -> bool:
+def _may_miss(site: Site, manifest: RunManifest) -> bool:
     return _smallest(site, manifest) < len(site.roster.members)
 
 
-def _thaw(site: Site, run: RunState, manifest: Manifest, index: int, attempt: int) -> SiteSession:
+def _thaw(site: Site, run: RunState, manifest: RunManifest, index: int, attempt: int) -> SiteSession:
     frozen = run.session(index, attempt)
     return SiteSession.thaw(
         frozen,
@@ -440,6 +399,6 @@ def _thaw(site: Site, run: RunState, manifest: Manifest, index: int, attempt: in
         site.name,
         site.identity,
         sum_context(manifest, site.roster, index, attempt),
-        config=sum_config(manifest, site.roster),
+        config=sum_config(manifest, site.roster, index),
         smallest=_smallest(site, manifest),
     )

@@ -221,6 +221,8 @@ REFUSALS: Mapping[str, str] = {
     "policy.max_steps": "more private steps than the policy allows",
     "policy.max_missing": "sums may be opened without more sites than the policy allows",
     "policy.delta": "a larger delta than the policy allows",
+    "policy.questions": "the policy allows no more question runs",
+    "policy.exact_answers": "the policy allows no answers without noise",
     "policy.allow_seeded": "seeded noise is not allowed by the policy, it protects nobody",
     "budget": "the run would exceed the epsilon that the site's policy allows",
     "ledger": "the privacy ledger is missing, altered or restored from an old copy",

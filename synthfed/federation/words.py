@@ -23,6 +23,11 @@ ONE_HOST = (
     "Between hospitals, each site runs on its own machine."
 )
 SEEDED = "The noise follows from a public seed, so anybody can subtract it: there is no formal guarantee."
+EXACT = (
+    "The answers are exact: no epsilon covers them. "
+    "Two answers whose patients differ in one patient reveal that patient."
+)
+TWO_SITES = "A patient known to two sites counts twice."
 NO_NOISE = "Differential privacy was switched off (epsilon is infinite): the released model may reveal patients."
 
 
@@ -58,10 +63,9 @@ def reduced_sentences(missing: Mapping[int, tuple[str, ...]]) -> tuple[str, ...]
     )
 
 
-def honest_sentences(roster: Roster, *, epsilon: float, seeded: bool, in_process: bool) -> tuple[str, ...]:
-    """What must be said of a run with local noise whose sums were checked by the tag."""
+def _of_the_sum(roster: Roster) -> list[str]:
     sites = len(roster.members)
-    said = [
+    return [
         THREE_SITES
         if sites == 3
         else f"{sites - 1} sites together learn the last one's contribution. "
@@ -69,12 +73,32 @@ def honest_sentences(roster: Roster, *, epsilon: float, seeded: bool, in_process
         ALWAYS,
         TAG,
     ]
+
+
+def honest_sentences(roster: Roster, *, epsilon: float, seeded: bool, in_process: bool) -> tuple[str, ...]:
+    """What must be said of a run with local noise whose sums were checked by the tag."""
+    said = _of_the_sum(roster)
     if math.isinf(epsilon):
         said.append(NO_NOISE)
     elif seeded:
         said.append(SEEDED)
     else:
         said.append(f"Epsilon {epsilon:g} holds even if all other sites collude.")
+    if in_process:
+        said.append(ONE_HOST)
+    return tuple(said)
+
+
+def inquiry_sentences(roster: Roster, *, epsilon: float | None, seeded: bool, in_process: bool) -> tuple[str, ...]:
+    """What must be said of answers to questions; `epsilon` is None where they are exact."""
+    said = _of_the_sum(roster)
+    if epsilon is None:
+        said.append(EXACT)
+    elif seeded:
+        said.append(SEEDED)
+    else:
+        said.append(f"Epsilon {epsilon:g} holds even if all other sites collude.")
+    said.append(TWO_SITES)
     if in_process:
         said.append(ONE_HOST)
     return tuple(said)

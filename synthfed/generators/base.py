@@ -37,10 +37,28 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
+class Measure:
+    """One noisy vector of counts over all sites, summed before any training.
+
+    Attributes:
+        name: What is counted: `tables`, `edges`.
+        cells: Length of the vector; what is counted may fill less of it.
+        mu: What it costs one patient, as Gaussian differential privacy (arXiv 1905.02383); inf is no noise.
+    """
+
+    name: str
+    cells: int
+    mu: float
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """All that will touch rows, fixed before contact with any row; hashed into the run manifest.
 
+    A run is `len(measures)` rounds of counting, then `rounds` rounds of training; both are numbered through.
+
     Attributes:
+        rounds: Training rounds; 0 where the counts alone make the generator.
         noise_multiplier: Standard deviation of the noise over `clip_norm`; 0 switches DP off.
         expected_batch: Public divisor of a site's clipped gradient sum: sample_rate * expected patients per site.
             The same at every site, so the unweighted mean of the sites' changes is the pooled mean.
@@ -53,6 +71,12 @@ class Plan:
     noise_multiplier: float
     expected_batch: float
     sites: int
+    measures: tuple[Measure, ...] = ()
+
+    @property
+    def all_rounds(self) -> int:
+        """Secure sums of the run: counting and training."""
+        return len(self.measures) + self.rounds
 
     @property
     def total_steps(self) -> int:

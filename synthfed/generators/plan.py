@@ -5,7 +5,7 @@ may leave a site only if Opacus' own record of the steps taken equals it.
 """
 
 from synthfed.errors import BudgetTooSmall
-from synthfed.generators.base import Plan
+from synthfed.generators.base import Measure, Plan
 from synthfed.pipeline import Pipeline
 from synthfed.privacy.events import PrivacyEvent
 
@@ -22,7 +22,7 @@ def make_plan(pipeline: Pipeline, sites: int) -> Plan:
     privacy, federation = pipeline.privacy, pipeline.federation
     noise_multiplier = 0.0
     if privacy.enabled:
-        from synthfed.privacy.accounting import calibrate_noise
+        from synthfed.privacy.budget import calibrate_noise
 
         noise_multiplier = calibrate_noise(
             epsilon=privacy.epsilon,
@@ -48,7 +48,9 @@ def make_plan(pipeline: Pipeline, sites: int) -> Plan:
 
 
 def round_events(plan: Plan, round_index: int) -> tuple[PrivacyEvent, ...]:
-    """What one round costs one patient of one site."""
+    """What one round costs one patient of one site: counting rounds come first, then training rounds."""
+    if round_index < len(plan.measures):
+        return (_count_event(plan.measures[round_index], round_index),)
     return (
         PrivacyEvent(
             purpose=f"round {round_index}",
@@ -62,6 +64,19 @@ def round_events(plan: Plan, round_index: int) -> tuple[PrivacyEvent, ...]:
     )
 
 
+def _count_event(measure: Measure, round_index: int) -> PrivacyEvent:
+    """Counts scaled cell by cell to noise of deviation 1: one patient then moves them by mu."""
+    return PrivacyEvent(
+        purpose=f"round {round_index}",
+        mechanism="gaussian",
+        population="train",
+        l2_sensitivity=1.0,
+        noise_multiplier=1.0 / measure.mu,
+        sample_rate=1.0,
+        steps=1,
+    )
+
+
 def all_events(plan: Plan) -> tuple[PrivacyEvent, ...]:
     """What the whole run costs one patient of one site: what is reserved before contact."""
-    return tuple(event for index in range(plan.rounds) for event in round_events(plan, index))
+    return tuple(event for index in range(plan.all_rounds) for event in round_events(plan, index))

@@ -5,14 +5,19 @@ import pytest
 
 from synthfed.federation.checkpoints import Checkpoint, CheckpointBroken, Checkpoints, Decided
 from synthfed.federation.wire import ShareReply
-from synthfed.generators.base import ServerState
 
 
 def point(round_index: int) -> Checkpoint:
     return Checkpoint(
         round_index=round_index,
-        weights={"b": np.arange(6, dtype=np.float32).reshape(2, 3), "a": np.zeros(1, np.float32)},
-        state=ServerState({"m": np.full(3, 1e-300), "empty": np.zeros(0)}, 4),
+        standing={
+            "weights/b": np.arange(6, dtype=np.float32).reshape(2, 3),
+            "weights/a": np.zeros(1, np.float32),
+            "state/m": np.full(3, 1e-300),
+            "state/empty": np.zeros(0),
+            "step": np.asarray(4),
+            "sum": np.array([2**64 - 1], np.uint64),
+        },
         result=b"sum" if round_index else b"",
         hellos={1: b"h1", 10: b"h10"},
         shares={1: ShareReply(b"p", (2, 3), (b"s2", b"")), 10: ShareReply(b"", (), ())},
@@ -29,12 +34,11 @@ def test_a_checkpoint_reads_back_bit_for_bit_and_in_order(tmp_path):
         kept.save(point(index))
     found, wanted = kept.latest(), point(10)
     assert found is not None
-    assert list(found.weights) == ["b", "a"]
-    for name in wanted.weights:
-        np.testing.assert_array_equal(found.weights[name], wanted.weights[name])
-    for name in wanted.state.tensors:
-        np.testing.assert_array_equal(found.state.tensors[name], wanted.state.tensors[name])
-    assert (found.round_index, found.result, found.state.step) == (10, b"sum", 4)
+    assert list(found.standing) == list(wanted.standing)
+    for name, array in wanted.standing.items():
+        assert found.standing[name].dtype == array.dtype
+        np.testing.assert_array_equal(found.standing[name], array)
+    assert (found.round_index, found.result) == (10, b"sum")
     assert (found.hellos, found.shares) == (wanted.hellos, wanted.shares)
     assert (found.bytes_up, found.bytes_down, found.missing) == (5, 6, wanted.missing)
     assert len(list((tmp_path / "run").iterdir())) == 2

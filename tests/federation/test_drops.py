@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from flwr.app import Array, Message
 
 from synthfed.errors import DeadlineMissed, LedgerBroken, SecAggError, SiteBroken, SiteRefused
-from synthfed.federation import stages, wire, words
+from synthfed.federation import stages, training, wire, words
 from synthfed.federation.in_process import FederationResult, RoundDone, Wiretap, run_in_process
 from synthfed.federation.local_grid import Drop
 from synthfed.federation.refused import Refused
@@ -276,14 +276,14 @@ def test_a_site_whose_app_breaks_or_refuses_is_left_out_like_a_silent_one(tmp_pa
 
 def test_what_a_refusing_site_says_is_a_code_and_nothing_of_its_rows(tmp_path, monkeypatch):
     marker = "age=47-sex=F"
-    checked = stages._checked_codes
+    checked = training._checked_codes
 
     def failing(codes, manifest):
         if len(codes) == len(sites_of(4)["oslo"]):
             raise ValueError(f"row 17: {marker}")
         return checked(codes, manifest)
 
-    monkeypatch.setattr(stages, "_checked_codes", failing)
+    monkeypatch.setattr(training, "_checked_codes", failing)
     transcript: list[bytes] = []
     pipeline = reducible()
     result = run_in_process(

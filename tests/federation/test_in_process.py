@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -11,11 +14,13 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from flwr.app import Message
 
 from synthfed.errors import BudgetRefused, FederationError, SiteRefused, TooFewSites
-from synthfed.federation import rounds, stages, words
+from synthfed.federation import stages, training, words
 from synthfed.federation.in_process import FederationResult, RoundDone, Wiretap, run_in_process
+from synthfed.federation.manifest import RunManifest
 from synthfed.federation.progress import Odometer
+from synthfed.federation.training import TrainingCourse
 from synthfed.generators.base import Plan, flatten, unflatten
-from synthfed.generators.plan import make_plan
+from synthfed.generators.plan import make_plan, round_events
 from synthfed.privacy import accounting
 from synthfed.secagg import ring
 from synthfed.secagg.audit import verify_lines
@@ -93,18 +98,18 @@ def test_federated_weights_equal_a_plain_loop(uninterrupted):
 
 def test_the_opened_sum_is_the_integer_sum_of_unequal_sites(tmp_path, monkeypatch):
     sent, opened = [], []
-    encode, decode = ring.encode, ring.decode_sum
+    encode, after = ring.encode, TrainingCourse.after
 
     def seen_encode(x, *, bound, weight):
         sent.append(encode(x, bound=bound, weight=weight))
         return sent[-1]
 
-    def seen_decode(total, *, bound, total_weight):
+    def seen_after(self, standing, round_index, total, *, counted):
         opened.append(total.copy())
-        return decode(total, bound=bound, total_weight=total_weight)
+        return after(self, standing, round_index, total, counted=counted)
 
-    monkeypatch.setattr(stages.ring, "encode", seen_encode)
-    monkeypatch.setattr(rounds.ring, "decode_sum", seen_decode)
+    monkeypatch.setattr(training.ring, "encode", seen_encode)
+    monkeypatch.setattr(TrainingCourse, "after", seen_after)
     federate(tmp_path / "w")
     assert len(sent) == 12
     assert len(opened) == 3
@@ -124,7 +129,7 @@ def test_no_message_holds_a_sites_change_or_codes(tmp_path, monkeypatch):
         secrets.extend([x.tobytes()[:16], encoded.values.tobytes()[:16]])
         return encoded
 
-    monkeypatch.setattr(stages.ring, "encode", seen_encode)
+    monkeypatch.setattr(training.ring, "encode", seen_encode)
     transcript: list[bytes] = []
     kinds: list[str] = []
 
@@ -167,7 +172,7 @@ def test_a_stopped_run_ends_with_the_same_weights(tmp_path, uninterrupted, cross
     assert len(generator.stints) == 12
 
 
-@pytest.mark.parametrize("step", ["_train_and_park", "_charge", "_open_session"])
+@pytest.mark.parametrize("step", ["_work_and_park", "_charge", "_open_session"])
 @pytest.mark.parametrize("before", [True, False])
 def test_a_crash_between_two_steps_of_a_site_costs_nothing_twice(tmp_path, monkeypatch, uninterrupted, step, before):
     """Parking, charging and sealing each happen once, wherever the site's process dies."""
@@ -287,7 +292,9 @@ def test_between_two_readings_the_shown_epsilon_is_never_too_small(monkeypatch):
 
     monkeypatch.setattr(accounting, "epsilon_of", count_steps)
     plan = Plan(100, 3, 0.5, 1.0, noise_multiplier=8.0, expected_batch=10.0, sites=4)
-    odometer = Odometer(plan, 1e-5)
+    odometer = Odometer(
+        cast(RunManifest, SimpleNamespace(rounds=100, delta=1e-5, round_events=partial(round_events, plan)))
+    )
     shown = [odometer.after(done) for done in range(1, 101)]
     assert all(epsilon >= 3 * done for done, epsilon in enumerate(shown, start=1))
     assert shown == sorted(shown)
@@ -343,12 +350,18 @@ def _raise_marker(*_: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "place",
-    ["_checked_codes", "_charge", "_open_session", "_deal", "flatten"],
+    ("module", "place"),
+    [
+        (training, "_checked_codes"),
+        (training, "_weight"),
+        (stages, "_charge"),
+        (stages, "_open_session"),
+        (stages, "_deal"),
+    ],
 )
-def test_no_text_of_an_exception_leaves_a_site(tmp_path, monkeypatch, place):
+def test_no_text_of_an_exception_leaves_a_site(tmp_path, monkeypatch, module, place):
     """Whatever raises inside a site, its words are found neither on the wire nor in the site's log."""
-    monkeypatch.setattr(stages, place, _raise_marker)
+    monkeypatch.setattr(module, place, _raise_marker)
     transcript: list[bytes] = []
     tap = Wiretap(serialise=True, on_message=lambda _, raw: transcript.append(raw))
     with pytest.raises(SiteRefused) as caught:
