@@ -36,13 +36,13 @@ from synthfed.secagg.questions import Known, Part, Question, Table, describe_all
 from synthfed.secagg.questions.codec import decode_question, encode_question
 from synthfed.secagg.refusals import MalformedMessage, OutOfOrder
 from synthfed.secagg.ring import Ring
-from synthfed.secagg.roster import MOST_SITES, Roster
+from synthfed.secagg.roster import Roster
 
 _PLAN = b"synthfed/secagg/v1/plan"
 _QUERY = b"synthfed/secagg/v1/query"
 _MOST_CELLS = 1 << 20  # of one round
 _MOST_TEXT = 1 << 26  # characters of a plan
-_FARTHEST_NOISE = 16  # standard deviations: beyond every normal that is ever drawn
+_WIDEST_NOISE = 2.0**40  # what the sampler of whole-numbered normals takes; far from where a sum could wrap
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +259,7 @@ def noise_stddevs(query: Query, mu_total: float) -> npt.NDArray[np.float64]:
     cells; over N sites the noise of the sum is sqrt(N) times as wide.
 
     Raises:
-        ValueError: As in `round_mu`; or so much noise that a sum could wrap: raise mu or the plan's cap.
+        ValueError: As in `round_mu`; or noise beyond what can be drawn.
         OutOfOrder: The query is done.
     """
     mu_squared = round_mu(query, mu_total) ** 2 / len(query.plan.questions)
@@ -270,11 +270,8 @@ def noise_stddevs(query: Query, mu_total: float) -> npt.NDArray[np.float64]:
             for part in parts
         ]
     )
-    if stddevs.max() * _FARTHEST_NOISE * MOST_SITES > 2.0**62:
-        raise ValueError(
-            f"noise for mu {mu_total:g} could make a sum wrap; ask fewer questions, spend more, or raise the cap of "
-            f"{query.plan.records} records"
-        )
+    if stddevs.max() > _WIDEST_NOISE:
+        raise ValueError(f"mu {mu_total:g} leaves nothing but noise for so many questions; ask fewer, or spend more")
     return stddevs
 
 

@@ -35,6 +35,7 @@ from synthfed.secagg.questions.sums import (
     MomentsAnswer,
     RawMoments,
     RawMomentsAnswer,
+    RawSum,
     Sum,
     SumAnswer,
 )
@@ -68,6 +69,7 @@ __all__ = [
     "RawCovariance",
     "RawMoments",
     "RawMomentsAnswer",
+    "RawSum",
     "Some",
     "Sum",
     "SumAnswer",

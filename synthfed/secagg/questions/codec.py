@@ -12,7 +12,7 @@ from synthfed.secagg.questions.counts import Contingency, Frequency, Histogram
 from synthfed.secagg.questions.covariance import Covariance, RawCovariance
 from synthfed.secagg.questions.quantiles import BinnedQuantiles, Quantiles
 from synthfed.secagg.questions.question import Bounds, Question
-from synthfed.secagg.questions.sums import Count, Moments, RawMoments, Sum
+from synthfed.secagg.questions.sums import Count, Moments, RawMoments, RawSum, Sum
 
 _KINDS: Mapping[str, type] = {
     "among": Among,
@@ -26,6 +26,7 @@ _KINDS: Mapping[str, type] = {
     "quantiles": Quantiles,
     "raw_covariance": RawCovariance,
     "raw_moments": RawMoments,
+    "raw_sum": RawSum,
     "sum": Sum,
 }
 _CONDITIONS: Mapping[str, type] = {

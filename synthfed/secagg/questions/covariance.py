@@ -8,14 +8,17 @@ import numpy.typing as npt
 
 from synthfed.secagg.contexts import lp
 from synthfed.secagg.questions.question import (
+    RAW_UNITS,
     Bounds,
     Cells,
     Known,
     Part,
     Table,
+    from_units,
     scale_bits,
     scaled_reach,
     to_integers,
+    to_units,
 )
 
 
@@ -82,19 +85,28 @@ class Covariance:
         if not known:
             sums = [to_integers(c - b.middle, scale_bits(b.half, records)) for c, b in zip(kept, self.of, strict=True)]
             return np.array([kept[0].size, incomplete, *sums], dtype=np.int64)
-        centred = [c - m for c, m in zip(kept, _means(self.of, known[0], records), strict=True)]
+        centred = [c - m for c, m in zip(kept, self._means(known, records), strict=True)]
         return np.array(
             [to_integers(centred[i] * centred[j], scale_bits(self._most(i, j), records)) for i, j in pairs(self.of)],
             dtype=np.int64,
         )
 
     def answer(self, known: Known, records: int) -> CovarianceAnswer:
-        count = known[0][0]
-        cells = {
-            (i, j): math.ldexp(cell / (count - 1), -scale_bits(self._most(i, j), records)) if count > 1 else math.nan
+        count, incomplete = known[0][:2]
+        means = self._means(known, records) if count else [math.nan] * len(self.of)
+        cells = [
+            math.ldexp(cell / (count - 1), -scale_bits(self._most(i, j), records)) if count > 1 else math.nan
             for (i, j), cell in zip(pairs(self.of), known[1], strict=True)
-        }
-        return _answer(self.of, known[0], cells, records)
+        ]
+        return _answer(self.of, count, incomplete, means, cells)
+
+    def _means(self, known: Known, records: int) -> list[float]:
+        """The middles where nobody is counted."""
+        count, _, *shifts = known[0]
+        return [
+            b.middle + (math.ldexp(cell / count, -scale_bits(b.half, records)) if count else 0.0)
+            for b, cell in zip(self.of, shifts, strict=True)
+        ]
 
     def _most(self, i: int, j: int) -> float:
         return 4 * self.of[i].half * self.of[j].half
@@ -120,27 +132,28 @@ class RawCovariance:
         return self
 
     def parts(self, known: Known, records: int) -> tuple[Part, ...]:
-        products = (Part(1, scaled_reach(self._most(*at), records)) for at in pairs(self.of))
-        return () if known else (*Covariance(self.of).parts(known, records), *products)
+        sums = len(self.of) + len(pairs(self.of))
+        return () if known else (Part(2, 1, one_of=True), *(Part(1, RAW_UNITS) for _ in range(sums)))
 
     def fill(self, known: Known, table: Table, records: int) -> Cells:
-        kept, _ = _complete(self.of, table)
+        kept, incomplete = _complete(self.of, table)
         shifted = [c - b.middle for c, b in zip(kept, self.of, strict=True)]
-        products = [
-            to_integers(shifted[i] * shifted[j], scale_bits(self._most(i, j), records)) for i, j in pairs(self.of)
-        ]
-        return np.append(Covariance(self.of).fill(known, table, records), products).astype(np.int64)
+        sums = [to_units(c, b.half) for c, b in zip(shifted, self.of, strict=True)]
+        products = [to_units(shifted[i] * shifted[j], self._most(i, j)) for i, j in pairs(self.of)]
+        return np.array([kept[0].size, incomplete, *sums, *products], dtype=np.int64)
 
     def answer(self, known: Known, records: int) -> CovarianceAnswer:
-        first, products = known[0][: 2 + len(self.of)], known[0][2 + len(self.of) :]
-        count = first[0]
-        shifts = [m - b.middle for m, b in zip(_means(self.of, first, records), self.of, strict=True)]
-        cells = dict.fromkeys(pairs(self.of), math.nan)
-        if count > 1:
-            for (i, j), cell in zip(pairs(self.of), products, strict=True):
-                mean = math.ldexp(cell / count, -scale_bits(self._most(i, j), records))
-                cells[i, j] = (mean - shifts[i] * shifts[j]) * count / (count - 1)
-        return _answer(self.of, first, cells, records)
+        count, incomplete, *sums = known[0]
+        products = sums[len(self.of) :]
+        if count <= 1:
+            return _answer(self.of, count, incomplete, [math.nan] * len(self.of), [math.nan] * len(products))
+        shifts = [from_units(cell / count, b.half) for cell, b in zip(sums, self.of, strict=False)]
+        means = [b.middle + shift for b, shift in zip(self.of, shifts, strict=True)]
+        cells = [
+            (from_units(cell / count, self._most(i, j)) - shifts[i] * shifts[j]) * count / (count - 1)
+            for (i, j), cell in zip(pairs(self.of), products, strict=True)
+        ]
+        return _answer(self.of, count, incomplete, means, cells)
 
     def _most(self, i: int, j: int) -> float:
         return self.of[i].half * self.of[j].half
@@ -159,20 +172,11 @@ def _complete(of: tuple[Bounds, ...], table: Table) -> tuple[list[npt.NDArray[np
     return kept, int(np.count_nonzero(~whole))
 
 
-def _means(of: tuple[Bounds, ...], first: tuple[int, ...], records: int) -> list[float]:
-    """Means from the cells (count, incomplete, sums about the middles); the middles where nobody is counted."""
-    count = first[0]
-    return [
-        b.middle + (math.ldexp(cell / count, -scale_bits(b.half, records)) if count > 0 else 0.0)
-        for b, cell in zip(of, first[2:], strict=True)
-    ]
-
-
 def _answer(
-    of: tuple[Bounds, ...], first: tuple[int, ...], cells: dict[tuple[int, int], float], records: int
+    of: tuple[Bounds, ...], count: int, incomplete: int, means: list[float], cells: list[float]
 ) -> CovarianceAnswer:
-    count, incomplete = first[:2]
-    size = len(of)
-    matrix = tuple(tuple(cells[min(i, j), max(i, j)] for j in range(size)) for i in range(size))
-    means = tuple(_means(of, first, records)) if count > 0 else (math.nan,) * size
-    return CovarianceAnswer(tuple(b.column for b in of), count, incomplete, means, matrix)
+    """`cells`: the upper triangle of the matrix, in the order of `pairs`."""
+    found = dict(zip(pairs(of), cells, strict=True))
+    size = range(len(of))
+    matrix = tuple(tuple(found[min(i, j), max(i, j)] for j in size) for i in size)
+    return CovarianceAnswer(tuple(b.column for b in of), count, incomplete, tuple(means), matrix)

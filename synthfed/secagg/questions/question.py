@@ -20,6 +20,9 @@ Cells = npt.NDArray[np.int64]
 Table = Mapping[str, npt.NDArray[Any]]
 Known = tuple[tuple[int, ...], ...]  # per past round, the sums over all sites of this question's cells
 
+# Reach of the sums in noisy forms. Finer units would need wider noise, of which the samplers of whole-numbered normals
+# can prove less; coarser ones would round away what little the noise leaves.
+RAW_UNITS = 1 << 11
 _ROOM_BITS = 62  # sums stay below 2**62 in size
 
 
@@ -129,6 +132,16 @@ def to_integers(values: npt.NDArray[np.float64], bits: int) -> int:
 def scaled_reach(value: float, records: int) -> int:
     """Reach of a cell that adds up values of at most `value` in size at their `scale_bits`."""
     return math.ceil(math.ldexp(value, scale_bits(value, records))) + 1
+
+
+def to_units(values: npt.NDArray[np.float64], most: float) -> int:
+    """Sum of the values, each at most `most` in size and rounded to a 2**-11 part of it."""
+    return int(np.rint(values * (RAW_UNITS / most)).astype(np.int64).sum())
+
+
+def from_units(total: float, most: float) -> float:
+    """What a sum of such values stands for."""
+    return total * most / RAW_UNITS
 
 
 def describe_all(questions: tuple[Question, ...], records: int) -> bytes:

@@ -1,8 +1,9 @@
 """Counts, sums and moments of one column.
 
 Sums are taken from the middle of the public bounds, so that one record moves them by half the range at most. Exact
-moments take a second round about the mean that the first one gave; raw moments are taken about the middle in one round,
-which costs one share of a privacy budget instead of two.
+moments take a second round about the mean that the first one gave. The raw forms, for noise, are taken about the middle
+in one round, which costs one share of a privacy budget instead of two, and in coarse units: each value is rounded to
+1/4096 of the range.
 """
 
 import math
@@ -12,15 +13,20 @@ import numpy as np
 
 from synthfed.secagg.contexts import lp
 from synthfed.secagg.questions.question import (
+    RAW_UNITS,
     Bounds,
     Cells,
     Known,
     Part,
     Table,
+    from_units,
     scale_bits,
     scaled_reach,
     to_integers,
+    to_units,
 )
+
+_PLACES = Part(3, 1, one_of=True)  # a record's value is inside the bounds, missing, or outside
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +76,11 @@ class Sum:
     def describe(self) -> bytes:
         return lp(b"sum", self.of.describe())
 
-    def noisy(self) -> "Sum":
-        return self
+    def noisy(self) -> "RawSum":
+        return RawSum(self.of)
 
     def parts(self, known: Known, records: int) -> tuple[Part, ...]:
-        # a record is inside, missing or outside: one cell of three
-        return () if known else (Part(3, 1, one_of=True), Part(1, scaled_reach(self.of.half, records)))
+        return () if known else (_PLACES, Part(1, scaled_reach(self.of.half, records)))
 
     def fill(self, known: Known, table: Table, records: int) -> Cells:
         present, missing, outside = self.of.read(table)
@@ -83,12 +88,42 @@ class Sum:
         return np.array([present.size - outside, missing, outside, total], dtype=np.int64)
 
     def answer(self, known: Known, records: int) -> SumAnswer:
-        inside, missing, outside, centred = known[0]
-        count = inside + outside
-        if count <= 0:
-            return SumAnswer(count, missing, outside, 0.0, math.nan)
-        mean = self.of.middle + math.ldexp(centred / count, -scale_bits(self.of.half, records))
-        return SumAnswer(count, missing, outside, mean * count, mean)
+        *places, centred = known[0]
+        return _sum_answer(self.of, places, math.ldexp(centred, -scale_bits(self.of.half, records)))
+
+
+@dataclass(frozen=True, slots=True)
+class RawSum:
+    """The same in coarse units. The form for noise."""
+
+    of: Bounds
+
+    def describe(self) -> bytes:
+        return lp(b"raw_sum", self.of.describe())
+
+    def noisy(self) -> "RawSum":
+        return self
+
+    def parts(self, known: Known, records: int) -> tuple[Part, ...]:
+        return () if known else (_PLACES, Part(1, RAW_UNITS))
+
+    def fill(self, known: Known, table: Table, records: int) -> Cells:
+        present, missing, outside = self.of.read(table)
+        total = to_units(present - self.of.middle, self.of.half)
+        return np.array([present.size - outside, missing, outside, total], dtype=np.int64)
+
+    def answer(self, known: Known, records: int) -> SumAnswer:
+        *places, centred = known[0]
+        return _sum_answer(self.of, places, from_units(centred, self.of.half))
+
+
+def _sum_answer(of: Bounds, places: list[int], centred: float) -> SumAnswer:
+    inside, missing, outside = places
+    count = inside + outside
+    if count <= 0:
+        return SumAnswer(count, missing, outside, 0.0, math.nan)
+    mean = of.middle + centred / count
+    return SumAnswer(count, missing, outside, mean * count, mean)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,18 +215,16 @@ class RawMoments:
         return self
 
     def parts(self, known: Known, records: int) -> tuple[Part, ...]:
-        square = Part(1, scaled_reach(self.of.half**2, records))
-        return () if known else (*Sum(self.of).parts(known, records), square)
+        return () if known else (*RawSum(self.of).parts(known, records), Part(1, RAW_UNITS))
 
     def fill(self, known: Known, table: Table, records: int) -> Cells:
-        squares = (self.of.read(table)[0] - self.of.middle) ** 2
-        square = to_integers(squares, scale_bits(self.of.half**2, records))
-        return np.append(Sum(self.of).fill(known, table, records), square).astype(np.int64)
+        square = to_units((self.of.read(table)[0] - self.of.middle) ** 2, self.of.half**2)
+        return np.append(RawSum(self.of).fill(known, table, records), square).astype(np.int64)
 
     def answer(self, known: Known, records: int) -> RawMomentsAnswer:
-        first = Sum(self.of).answer((known[0][:4],), records)
+        first = RawSum(self.of).answer((known[0][:4],), records)
         n, variance = first.count, math.nan
         if n > 1:
-            square = math.ldexp(known[0][4] / n, -scale_bits(self.of.half**2, records))
+            square = from_units(known[0][4] / n, self.of.half**2)
             variance = (square - (first.mean - self.of.middle) ** 2) * n / (n - 1)
         return RawMomentsAnswer(n, first.missing, first.outside, first.mean, variance)
