@@ -4,6 +4,10 @@
 public by declaration, what the number covers, what it does not, and who has to be trusted for it. `recompute_epsilon`
 starts from the events alone. Epsilon is null, and the words are "no formal guarantee", wherever the noise could be
 subtracted (a public seed) or was not there. A statement never holds a count of patients.
+
+Two epsilons are stated per population. `epsilon` holds against readers, the server and as many colluding sites as
+`mode` says; `epsilon_local` against all other sites together, and where the secure sum fails. They are the same number
+where every site draws all the noise its own patients need.
 """
 
 import math
@@ -13,18 +17,22 @@ from typing import Any
 
 from synthfed.errors import LedgerBroken, UnsupportedEvent
 from synthfed.pipeline import Pipeline
-from synthfed.privacy.accounting import accountant_of, epsilon_of, second_opinion
+from synthfed.privacy.accounting import accountant_of, epsilon_alone, epsilon_of, second_opinion
 from synthfed.privacy.events import Budget, PrivacyEvent
 from synthfed.privacy.history import check_export, event_dict, event_from, plain
 from synthfed.privacy.ledger import Ledger
+from synthfed.privacy.words import NO_GUARANTEE, UNIT, covered, guarantee, implementation, not_covered, public, trust
 
 SCHEMA = "synthfed.ledger/1"
-NO_GUARANTEE = "no formal guarantee"
-UNIT = "one patient: all rows of that patient at one site, capped at one row"
 
 
 def release_ledger(
-    exports: Mapping[str, Mapping[str, Any]], pipeline: Pipeline, *, simulated: bool, seeded: bool
+    exports: Mapping[str, Mapping[str, Any]],
+    pipeline: Pipeline,
+    *,
+    simulated: bool,
+    seeded: bool,
+    planned: Iterable[PrivacyEvent] | None = None,
 ) -> dict[str, Any]:
     """State what a release cost the patients of the sites whose ledgers are given.
 
@@ -35,33 +43,62 @@ def release_ledger(
         exports: `Ledger.export()` per site.
         simulated: No patient took part.
         seeded: The noise followed from a public seed.
+        planned: Every event of the run, in order, as sites reserved it. None: a round of training steps for each round
+            of the pipeline.
 
     Raises:
-        LedgerBroken: An export does not hold by itself, is filed under another site, or has charged fewer steps than
-            the pipeline takes: a release whose charge is missing is not stated. A site that was away from rounds may
-            have charged less; see `_require_consistent_absences`.
+        LedgerBroken: An export does not hold by itself, is filed under another site, or has charged less than
+            `planned`: a release whose charge is missing is not stated. A site that was away from rounds may have
+            charged less; see `_require_consistent_absences`.
     """
+    due = _due(pipeline, planned)
     events: dict[str, list[dict[str, Any]]] = {}
     for site, export in exports.items():
         if export.get("site") != site:
             raise LedgerBroken(f"the ledger given for site {site!r} is that of site {export.get('site')!r}")
         check_export(export)
         events[site] = list(export["events"])
-        steps = sum(event["steps"] for event in events[site] if event["population"] == "train")
-        if steps < pipeline.total_steps and not pipeline.federation.max_missing:
+        found = _charged(events[site])
+        missing = [
+            purpose for (population, purpose), steps in due.items() if found.get((population, purpose), 0) < steps
+        ]
+        if missing and not pipeline.federation.max_missing:
+            whole = sum(min(found.get(key, 0), steps) for key, steps in due.items())
             raise LedgerBroken(
-                f"site {site!r} charged {steps} of the {pipeline.total_steps} training steps of this pipeline; a "
-                "release with a missing charge is refused: ask the site for its ledger again"
+                f"site {site!r} charged {whole} of the {sum(due.values())} steps of this run, {missing[0][1]!r} not "
+                "whole; a release with a missing charge is refused: ask the site for its ledger again"
             )
     if not events:
         raise LedgerBroken("no site's ledger was given; a release without one cannot be stated")
     if pipeline.federation.max_missing:
-        _require_consistent_absences(exports, pipeline)
+        _require_consistent_absences(exports, due, pipeline)
     heads = {site: export["head"] for site, export in exports.items()}
     return _statement(events, heads, pipeline, simulated=simulated, seeded=seeded)
 
 
-def _require_consistent_absences(exports: Mapping[str, Mapping[str, Any]], pipeline: Pipeline) -> None:
+Due = dict[tuple[str, str], int]  # steps by (population, purpose), in the order of the plan
+
+
+def _due(pipeline: Pipeline, planned: Iterable[PrivacyEvent] | None) -> Due:
+    if planned is None:
+        return {
+            ("train", f"round {index}"): pipeline.federation.local_steps for index in range(pipeline.federation.rounds)
+        }
+    due: Due = {}
+    for event in planned:
+        due[event.population, event.purpose] = due.get((event.population, event.purpose), 0) + event.steps
+    return due
+
+
+def _charged(events: Iterable[Mapping[str, Any]]) -> Due:
+    found: Due = {}
+    for event in events:
+        key = (event["population"], event["purpose"])
+        found[key] = found.get(key, 0) + event["steps"]
+    return found
+
+
+def _require_consistent_absences(exports: Mapping[str, Mapping[str, Any]], due: Due, pipeline: Pipeline) -> None:
     """Let a site have charged less than the plan where rounds may go on without it.
 
     Its run must be closed, so that nothing can be charged to it any more; every round that it charged must be charged
@@ -70,42 +107,45 @@ def _require_consistent_absences(exports: Mapping[str, Mapping[str, Any]], pipel
     Raises:
         LedgerBroken: Naming what does not fit.
     """
-    rounds, whole = pipeline.federation.rounds, pipeline.federation.local_steps
     allowed = min(pipeline.federation.max_missing, (len(exports) - 1) // 3)
-    absent: dict[int, list[str]] = {}
+    absent: dict[tuple[str, str], list[str]] = {}
     for site, export in exports.items():
-        steps: dict[str, int] = {}
-        for event in export["events"]:
-            if event["population"] == "train":
-                steps[event["purpose"]] = steps.get(event["purpose"], 0) + event["steps"]
-        away = [index for index in range(rounds) if steps.get(f"round {index}", 0) < whole]
-        halved = [index for index in away if f"round {index}" in steps]
+        found = _charged(export["events"])
+        away = [key for key, steps in due.items() if found.get(key, 0) < steps]
+        halved = [key for key in away if key in found]
         closed = {entry["body"]["manifest"] for entry in export["entries"] if entry["kind"] == "close"}
         runs = {export["manifest"]} if export["manifest"] else {event["manifest"] for event in export["events"]}
         if halved or (away and not (runs and runs <= closed)):
-            what = f"charged a part of round {halved[0]}" if halved else "has not closed its run"
+            what = f"charged a part of {halved[0][1]}" if halved else "has not closed its run"
             raise LedgerBroken(
-                f"site {site!r} charged {sum(steps.values())} of the {pipeline.total_steps} training steps of this "
-                f"pipeline and {what}; ask the site for its ledger again"
+                f"site {site!r} charged {sum(found.get(key, 0) for key in due)} of the {sum(due.values())} steps of "
+                f"this run and {what}; ask the site for its ledger again"
             )
-        for index in away:
-            absent.setdefault(index, []).append(site)
-    for index, sites in sorted(absent.items()):
+        for key in away:
+            absent.setdefault(key, []).append(site)
+    for key, steps in due.items():
+        sites = absent.get(key, [])
         if len(sites) > allowed:
             raise LedgerBroken(
-                f"sites {', '.join(sites)} charged nothing for round {index}; {allowed} of {len(exports)} may be "
-                "missing from a round of this pipeline: a release with a missing charge is refused"
+                f"sites {', '.join(sites)} charged nothing for {key[1]}, {steps} steps; {allowed} of {len(exports)} "
+                "may be missing from a round of this pipeline: a release with a missing charge is refused"
             )
 
 
 def central_ledger(
-    events: Iterable[PrivacyEvent], pipeline: Pipeline, *, site: str, simulated: bool, seeded: bool
+    events: Iterable[PrivacyEvent],
+    pipeline: Pipeline,
+    *,
+    site: str,
+    simulated: bool,
+    seeded: bool,
+    planned: Iterable[PrivacyEvent] | None = None,
 ) -> dict[str, Any]:
     """State what training on one site's table cost: the same statement from a ledger kept in memory.
 
     Raises:
         BudgetRefused: The events cost more than the pipeline's budget.
-        LedgerBroken: Fewer steps than the pipeline takes.
+        LedgerBroken: Less than `planned`; see `release_ledger`.
     """
     events = list(events)
     run = pipeline.digest()
@@ -115,7 +155,7 @@ def central_ledger(
             ledger.charge(f"{run}:{number}", run, event)
         ledger.close(run)
         export = ledger.export()
-    return release_ledger({site: export}, pipeline, simulated=simulated, seeded=seeded)
+    return release_ledger({site: export}, pipeline, simulated=simulated, seeded=seeded, planned=planned)
 
 
 def recompute_epsilon(ledger: Mapping[str, Any]) -> float:
@@ -129,17 +169,20 @@ def recompute_epsilon(ledger: Mapping[str, Any]) -> float:
     return max(recompute_populations(ledger).values())
 
 
-def recompute_populations(ledger: Mapping[str, Any]) -> dict[str, float]:
+def recompute_populations(ledger: Mapping[str, Any], *, alone: bool = False) -> dict[str, float]:
     """`recompute_epsilon` per population.
+
+    Args:
+        alone: Against all other sites together: what `epsilon_local` states.
 
     Raises:
         LedgerBroken: The statement is incomplete or an event cannot be read.
     """
+    cost = epsilon_alone if alone else epsilon_of
     try:
         found = {
             name: max(
-                epsilon_of(_events_of(ledger["events"], site["site"], name), stated["delta"])
-                for site in ledger["sites"]
+                cost(_events_of(ledger["events"], site["site"], name), stated["delta"]) for site in ledger["sites"]
             )
             for name, stated in ledger["populations"].items()
         }
@@ -154,20 +197,26 @@ def recompute_populations(ledger: Mapping[str, Any]) -> dict[str, float]:
 def inconsistencies(ledger: Mapping[str, Any]) -> list[str]:
     """What does not agree with itself in a statement; empty when all holds.
 
-    Checks each epsilon against the events to 1e-6, each site's steps and epsilon, and that nothing is promised where
-    the noise was seeded or absent.
+    Checks both epsilons against the events to 1e-6, each site's steps, that colluders are counted as the noise was
+    shared, and that nothing is promised where the noise was seeded or absent.
     """
     try:
-        again = recompute_populations(ledger)
+        again, alone = recompute_populations(ledger), recompute_populations(ledger, alone=True)
         problems = []
         promised = bool(ledger["formal"])
         for name, stated in ledger["populations"].items():
-            if not _close(stated["epsilon_of_events"], again[name]):
-                problems.append(
-                    f"{name}: epsilon {stated['epsilon_of_events']} stated, {again[name]:.6f} from the events"
-                )
-            if stated["epsilon"] != (stated["epsilon_of_events"] if promised else None):
-                problems.append(f"{name}: epsilon {stated['epsilon']} is stated as a promise, formal is {promised}")
+            local = stated.get("epsilon_local_of_events", stated["epsilon_of_events"])  # not written by version 0.1
+            for words, number, right in (
+                ("", stated["epsilon_of_events"], again[name]),
+                ("_local", local, alone[name]),
+            ):
+                if not _close(number, right):
+                    problems.append(f"{name}: epsilon{words} {number} stated, {right:.6f} from the events")
+            pair = (stated["epsilon"], stated["epsilon_local"])
+            if pair != ((stated["epsilon_of_events"], local) if promised else (None, None)):
+                problems.append(f"{name}: epsilon {pair} is stated as a promise, formal is {promised}")
+        if ledger["mode"]["colluders"] > _mode(ledger["events"], len(ledger["sites"]))["colluders"]:
+            problems.append(f"mode: {ledger['mode']['colluders']} colluders stated, more than the events say")
         may_promise = not ledger["seeded"] and all(map(math.isfinite, again.values()))
         if promised != may_promise or (NO_GUARANTEE in ledger["guarantee"]) == promised:
             problems.append(f"formal is {promised}, but the noise was seeded or absent, or the words say otherwise")
@@ -197,17 +246,19 @@ def _statement(
     }
     formal = all(stated["epsilon"] is not None for stated in populations.values())
     worst = max(_number(stated["epsilon_of_events"]) for stated in populations.values())
+    alone = max(_number(stated["epsilon_local_of_events"]) for stated in populations.values())
+    mode = _mode(merged, len(sites))
     return {
         "schema": SCHEMA,
         "unit": UNIT,
         "adjacency": "add/remove",
-        "guarantee": _guarantee(worst, delta, seeded=seeded, simulated=simulated),
+        "guarantee": guarantee(worst, alone, delta, mode, seeded=seeded, simulated=simulated),
         "formal": formal,
         "seeded": seeded,
         "simulated": simulated,
         "populations": populations,
-        "mode": {"noise": pipeline.federation.noise, "sites": len(sites), "colluders": len(sites) - 1},
-        "trust": _trust(worst) if formal else NO_GUARANTEE,
+        "mode": mode,
+        "trust": trust(worst, alone, mode) if formal else NO_GUARANTEE,
         "sites": [
             {
                 "site": site,
@@ -219,15 +270,10 @@ def _statement(
             for site in sites
         ],
         "events": merged,
-        "public": _public(pipeline, merged),
-        "covered": list(_COVERED),
-        "not_covered": _not_covered(pipeline, len(sites)),
-        "implementation": {
-            "synthfed": _installed("synthfed"),
-            "randomness": _SEEDED if seeded else _SECRET,
-            "sampling": "full batch" if pipeline.federation.sample_rate == 1 else "Poisson, one coin per patient",
-            "floating_point": _FLOATS,
-        },
+        "public": public(pipeline, merged),
+        "covered": covered(mode),
+        "not_covered": not_covered(pipeline, len(sites), mode),
+        "implementation": {"synthfed": _installed("synthfed"), **implementation(pipeline, mode, seeded=seeded)},
     }
 
 
@@ -236,13 +282,15 @@ def _population(
 ) -> dict[str, Any]:
     worst = max((_events_of(merged, site, name) for site in sites), key=lambda events: epsilon_of(events, delta))
     epsilon = epsilon_of(worst, delta)
+    alone = max(epsilon_alone(_events_of(merged, site, name), delta) for site in sites)
     other = second_opinion(worst, delta)
     accountant, installed = accountant_of(worst)
     promised = None if seeded or math.isinf(epsilon) else epsilon
     return {
         "epsilon": promised,
-        "epsilon_local": promised,
+        "epsilon_local": None if promised is None else alone,
         "epsilon_of_events": plain(epsilon),
+        "epsilon_local_of_events": plain(alone),
         "delta": delta,
         "accountant": accountant,
         "version": installed,
@@ -271,87 +319,16 @@ def _events_of(merged: Iterable[Mapping[str, Any]], site: str, population: str) 
     return [event_from(event) for event in merged if event["population"] == population and site in event["ids"]]
 
 
-def _guarantee(epsilon: float, delta: float, *, seeded: bool, simulated: bool) -> str:
-    patients = " The patients are simulated." if simulated else ""
-    if math.isinf(epsilon):
-        return f"{NO_GUARANTEE}: differential privacy was switched off.{patients}"
-    if seeded:
-        return (
-            f"{NO_GUARANTEE}: the noise follows from a public seed, and who knows it can subtract the noise.{patients}"
-        )
-    return (
-        f"({epsilon:.6g}, {delta:g})-differential privacy for {UNIT}; neighbours add or remove one patient.{patients}"
-    )
-
-
-def _trust(epsilon: float) -> str:
-    return (
-        f"Every site adds its own full noise before anything leaves it: epsilon {epsilon:.6g} holds against readers, "
-        "the server and all other sites together, and even if the secure sum fails. A patient has to trust the own "
-        "site and the software that runs there."
-    )
-
-
-_SECRET = "AES-256-CTR under a fresh 32-byte key of the operating system per stint, normals by Box and Muller"
-_SEEDED = "AES-256-CTR under keys derived from the public seed of the pipeline, normals by Box and Muller"
-_FLOATS = "noise and sums are floating-point numbers; the proof is for real numbers"
-
-_COVERED = (
-    "every weight change that left a site, in every round",
-    "the model, the synthetic table, the rules enforced on it and all that is computed from these alone: "
-    "post-processing, at no further cost",
-    "encoding, bounds, levels, missing levels, network shapes, number of steps: public by declaration, "
-    "not read from rows, so they cost nothing",
-)
-
-
-def _not_covered(pipeline: Pipeline, sites: int) -> list[str]:
-    privacy = pipeline.privacy
-    lines = [
-        "side channels: time, memory, power, sizes of logs, and what an administrator of a site sees",
-        "relatives, and others about whom a patient's rows tell: the unit is one patient",
-        "what is true of the disease and would be learned without the patient: inference about populations",
-        f"that each site has at least {pipeline.cohort.min_rows} training patients: a smaller site is refused",
-        "who was eligible, that a site took part, and when: the server sees it",
-        "a patient treated at two sites: the sites' costs add up",
-        "words and numbers about attacks, and every score measured against real rows: they stay at the site, "
-        "and where one is shown it is outside this epsilon",
-        "bounds, levels and units of the dictionary: public by declaration; whoever took them from these rows "
-        "released them without paying",
-        "choices made by people after looking at the rows, and earlier releases of the same patients by other software",
-        "floating point: " + _FLOATS,
-    ]
-    if privacy.delta > 1 / (10 * privacy.expected_patients):
-        lines.append(
-            f"delta {privacy.delta:g} is more than 1/(10 x {privacy.expected_patients} expected patients): "
-            "the chance of a larger loss is not small for a cohort of that size"
-        )
-    if sites == 1:
-        lines.append("one site: nothing was added to its contribution but its own noise")
-    return lines
-
-
-def _public(pipeline: Pipeline, merged: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    privacy, federation = pipeline.privacy, pipeline.federation
-    noise = sorted({event["noise_multiplier"] for event in merged})
-    declared = {
-        "columns": (len(pipeline.cohort.columns), "pipeline.toml: cohort.columns"),
-        "bounds, levels, scales, decimals, missing levels": ("as written", "dictionary.toml"),
-        "expected_patients": (privacy.expected_patients, "pipeline.toml: privacy"),
-        "epsilon": (plain(privacy.epsilon), "pipeline.toml: privacy"),
-        "delta": (privacy.delta, "pipeline.toml: privacy"),
-        "clip_norm": (privacy.clip_norm, "pipeline.toml: privacy"),
-        "noise_multiplier": (noise, "calibrated from epsilon, delta, sample_rate and steps"),
-        "rounds": (federation.rounds, "pipeline.toml: federation"),
-        "local_steps": (federation.local_steps, "pipeline.toml: federation"),
-        "sample_rate": (federation.sample_rate, "pipeline.toml: federation"),
-        "delta_bound": (federation.delta_bound, "pipeline.toml: federation"),
-        "min_rows": (pipeline.cohort.min_rows, "pipeline.toml: cohort"),
-        "holdout_fraction": (pipeline.cohort.holdout_fraction, "pipeline.toml: cohort"),
-        "generator": (pipeline.generator.kind, "pipeline.toml: generator"),
-        "pipeline_sha256": (pipeline.digest(), "pipeline.toml"),
+def _mode(merged: Iterable[Mapping[str, Any]], sites: int) -> dict[str, Any]:
+    """Where noise comes from, and against how many colluding sites `epsilon` holds: the fewest over the events."""
+    shared = [event for event in merged if event["mechanism"] == "skellam"]
+    if not shared:
+        return {"noise": "local", "sites": sites, "colluders": sites - 1}
+    return {
+        "noise": "shared",
+        "sites": min(event["sites"] for event in shared),
+        "colluders": min(event["colluders"] for event in shared),
     }
-    return [{"name": name, "value": value, "declared_in": place} for name, (value, place) in declared.items()]
 
 
 def _close(stated: Any, again: float) -> bool:

@@ -4,15 +4,17 @@ import copy
 import dataclasses
 import json
 import math
+import re
 from typing import Any
 
 import pytest
 
 from synthfed.errors import BudgetRefused, LedgerBroken
 from synthfed.pipeline import Pipeline
-from synthfed.privacy.accounting import epsilon_of
+from synthfed.privacy.accounting import epsilon_alone, epsilon_of
 from synthfed.privacy.events import Budget, PrivacyEvent
 from synthfed.privacy.ledger import Ledger
+from synthfed.privacy.skellam import rounded_sensitivity
 from synthfed.privacy.statement import central_ledger, inconsistencies, recompute_epsilon, release_ledger
 
 RUN = "a" * 64
@@ -259,3 +261,134 @@ def test_a_population_without_a_stated_epsilon_is_found(ledger: dict[str, Any]) 
     with pytest.raises(LedgerBroken, match="holdout"):
         recompute_epsilon(ledger)
     assert inconsistencies(ledger)
+
+
+def counted(noise: float = 6.0) -> list[PrivacyEvent]:
+    """A run that counts twice, then trains on samples, and scores on the hold-out."""
+    return [
+        PrivacyEvent("measure 0", "gaussian", "train", 1.0, noise, 1.0, 1),
+        PrivacyEvent("measure 1", "gaussian", "train", 1.0, noise * 1.5, 1.0, 1),
+        *(PrivacyEvent(f"round {index}", "gaussian", "train", 1.0, 2.0, 0.05, 3) for index in range(4)),
+        PrivacyEvent("measure 0", "gaussian", "holdout", 1.0, 2.0, 1.0, 1),
+    ]
+
+
+def test_counting_sampling_and_holdout_are_stated_and_computed_again_per_population() -> None:
+    exports = {site: export(site, counted(), done=7) for site in ("lyon", "milano")}
+    stated = release_ledger(exports, pipeline(), simulated=False, seeded=False, planned=counted())
+    read = json.loads(json.dumps(stated, allow_nan=False))
+    assert inconsistencies(read) == []
+    assert [event["purpose"] for event in read["events"]].count("measure 0") == 2
+    assert read["populations"]["train"]["epsilon"] == epsilon_of(counted()[:6], 1e-5)
+    assert read["populations"]["holdout"]["epsilon"] == epsilon_of(counted()[6:], 1e-5)
+    assert recompute_epsilon(read) == max(epsilon_of(counted()[:6], 1e-5), epsilon_of(counted()[6:], 1e-5))
+    for population in read["populations"].values():
+        assert abs(population["second_opinion"]["relative_difference"]) < 0.01
+
+
+@pytest.mark.parametrize(("done", "words"), [(6, "'measure 0' not whole"), (4, "'round 2' not whole")])
+def test_a_missing_charge_of_any_kind_is_refused(done: int, words: str) -> None:
+    with pytest.raises(LedgerBroken, match=words):
+        release_ledger(
+            {"lyon": export("lyon", counted(), done=done)},
+            pipeline(),
+            simulated=False,
+            seeded=False,
+            planned=counted(),
+        )
+
+
+def test_more_training_does_not_make_up_for_a_missing_count() -> None:
+    """Steps are compared purpose by purpose: three more of one kind are not one of another."""
+    events = [event for event in counted() if event.purpose != "measure 1"]
+    more = [*events, dataclasses.replace(events[2], purpose="round 9")]
+    with pytest.raises(LedgerBroken, match="'measure 1' not whole"):
+        release_ledger(
+            {"lyon": export("lyon", more, done=9)}, pipeline(), simulated=False, seeded=False, planned=counted()
+        )
+
+
+def in_shares(noise: float = 10.0) -> list[PrivacyEvent]:
+    l2, l1 = rounded_sensitivity(1.0, 20, 5000)
+    counts = PrivacyEvent("measure 0", "skellam", "train", 64.0, noise, 1.0, 1, 4096.0, sites=4, colluders=1)
+    steps = [
+        PrivacyEvent(f"round {index}", "skellam", "train", l2, noise, 1.0, 1, l1, sites=4, colluders=1)
+        for index in range(12)
+    ]
+    return [counts, *steps]
+
+
+@pytest.fixture
+def shared() -> dict[str, Any]:
+    exports = {site: export(site, in_shares(), done=13) for site in ("lyon", "milano", "oslo", "berlin")}
+    stated = release_ledger(exports, pipeline(), simulated=False, seeded=False, planned=in_shares())
+    read: dict[str, Any] = json.loads(json.dumps(stated, allow_nan=False))
+    return read
+
+
+def test_noise_in_shares_is_stated_with_both_epsilons_and_who_may_collude(shared: dict[str, Any]) -> None:
+    stated = shared["populations"]["train"]
+    assert stated["epsilon"] == epsilon_of(in_shares(), 1e-5)
+    assert stated["epsilon_local"] == epsilon_alone(in_shares(), 1e-5) > 1.7 * stated["epsilon"]
+    assert shared["mode"] == {"noise": "shared", "sites": 4, "colluders": 1}
+    assert "Skellam" in stated["accountant"]
+    assert "as large" in stated["second_opinion"]["name"]
+    for words in (shared["trust"], shared["guarantee"]):
+        assert f"{stated['epsilon']:.6g}" in words
+        assert f"{stated['epsilon_local']:.6g}" in words
+    assert any("drew its share" in line for line in shared["not_covered"])
+    assert any("was opened" in line for line in shared["covered"])
+    assert inconsistencies(shared) == []
+
+
+def test_a_seeded_run_with_shares_promises_neither_epsilon() -> None:
+    exports = {site: export(site, in_shares(), done=13) for site in ("lyon", "milano", "oslo", "berlin")}
+    stated = release_ledger(exports, pipeline(), simulated=True, seeded=True, planned=in_shares())
+    train = stated["populations"]["train"]
+    assert (train["epsilon"], train["epsilon_local"]) == (None, None)
+    assert train["epsilon_local_of_events"] == epsilon_alone(in_shares(), 1e-5)
+    assert inconsistencies(stated) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("populations", "train", "epsilon_local"), 0.1, "promise"),
+        (("populations", "train", "epsilon_local_of_events"), 0.1, "epsilon_local"),
+        (("events", 3, "colluders"), 0, "from the events"),
+        (("events", 3, "l1_sensitivity"), 0.0, "l1_sensitivity"),
+        (("events", 3, "mechanism"), "gaussian", "colluders|events"),
+        (("mode", "colluders"), 3, "colluders"),
+    ],
+)
+def test_a_share_that_was_altered_is_found(
+    shared: dict[str, Any], path: tuple[Any, ...], value: object, words: str
+) -> None:
+    place: Any = shared
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    assert any(re.search(words, problem) for problem in inconsistencies(shared))
+
+
+def test_leaving_out_the_epsilon_of_the_own_share_is_found(shared: dict[str, Any]) -> None:
+    del shared["populations"]["train"]["epsilon_local_of_events"]
+    assert any("epsilon_local" in problem for problem in inconsistencies(shared))
+
+
+def test_a_statement_of_an_older_version_still_holds(ledger: dict[str, Any]) -> None:
+    """There both epsilons were one number, and the events of normal noise are written as they were."""
+    for stated in ledger["populations"].values():
+        del stated["epsilon_local_of_events"]
+    assert inconsistencies(ledger) == []
+    assert set(ledger["events"][0]) == {
+        "purpose",
+        "mechanism",
+        "population",
+        "l2_sensitivity",
+        "noise_multiplier",
+        "sample_rate",
+        "steps",
+        "cost",
+        "ids",
+    }

@@ -1,0 +1,142 @@
+"""What a release ledger says beside its numbers: the promise, whom it needs trust in, what it covers and what not.
+
+`mode` is what `statement.py` writes under that name: where the noise came from, how many sites, how many may collude.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from synthfed.pipeline import Pipeline
+from synthfed.privacy.history import plain
+
+NO_GUARANTEE = "no formal guarantee"
+UNIT = "one patient: all rows of that patient at one site, capped at one row"
+
+_SECRET = "AES-256-CTR under a fresh 32-byte key of the operating system per stint, normals by Box and Muller"
+_SEEDED = "AES-256-CTR under keys derived from the public seed of the pipeline, normals by Box and Muller"
+_FLOATS = "noise and sums are floating-point numbers; the proof is for real numbers"
+
+_WHOLE = (
+    "shared noise and its sums are whole numbers and exact; the sampler starts from 53-bit uniforms, which moves the "
+    "probability of a number by a factor of about 1 +- 1e-7 at most"
+)
+
+_LEFT_THE_SITE = "every weight change and every noisy count that left a site, in every round"
+_LEFT_IN_SUMS = "every sum over the sites that was opened, in every round"
+_COVERED = (
+    "the model, the synthetic table, the rules enforced on it and all that is computed from these alone: "
+    "post-processing, at no further cost",
+    "encoding, bounds, levels, missing levels, network shapes, number of steps: public by declaration, "
+    "not read from rows, so they cost nothing",
+)
+
+
+def guarantee(
+    epsilon: float, alone: float, delta: float, mode: Mapping[str, Any], *, seeded: bool, simulated: bool
+) -> str:
+    """The promise in one sentence, or that there is none."""
+    patients = " The patients are simulated." if simulated else ""
+    if math.isinf(epsilon):
+        return f"{NO_GUARANTEE}: differential privacy was switched off.{patients}"
+    if seeded:
+        return (
+            f"{NO_GUARANTEE}: the noise follows from a public seed, and who knows it can subtract the noise.{patients}"
+        )
+    against = ""
+    if mode["noise"] == "shared":
+        against = (
+            f" It holds against readers, the server and {mode['colluders']} of {mode['sites']} sites; against all "
+            f"other sites together epsilon is {alone:.6g}."
+        )
+    return (
+        f"({epsilon:.6g}, {delta:g})-differential privacy for {UNIT}; neighbours add or remove one patient."
+        f"{against}{patients}"
+    )
+
+
+def trust(epsilon: float, alone: float, mode: Mapping[str, Any]) -> str:
+    """Against whom the number holds, and who has to be trusted for it."""
+    if mode["noise"] == "local":
+        return (
+            f"Every site adds its own full noise before anything leaves it: epsilon {epsilon:.6g} holds against "
+            "readers, the server and all other sites together, and even if the secure sum fails. A patient has to "
+            "trust the own site and the software that runs there."
+        )
+    return (
+        f"Each of {mode['sites']} sites adds a share of the noise, and only the sum is opened: epsilon {epsilon:.6g} "
+        f"holds against readers, the server and up to {mode['colluders']} sites that tell what they drew or draw "
+        f"nothing. Against all other sites together, and if the secure sum fails, epsilon is {alone:.6g}. A patient "
+        "has to trust the own site, the software that runs there, the secure sum and the other sites' shares."
+    )
+
+
+def covered(mode: Mapping[str, Any]) -> list[str]:
+    """What the number is about."""
+    return [_LEFT_IN_SUMS if mode["noise"] == "shared" else _LEFT_THE_SITE, *_COVERED]
+
+
+def implementation(pipeline: Pipeline, mode: Mapping[str, Any], *, seeded: bool) -> dict[str, str]:
+    """How the noise was drawn, and what of that is outside the proof."""
+    return {
+        "randomness": _SEEDED if seeded else _SECRET,
+        "sampling": "full batch" if pipeline.federation.sample_rate == 1 else "Poisson, one coin per patient",
+        "floating_point": _FLOATS,
+        **({"whole_numbers": _WHOLE} if mode["noise"] == "shared" else {}),
+    }
+
+
+def not_covered(pipeline: Pipeline, sites: int, mode: Mapping[str, Any]) -> list[str]:
+    """What the number is not about."""
+    privacy = pipeline.privacy
+    lines = [
+        "side channels: time, memory, power, sizes of logs, and what an administrator of a site sees",
+        "relatives, and others about whom a patient's rows tell: the unit is one patient",
+        "what is true of the disease and would be learned without the patient: inference about populations",
+        f"that each site has at least {pipeline.cohort.min_rows} training patients: a smaller site is refused",
+        "who was eligible, that a site took part, and when: the server sees it",
+        "a patient treated at two sites: the sites' costs add up",
+        "words and numbers about attacks, and every score measured against real rows: they stay at the site, "
+        "and where one is shown it is outside this epsilon",
+        "bounds, levels and units of the dictionary: public by declaration; whoever took them from these rows "
+        "released them without paying",
+        "choices made by people after looking at the rows, and earlier releases of the same patients by other software",
+        "floating point: " + _FLOATS,
+    ]
+    if privacy.delta > 1 / (10 * privacy.expected_patients):
+        lines.append(
+            f"delta {privacy.delta:g} is more than 1/(10 x {privacy.expected_patients} expected patients): "
+            "the chance of a larger loss is not small for a cohort of that size"
+        )
+    if mode["noise"] == "shared":
+        lines.append(
+            "that a site drew its share of the noise: nothing proves it to the others, and a site that does not is one "
+            f"of the {mode['colluders']} sites that epsilon allows for"
+        )
+    if sites == 1:
+        lines.append("one site: nothing was added to its contribution but its own noise")
+    return lines
+
+
+def public(pipeline: Pipeline, merged: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each number that was public by declaration, and where it was declared."""
+    privacy, federation = pipeline.privacy, pipeline.federation
+    noise = sorted({event["noise_multiplier"] for event in merged})
+    declared = {
+        "columns": (len(pipeline.cohort.columns), "pipeline.toml: cohort.columns"),
+        "bounds, levels, scales, decimals, missing levels": ("as written", "dictionary.toml"),
+        "expected_patients": (privacy.expected_patients, "pipeline.toml: privacy"),
+        "epsilon": (plain(privacy.epsilon), "pipeline.toml: privacy"),
+        "delta": (privacy.delta, "pipeline.toml: privacy"),
+        "clip_norm": (privacy.clip_norm, "pipeline.toml: privacy"),
+        "noise_multiplier": (noise, "calibrated from epsilon, delta, sample_rate and steps"),
+        "rounds": (federation.rounds, "pipeline.toml: federation"),
+        "local_steps": (federation.local_steps, "pipeline.toml: federation"),
+        "sample_rate": (federation.sample_rate, "pipeline.toml: federation"),
+        "delta_bound": (federation.delta_bound, "pipeline.toml: federation"),
+        "min_rows": (pipeline.cohort.min_rows, "pipeline.toml: cohort"),
+        "holdout_fraction": (pipeline.cohort.holdout_fraction, "pipeline.toml: cohort"),
+        "generator": (pipeline.generator.kind, "pipeline.toml: generator"),
+        "pipeline_sha256": (pipeline.digest(), "pipeline.toml"),
+    }
+    return [{"name": name, "value": value, "declared_in": place} for name, (value, place) in declared.items()]
