@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -333,6 +334,143 @@ for index in range(10**6):
         ids = [event["id"] for event in ledger.export()["events"]]
         assert ids == [str(index) for index in range(len(ids))]
         assert acknowledged + 1 <= len(ids) <= acknowledged + 2  # at most the one in flight
+
+
+def _shared(noise: float = 30.0, **changes: object) -> PrivacyEvent:
+    event = PrivacyEvent("round 0", "skellam", "train", 1100.0, noise, 1.0, 1, 33_000.0, sites=5, colluders=1)
+    return replace(event, **changes)  # type: ignore[arg-type]
+
+
+MIXED = [
+    PrivacyEvent("measure 0", "gaussian", "train", 1.0, 9.0, 1.0, 1),
+    PrivacyEvent("measure 1", "gaussian", "train", 1.0, 7.0, 1.0, 1),
+    *(PrivacyEvent(f"round {index}", "gaussian", "train", 1.0, 3.0, 0.05, 3) for index in range(3)),
+    PrivacyEvent("measure 0", "gaussian", "holdout", 1.0, 4.0, 1.0, 1),
+    *(_shared(purpose=f"step {index}") for index in range(3)),
+]
+
+
+def test_counts_samples_and_shares_are_kept_by_one_ledger_and_survive_it(path: Path) -> None:
+    with opened(path, Budget(9.0, 1e-5)) as ledger:
+        assert ledger.reserve(RUN, MIXED) == epsilon_of(MIXED, 1e-5)
+        for number, event in enumerate(MIXED):
+            ledger.charge(f"id {number}", RUN, event)
+            assert ledger.spent() == epsilon_of(MIXED[: number + 1], 1e-5)
+    with opened(path, Budget(9.0, 1e-5)) as ledger:
+        assert ledger.spent() == ledger.committed() == epsilon_of(MIXED, 1e-5)
+        assert ledger._history.charged() == MIXED
+        export = json.loads(json.dumps(ledger.export(), allow_nan=False))
+        assert check_export(export).charged() == MIXED
+
+
+def test_a_run_of_another_kind_may_use_only_what_the_first_left(path: Path) -> None:
+    """Two runs that each fit alone do not fit together, and what the first gave back the second may use."""
+    first, second = MIXED[:5], MIXED[6:]
+    alone = epsilon_of(first, 1e-5), epsilon_of(second, 1e-5)
+    both = epsilon_of([*first, *second], 1e-5)
+    assert max(alone) < both * 0.99
+    with opened(path, Budget(both * 0.999, 1e-5)) as ledger:
+        ledger.reserve(RUN, first)
+        with pytest.raises(BudgetRefused, match="would make it"):
+            ledger.reserve(OTHER, second)
+        ledger.close(RUN)
+        assert ledger.reserve(OTHER, second) == alone[1]
+    with opened(path, Budget(both * 1.001, 1e-5)) as ledger:
+        assert ledger.reserve("c" * 64, first) == both
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sites": 4},
+        {"colluders": 2},
+        {"l1_sensitivity": 40_000.0},
+        {"noise_multiplier": 29.0},
+        {"mechanism": "gaussian", "l1_sensitivity": 0.0, "sites": 1, "colluders": 0},
+    ],
+)
+def test_a_share_that_differs_from_its_plan_is_refused(path: Path, changes: dict[str, object]) -> None:
+    with opened(path) as ledger:
+        ledger.reserve(RUN, [_shared()])
+        with pytest.raises(BudgetRefused, match=r"not in the plan|planned at least"):
+            ledger.charge("id 0", RUN, _shared(**changes))
+        assert ledger.spent() == 0.0
+
+
+def test_shares_on_sampled_patients_are_refused_before_anything_is_reserved(path: Path) -> None:
+    with opened(path) as ledger, pytest.raises(UnsupportedEvent, match="sample_rate"):
+        ledger.reserve(RUN, [_shared(sample_rate=0.5)])
+
+
+class _Crash(BaseException):
+    """The process ends here."""
+
+
+class _Crashing:
+    """A connection whose process ends right before or right after its n-th statement; nothing after that is run."""
+
+    def __init__(self, connection: sqlite3.Connection, statements: int, *, after: bool) -> None:
+        self._connection, self._left, self._after = connection, statements, after
+
+    def execute(self, *statement: object) -> sqlite3.Cursor:
+        self._left -= 1
+        if self._left < 0 or (self._left == 0 and not self._after):
+            raise _Crash
+        cursor = self._connection.execute(*statement)  # type: ignore[arg-type]
+        if self._left == 0:
+            raise _Crash
+        return cursor
+
+    @property
+    def in_transaction(self) -> bool:
+        return False  # a dead process rolls nothing back: sqlite does, when the file is next opened
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_crash_between_any_two_steps_of_a_run_loses_nothing(tmp_path: Path, *, after: bool) -> None:
+    """A site reserves, charges and closes; it ends at every statement in turn, starts again and repeats its work.
+
+    Whatever it had been told was done stays done, nothing counts twice, and in the end the ledger is as if it had
+    never stopped.
+    """
+    work = MIXED[:2] + MIXED[6:]
+
+    def do(ledger: Ledger, told: list[str]) -> None:
+        ledger.reserve(RUN, work)
+        told.append("reserve")
+        for number, event in enumerate(work):
+            ledger.charge(f"id {number}", RUN, event)
+            told.append(f"id {number}")
+        ledger.close(RUN)
+        told.append("close")
+
+    for statements in range(1, 200):
+        path = tmp_path / f"{statements}.sqlite"
+        ledger, told = opened(path), []
+        ledger._connection = _Crashing(ledger._connection, statements, after=after)  # type: ignore[assignment]
+        with suppress(_Crash):
+            do(ledger, told)
+        finished = "close" in told
+        ledger.shut()
+        with opened(path) as again:
+            kept = again._history
+            charged_ids = list(kept.charges)
+            assert charged_ids == [f"id {number}" for number in range(len(charged_ids))]
+            said = [name for name in told if name.startswith("id")]
+            assert len(said) <= len(charged_ids) <= len(said) + 1  # what was in flight may have happened
+            assert ("reserve" not in told) or RUN in kept.runs
+            if not (RUN in kept.runs and kept.runs[RUN].closed):
+                do(again, [])
+            assert again._history.charged() == work
+            assert again.spent() == again.committed() == epsilon_of(work, 1e-5)
+            check_export(again.export(RUN))
+        if finished:
+            assert statements > 40
+            return
+    pytest.fail("the run never got through")
 
 
 def test_an_export_shows_its_own_chain(path: Path) -> None:
