@@ -36,6 +36,7 @@ from synthfed.secagg.questions.sums import (
     RawMoments,
     RawMomentsAnswer,
     RawSum,
+    RawSumAnswer,
     Sum,
     SumAnswer,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "RawMoments",
     "RawMomentsAnswer",
     "RawSum",
+    "RawSumAnswer",
     "Some",
     "Sum",
     "SumAnswer",

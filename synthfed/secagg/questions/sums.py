@@ -26,8 +26,6 @@ from synthfed.secagg.questions.question import (
     to_units,
 )
 
-_PLACES = Part(3, 1, one_of=True)  # a record's value is inside the bounds, missing, or outside
-
 
 @dataclass(frozen=True, slots=True)
 class CountAnswer:
@@ -80,7 +78,8 @@ class Sum:
         return RawSum(self.of)
 
     def parts(self, known: Known, records: int) -> tuple[Part, ...]:
-        return () if known else (_PLACES, Part(1, scaled_reach(self.of.half, records)))
+        # a value is inside the bounds, missing, or outside
+        return () if known else (Part(3, 1, one_of=True), Part(1, scaled_reach(self.of.half, records)))
 
     def fill(self, known: Known, table: Table, records: int) -> Cells:
         present, missing, outside = self.of.read(table)
@@ -88,42 +87,12 @@ class Sum:
         return np.array([present.size - outside, missing, outside, total], dtype=np.int64)
 
     def answer(self, known: Known, records: int) -> SumAnswer:
-        *places, centred = known[0]
-        return _sum_answer(self.of, places, math.ldexp(centred, -scale_bits(self.of.half, records)))
-
-
-@dataclass(frozen=True, slots=True)
-class RawSum:
-    """The same in coarse units. The form for noise."""
-
-    of: Bounds
-
-    def describe(self) -> bytes:
-        return lp(b"raw_sum", self.of.describe())
-
-    def noisy(self) -> "RawSum":
-        return self
-
-    def parts(self, known: Known, records: int) -> tuple[Part, ...]:
-        return () if known else (_PLACES, Part(1, RAW_UNITS))
-
-    def fill(self, known: Known, table: Table, records: int) -> Cells:
-        present, missing, outside = self.of.read(table)
-        total = to_units(present - self.of.middle, self.of.half)
-        return np.array([present.size - outside, missing, outside, total], dtype=np.int64)
-
-    def answer(self, known: Known, records: int) -> SumAnswer:
-        *places, centred = known[0]
-        return _sum_answer(self.of, places, from_units(centred, self.of.half))
-
-
-def _sum_answer(of: Bounds, places: list[int], centred: float) -> SumAnswer:
-    inside, missing, outside = places
-    count = inside + outside
-    if count <= 0:
-        return SumAnswer(count, missing, outside, 0.0, math.nan)
-    mean = of.middle + centred / count
-    return SumAnswer(count, missing, outside, mean * count, mean)
+        inside, missing, outside, centred = known[0]
+        count = inside + outside
+        if not count:
+            return SumAnswer(0, missing, outside, 0.0, math.nan)
+        mean = self.of.middle + math.ldexp(centred / count, -scale_bits(self.of.half, records))
+        return SumAnswer(count, missing, outside, mean * count, mean)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,19 +161,55 @@ class Moments:
 
 
 @dataclass(frozen=True, slots=True)
-class RawMomentsAnswer:
-    """As in `MomentsAnswer`; under noise the variance can come out below zero, which then says that it is small."""
+class RawSumAnswer:
+    """As in `SumAnswer`, but values outside the bounds are not told from those at the bounds."""
 
     count: int
     missing: int
-    outside: int
+    total: float
+    mean: float
+
+
+@dataclass(frozen=True, slots=True)
+class RawSum:
+    """Count, sum and mean in coarse units: one round, three cells. The form for noise."""
+
+    of: Bounds
+
+    def describe(self) -> bytes:
+        return lp(b"raw_sum", self.of.describe())
+
+    def noisy(self) -> "RawSum":
+        return self
+
+    def parts(self, known: Known, records: int) -> tuple[Part, ...]:
+        return () if known else (Part(2, 1, one_of=True), Part(1, RAW_UNITS))
+
+    def fill(self, known: Known, table: Table, records: int) -> Cells:
+        present, missing, _ = self.of.read(table)
+        return np.array([present.size, missing, to_units(present - self.of.middle, self.of.half)], dtype=np.int64)
+
+    def answer(self, known: Known, records: int) -> RawSumAnswer:
+        count, missing, centred = known[0]
+        if count <= 0:
+            return RawSumAnswer(count, missing, 0.0, math.nan)
+        mean = self.of.middle + from_units(centred / count, self.of.half)
+        return RawSumAnswer(count, missing, mean * count, mean)
+
+
+@dataclass(frozen=True, slots=True)
+class RawMomentsAnswer:
+    """`variance` divides by count - 1; under noise it can come out below zero, which then says that it is small."""
+
+    count: int
+    missing: int
     mean: float
     variance: float
 
 
 @dataclass(frozen=True, slots=True)
 class RawMoments:
-    """Mean and variance from sums about the middle of the bounds: one round, five cells. The form for noise."""
+    """Mean and variance from sums about the middle of the bounds: one round, four cells. The form for noise."""
 
     of: Bounds
 
@@ -222,9 +227,10 @@ class RawMoments:
         return np.append(RawSum(self.of).fill(known, table, records), square).astype(np.int64)
 
     def answer(self, known: Known, records: int) -> RawMomentsAnswer:
-        first = RawSum(self.of).answer((known[0][:4],), records)
-        n, variance = first.count, math.nan
+        *first, squares = known[0]
+        found = RawSum(self.of).answer((tuple(first),), records)
+        n, variance = found.count, math.nan
         if n > 1:
-            square = from_units(known[0][4] / n, self.of.half**2)
-            variance = (square - (first.mean - self.of.middle) ** 2) * n / (n - 1)
-        return RawMomentsAnswer(n, first.missing, first.outside, first.mean, variance)
+            square = from_units(squares / n, self.of.half**2)
+            variance = (square - (found.mean - self.of.middle) ** 2) * n / (n - 1)
+        return RawMomentsAnswer(n, found.missing, found.mean, variance)

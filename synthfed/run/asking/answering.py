@@ -1,0 +1,137 @@
+"""Ask a cohort's sites: one plan, a few secure sums, one list of answers."""
+
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from synthfed.errors import ConfigError
+from synthfed.pipeline import Pipeline
+from synthfed.run.asking.figures import Answer, read_answers
+from synthfed.run.asking.language import describe, read_question
+from synthfed.run.asking.planning import Planned, make_plan
+from synthfed.run.asking.rows import site_rows
+from synthfed.run.training import LedgerHome, noise_is_seeded
+
+if TYPE_CHECKING:
+    from synthfed.cohorts.sites import Cohort
+
+UNIT = "one patient at one site: all its rows there, merged into one"
+ADJACENCY = "add or remove one patient"
+INTERVALS = (
+    "An interval holds, in 95 of 100 draws of the noise, the figure that all rows together give. "
+    "It does not say how well these patients stand for others."
+)
+BOTH = "All rows were asked, so patients who train and patients held out pay alike."
+CLIPPED = "Values outside the dictionary's bounds count at the bounds; levels and edges are the dictionary's."
+DIFFERENCES = (
+    "Withheld counts can follow from others by subtraction; with exact answers, from repeated questions as well."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Answers, what they cost and what must be said with them.
+
+    Attributes:
+        epsilon: What this plan cost one patient of each population; None where no epsilon covers the answers.
+        spent_over_runs: Largest epsilon that a site's ledger holds over all its runs; None where none is kept.
+        bytes_up, bytes_down: From and to all sites together.
+    """
+
+    answers: tuple[Answer, ...]
+    origin: str
+    sites: int
+    exact: bool
+    epsilon: float | None
+    delta: float
+    spent_over_runs: float | None
+    rounds: int
+    bytes_up: int
+    bytes_down: int
+    words: tuple[str, ...]
+
+
+def plan_questions(texts: Iterable[str], cohort: "Cohort", *, exact: bool) -> Planned:
+    """Read the questions against the cohort's columns; none at all describe every column.
+
+    Raises:
+        ConfigError: A question is not understood or does not fit the dictionary.
+    """
+    schema = cohort.schema
+    askings = [asking for text in texts for asking in read_question(text, schema)]
+    return make_plan(askings or describe(schema), schema, exact=exact)
+
+
+def ask_cohort(
+    pipeline: Pipeline,
+    cohort: "Cohort",
+    texts: Iterable[str],
+    *,
+    exact: bool = False,
+    epsilon: float = 1.0,
+    smallest_count: int = 10,
+    ledgers: LedgerHome | None = None,
+    ask: Callable[..., Any] | None = None,
+) -> Answered:
+    """Answer questions over the rows of all sites, those held out included.
+
+    Each site adds its own noise before its vector is hidden, so `epsilon` holds against everybody, the other sites
+    included. Sites charge their ledgers before anything leaves them.
+
+    Args:
+        exact: Without noise. The caller has made sure that every site allows it.
+        epsilon: What the plan may cost one patient, at the pipeline's delta.
+        smallest_count: Counts below it are withheld.
+        ledgers: Where the sites' ledgers outlast this question; real patients need one.
+        ask: Instead of `federation.questions.ask_in_process`; for tests.
+
+    Raises:
+        ConfigError: A question is not understood.
+        TooFewSites, BudgetRefused: Before any row is touched.
+    """
+    from synthfed.federation.questions import AskNoise, ask_in_process
+
+    if not epsilon > 0 or not np.isfinite(epsilon):
+        raise ConfigError(f"epsilon is {epsilon}; wanted a positive, finite number (--exact asks without noise)")
+    planned = plan_questions(texts, cohort, exact=exact)
+    delta = pipeline.privacy.delta
+    seeded = noise_is_seeded(pipeline, simulated=cohort.simulated)
+    tables = {site: site_rows([rows, cohort.holdouts[site]], cohort.schema) for site, rows in cohort.sites.items()}
+    with tempfile.TemporaryDirectory(prefix="synthfed-ask-") as work:
+        asked = (ask or ask_in_process)(
+            planned.plan,
+            tables,
+            work=Path(work),
+            simulated=cohort.simulated,
+            noise=None if exact else AskNoise(epsilon, delta),
+            site_home=ledgers.folder if ledgers else None,
+            epsilon_limit=ledgers.epsilon_limit if ledgers else None,
+            seed=pipeline.seed if seeded and cohort.simulated else None,
+        )
+    return Answered(
+        answers=read_answers(
+            planned,
+            asked.query,
+            cohort.schema,
+            stddevs=None if exact else asked.stddevs[0],
+            smallest_count=smallest_count,
+        ),
+        origin=cohort.origin,
+        sites=len(tables),
+        exact=exact,
+        epsilon=None if exact or (seeded and cohort.simulated) else epsilon,
+        delta=delta,
+        spent_over_runs=_spent(asked.ledgers) if ledgers else None,
+        rounds=asked.rounds,
+        bytes_up=asked.bytes_up,
+        bytes_down=asked.bytes_down,
+        words=(*asked.words, *(() if exact else (BOTH, INTERVALS)), CLIPPED, DIFFERENCES),
+    )
+
+
+def _spent(ledgers: Mapping[str, Mapping[str, Any]]) -> float:
+    return max(float(export["epsilon_spent"]) for export in ledgers.values())
