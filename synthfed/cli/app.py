@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from synthfed.cli import data, dossiers, model, run, secure_sums
+from synthfed.cli import ask, data, dossiers, model, run, secure_sums
 from synthfed.errors import SynthfedError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("check")(data.check)
+app.command("ask")(ask.ask)
 app.command("cohort")(data.cohort)
 app.command("sample")(model.sample)
 app.command("score")(model.score)
