@@ -100,6 +100,11 @@ def test_nothing_about_rows_can_reach_the_transformer() -> None:
     assert (TRANSFORMER.to_json(), TRANSFORMER.digest()) == (before, digest)
 
 
+def test_the_public_coding_is_the_same_in_every_version() -> None:
+    """Sites of one run compare digests, and saved models name theirs: a change here breaks both."""
+    assert TRANSFORMER.digest() == "eb7eea0e52f5dba740d078bae97f959ecf4d3c5e87f73339a05441cf743fca38"
+
+
 def test_survival_columns_share_one_block() -> None:
     assert "os" in TRANSFORMER.names
     assert "os_days" not in TRANSFORMER.names
