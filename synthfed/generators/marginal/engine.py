@@ -32,8 +32,8 @@ def fit(layout: Layout, workload: Workload, measured: Sequence[NoisyTables], *, 
         ValueError: A vector's length differs from its tables'.
     """
     evidence = gather(layout, measured, patients=patients)
-    joints = denoise(evidence, workload.centre)
-    structure = choose_structure(evidence, workload.centre, workload.forced, joints)
+    joints = denoise(evidence, workload.axes_for(layout), workload.centre)
+    structure = choose_structure(evidence, joints, workload.centre, workload.forced)
     potentials: list[tuple[Floats, ...]] = []
     for place, (block, parents) in enumerate(zip(structure.order, structure.parents, strict=True)):
         if not parents:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from synthfed.generators.base import Layout
+from synthfed.generators.marginal.axes import Axis
 from synthfed.generators.marginal.counting import Floats, Groups, NoisyTables
 
 _TAUS = np.concatenate([[0.0], np.geomspace(1e-3, 3e2, 28) ** 2])  # prior variance of a departure over n^2 p_a p_b
@@ -101,98 +102,101 @@ def gather(layout: Layout, measured: Sequence[NoisyTables], *, patients: int | N
     )
 
 
-def centre_joints(evidence: Evidence, centre: int) -> dict[int, Floats]:
-    """Estimated joint shares (levels of the centre, levels of the block) for every other block.
-
-    First the centre's groups by block, from both the grouped and the full table, then what levels of one group differ
-    in; each is shrunk with its own prior.
-    """
-    total, top = evidence.total, evidence.one_way[centre]
+def centre_joints(evidence: Evidence, axes: Sequence[Axis], centre: int) -> dict[int, Floats]:
+    """Estimated joint shares (levels of the centre, levels of the block) for every other block."""
+    top = evidence.one_way[centre]
     blocks = [block for block in range(len(evidence.one_way)) if block != centre]
-    fine: dict[int, Measured] = {}
-    coarse: dict[int, tuple[Floats, Floats]] = {}  # departures of groups and their variances, per row
-    groups = next((groups for pair, (_, groups, _) in evidence.grouped.items() if centre in pair), (0,) * len(top))
-    member = np.zeros((max(groups) + 1, len(top)))  # (groups, levels)
-    member[list(groups), np.arange(len(top))] = 1.0
-    share = member * top / np.maximum(member @ top, 1e-300)[:, None]  # of a level in its group
+    tops = [covariance(top, kernel) for kernel in axes[centre].kernels()]
+    problems: dict[int, Problem] = {}
     for block in blocks:
         pair = (min(centre, block), max(centre, block))
-        expected = np.outer(top, evidence.one_way[block])
-        weight, departure = np.full(len(member), 0.0), np.zeros((len(member), len(evidence.one_way[block])))
+        expected = evidence.total * np.outer(top, evidence.one_way[block])
+        precision = np.zeros((len(top), len(top)))
+        evident = np.zeros_like(expected)  # precision @ departure
         if pair in evidence.pairs:
             found = evidence.pairs[pair]
-            rest = _oriented(found.counts, pair, centre) - total * expected
-            fine[block] = Measured(rest, found.variance)
-            spread = found.variance * member.sum(1)
-            departure += (member @ rest) / spread[:, None]
-            weight += 1 / spread
+            precision += np.eye(len(top)) / found.variance
+            evident += (_oriented(found.counts, pair, centre) - expected) / found.variance
         if pair in evidence.grouped:
-            _, _, found = evidence.grouped[pair]
-            departure += (_oriented(found.counts, pair, centre) - total * (member @ expected)) / found.variance
-            weight += 1 / found.variance
-        if weight.any():
-            coarse[block] = (_centred(departure / weight[:, None]), 1 / weight)
-    joints = {block: np.outer(top, evidence.one_way[block]) for block in blocks}
-    between = shrink(
-        [departure for departure, _ in coarse.values()],
-        [np.outer(member @ top, evidence.one_way[block]) for block in coarse],
-        [variance[:, None] for _, variance in coarse.values()],
-        total,
-    )
-    spread_out = dict(zip(coarse, between, strict=True))
-    within = []
-    for block, found in fine.items():
-        rest = found.counts - share.T @ spread_out[block]
-        rest -= (member / member.sum(1, keepdims=True)).T @ (member @ rest)  # departures inside a group sum to zero
-        within.append(rest - rest.mean(axis=1, keepdims=True))
-    inside = shrink(
-        within,
-        [np.outer(top, evidence.one_way[block]) for block in fine],
-        [np.asarray(found.variance) for found in fine.values()],
-        total,
-    )
-    for block, departure in spread_out.items():
-        joints[block] = joints[block] + share.T @ departure / total
-    for block, departure in zip(fine, inside, strict=True):
-        joints[block] = joints[block] + departure / total
-    return {block: raked(joints[block], top, evidence.one_way[block]) for block in blocks}
+            _, groups, found = evidence.grouped[pair]
+            member = np.zeros((max(groups) + 1, len(top)))  # (groups, levels)
+            member[list(groups), np.arange(len(top))] = 1.0
+            precision += member.T @ member / found.variance
+            evident += member.T @ (_oriented(found.counts, pair, centre) - member @ expected) / found.variance
+        if precision.any():
+            sides = covariance(evidence.one_way[block], axes[block].kernels()[0])
+            problems[block] = Problem.rotate(precision, evident, tops, sides)
+    shrunk = dict(zip(problems, shrink(list(problems.values()), evidence.total), strict=True))
+    return {
+        block: raked(
+            np.outer(top, evidence.one_way[block]) + shrunk.get(block, np.zeros(1)) / evidence.total,
+            top,
+            evidence.one_way[block],
+        )
+        for block in blocks
+    }
 
 
-def pair_joints(evidence: Evidence, expected: Mapping[Pair, Floats]) -> dict[Pair, Floats]:
+def pair_joints(evidence: Evidence, axes: Sequence[Axis], expected: Mapping[Pair, Floats]) -> dict[Pair, Floats]:
     """Estimated joint shares of measured pairs: `expected` (shares, by some model) plus what departs from it."""
     measured = [pair for pair in expected if pair in evidence.pairs]
-    departures = shrink(
-        [_centred(evidence.pairs[pair].counts - evidence.total * expected[pair]) for pair in measured],
-        [np.outer(evidence.one_way[a], evidence.one_way[b]) for a, b in measured],
-        [np.asarray(evidence.pairs[pair].variance) for pair in measured],
-        evidence.total,
-    )
+    spread = [covariance(shares, axis.kernels()[0]) for shares, axis in zip(evidence.one_way, axes, strict=True)]
+    roots = [_eigen(matrix) for matrix in spread]
+    problems = []
+    for a, b in measured:
+        found = evidence.pairs[a, b]
+        (values, left), (others, right) = roots[a], roots[b]
+        rotated = left.T @ (found.counts - evidence.total * expected[a, b]) @ right
+        scale = math.sqrt(found.variance)
+        problems.append(Problem(((rotated / scale, values / found.variance, left * scale),), others, right))
+    departures = shrink(problems, evidence.total)
     return {
         (a, b): raked(expected[a, b] + departure / evidence.total, evidence.one_way[a], evidence.one_way[b])
         for (a, b), departure in zip(measured, departures, strict=True)
     }
 
 
-def shrink(
-    departures: Sequence[Floats], expected: Sequence[Floats], variances: Sequence[Floats], total: float
-) -> list[Floats]:
-    """Posterior means of departures in counts, under a prior over tau that all tables share.
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Departures of one table in coordinates where noise is white and the prior covariance is diagonal.
 
-    The prior is the mixture over a fixed grid of tau^2 that makes the tables likeliest (20 steps of EM).
-
-    Args:
-        expected: Product of margins per cell, as shares: a departure has prior variance (total tau)^2 expected.
-        variances: Noise variance, broadcast to each table.
+    Attributes:
+        mixes: Per candidate kernel of the first block: departures (first, second), prior variances along the first
+            axis, and the matrix that leads back.
+        others: Prior variances along the second axis.
+        right: The matrix that leads back.
     """
-    if not departures:
+
+    mixes: tuple[tuple[Floats, Floats, Floats], ...]
+    others: Floats
+    right: Floats
+
+    @classmethod
+    def rotate(cls, precision: Floats, evident: Floats, firsts: Sequence[Floats], second: Floats) -> "Problem":
+        values, vectors = np.linalg.eigh(precision)
+        root = np.sqrt(np.maximum(values, 0.0))
+        inverse = np.where(root > 1e-9 * root.max(), 1 / np.maximum(root, 1e-300), 0.0)
+        white = (vectors * inverse) @ vectors.T @ evident
+        half = (vectors * root) @ vectors.T
+        others, right = _eigen(second)
+        mixes = []
+        for first in firsts:
+            spread, left = _eigen(half @ first @ half)
+            back = first @ half @ left / np.maximum(spread, 1e-12)  # = half^-1 left where half has an inverse
+            mixes.append((left.T @ white @ right, spread, np.where(spread > 1e-10, back, 0.0)))
+        return cls(tuple(mixes), others, right)
+
+
+def shrink(problems: Sequence[Problem], total: float) -> list[Floats]:
+    """Posterior means of departures in counts, under a prior over scale and kernel that all tables share.
+
+    The prior is the mixture over a fixed grid that makes the tables likeliest (20 steps of EM).
+    """
+    if not problems:
         return []
-    likelihood = np.empty((len(departures), len(_TAUS)))
-    for row, (departure, shares, variance) in enumerate(zip(departures, expected, variances, strict=True)):
-        spread = total**2 * np.multiply.outer(_TAUS, shares) + variance  # (taus, rows, columns)
-        free = math.prod(side - 1 for side in departure.shape) / departure.size
-        likelihood[row] = -0.5 * (free * np.log(spread) + departure**2 / spread).sum((1, 2))
+    likelihood = np.stack([_likelihoods(problem, total) for problem in problems])
     likelihood = np.exp(likelihood - likelihood.max(1, keepdims=True))
-    prior = np.full(len(_TAUS), 1 / len(_TAUS))
+    prior = np.full(likelihood.shape[1], 1 / likelihood.shape[1])
     for _ in range(20):
         posterior = likelihood * prior
         posterior /= posterior.sum(1, keepdims=True)
@@ -200,10 +204,35 @@ def shrink(
     posterior = likelihood * prior
     posterior /= posterior.sum(1, keepdims=True)
     means = []
-    for departure, shares, variance, weights in zip(departures, expected, variances, posterior, strict=True):
-        signal = total**2 * np.multiply.outer(_TAUS, shares)
-        means.append(departure * np.tensordot(weights, signal / (signal + variance), 1))
+    for problem, weights in zip(problems, posterior, strict=True):
+        mean = np.zeros(1)
+        for (rotated, values, back), share in zip(problem.mixes, weights.reshape(-1, len(_TAUS)), strict=True):
+            signal = total**2 * np.multiply.outer(_TAUS, np.outer(values, problem.others))
+            mean = mean + back @ (rotated * np.tensordot(share, signal / (signal + 1), 1)) @ problem.right.T
+        means.append(mean)
     return means
+
+
+def _likelihoods(problem: Problem, total: float) -> Floats:
+    found = []
+    for rotated, values, _ in problem.mixes:
+        spread = 1 + total**2 * np.multiply.outer(_TAUS, np.outer(values, problem.others))  # (taus, first, second)
+        base = rotated**2  # null directions give the same for every tau of a mix, and must for every mix
+        found.append(-0.5 * (np.log(spread) + base / spread - base).sum((1, 2)))
+    return np.concatenate(found)
+
+
+def covariance(shares: Floats, kernel: Floats) -> Floats:
+    """Prior covariance of departures along one axis: sqrt(p) K sqrt(p), made to sum to zero."""
+    root = np.sqrt(shares)
+    project = np.eye(len(shares)) - np.outer(shares, np.ones(len(shares)))
+    matrix: Floats = project @ (root[:, None] * kernel * root) @ project.T
+    return matrix
+
+
+def _eigen(matrix: Floats) -> tuple[Floats, Floats]:
+    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+    return np.maximum(values, 0.0), vectors
 
 
 def raked(shares: Floats, rows: Floats, columns: Floats) -> Floats:

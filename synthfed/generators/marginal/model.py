@@ -65,7 +65,7 @@ class MarginalModel:
         potentials = []
         for block, parents in zip(structure.order, structure.parents, strict=True):
             width = layout.widths[block]
-            shapes = [(layout.widths[parent], width) for parent in parents] or [(width,)]
+            shapes: list[tuple[int, ...]] = [(layout.widths[parent], width) for parent in parents] or [(width,)]
             parts = []
             for index, shape in enumerate(shapes):
                 name = f"{PREFIX}{block}.{index}"

@@ -11,6 +11,7 @@ from itertools import combinations
 
 import numpy as np
 
+from synthfed.generators.marginal.axes import Axis
 from synthfed.generators.marginal.counting import Floats
 from synthfed.generators.marginal.evidence import Evidence, Pair, centre_joints, pair_joints
 
@@ -38,10 +39,10 @@ class Joints:
     scores: Mapping[Pair, float]
 
 
-def denoise(evidence: Evidence, centre: int | None) -> Joints:
+def denoise(evidence: Evidence, axes: Sequence[Axis], centre: int | None) -> Joints:
     """Estimate every joint that a structure may use."""
     blocks = [block for block in range(len(evidence.one_way)) if block != centre]
-    by_centre = centre_joints(evidence, centre) if centre is not None else {}
+    by_centre = centre_joints(evidence, axes, centre) if centre is not None else {}
     expected: dict[Pair, Floats] = {}
     for a, b in combinations(blocks, 2):
         if centre is None:
@@ -49,7 +50,7 @@ def denoise(evidence: Evidence, centre: int | None) -> Joints:
         else:
             given = by_centre[b] / evidence.one_way[centre][:, None]
             expected[a, b] = by_centre[a].T @ given
-    pairs = pair_joints(evidence, expected)
+    pairs = pair_joints(evidence, axes, expected)
     scores = {
         (a, b): float(((joint - expected[a, b]) ** 2 / np.outer(evidence.one_way[a], evidence.one_way[b])).sum() / 2)
         for (a, b), joint in pairs.items()
@@ -57,16 +58,13 @@ def denoise(evidence: Evidence, centre: int | None) -> Joints:
     return Joints(by_centre, pairs, scores)
 
 
-def choose_structure(
-    evidence: Evidence, centre: int | None, forced: Sequence[Pair], joints: Joints | None = None
-) -> Structure:
+def choose_structure(evidence: Evidence, joints: Joints, centre: int | None, forced: Sequence[Pair]) -> Structure:
     """Grow the tree. Equal scores: the lower indices win, so equal sums give equal trees."""
-    found = denoise(evidence, centre) if joints is None else joints
     blocks = [block for block in range(len(evidence.one_way)) if block != centre]
     wanted = {tuple(sorted(pair)) for pair in forced if centre not in pair}
 
     def rank(pair: Pair) -> tuple[bool, float]:
-        return pair in wanted, found.scores.get(pair, -1.0)
+        return pair in wanted, joints.scores.get(pair, -1.0)
 
     top = () if centre is None else (centre,)
     if not blocks:

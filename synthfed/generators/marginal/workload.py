@@ -12,9 +12,10 @@ from itertools import combinations
 
 from synthfed.errors import UnknownColumn
 from synthfed.generators.base import Layout
+from synthfed.generators.marginal.axes import Axis, axes_of
 from synthfed.generators.marginal.counting import CountTable, Groups, NoisyTables
 from synthfed.generators.marginal.evidence import gather
-from synthfed.generators.marginal.structure import choose_structure, edges_of
+from synthfed.generators.marginal.structure import choose_structure, denoise, edges_of
 from synthfed.tables.schema import Schema
 from synthfed.tables.transform import Transformer
 
@@ -31,13 +32,24 @@ class Workload:
         centre: The survival token's block: a parent of every other block. None: a plain tree.
         outcomes: Blocks of other declared targets.
         forced: Pairs that the tree must join: declared structure.
-        centre_groups: Per level of the centre, its group (event, censored, missing); empty without a centre.
+        axes: What is known about the levels of every block; left out: nothing.
     """
 
     centre: int | None
     outcomes: tuple[int, ...] = ()
     forced: tuple[tuple[int, int], ...] = ()
-    centre_groups: Groups = ()
+    axes: tuple[Axis, ...] = ()
+
+    def axes_for(self, layout: Layout) -> tuple[Axis, ...]:
+        """One axis per block.
+
+        Raises:
+            ValueError: The axes do not fit the layout.
+        """
+        axes = self.axes or tuple(Axis((0,) * width) for width in layout.widths)
+        if tuple(len(axis.groups) for axis in axes) != layout.widths:
+            raise ValueError("the workload's axes do not have the layout's levels; make both from one transformer")
+        return axes
 
 
 def workload_of(
@@ -66,11 +78,7 @@ def workload_of(
         centre = transformer.names.index(endpoint.name)
     outcomes = sorted({block_of[name] for name in targets} - {centre})
     pairs = sorted({(min(a, b), max(a, b)) for a, b in ((block_of[x], block_of[y]) for x, y in forced) if a != b})
-    groups: Groups = ()
-    if centre is not None:
-        block = transformer.blocks[centre]
-        groups = tuple(2 if block.has_missing and code == block.width - 1 else code % 2 for code in range(block.width))
-    return Workload(centre, tuple(outcomes), tuple(pairs), groups)
+    return Workload(centre, tuple(outcomes), tuple(pairs), axes_of(transformer))
 
 
 def shot(layout: Layout, workload: Workload, *, mu: float, sites: int) -> tuple[CountTable, ...]:
@@ -91,8 +99,9 @@ def shot(layout: Layout, workload: Workload, *, mu: float, sites: int) -> tuple[
     kinds: dict[str, list[CountTable]] = {"one way": [CountTable((block,), 0.0) for block in blocks]}
     if centre is not None:
         kinds["centre"] = [_pair(centre, block) for block in columns]
-        if max(workload.centre_groups, default=0) > 0:
-            kinds["groups"] = [_pair(centre, block, workload.centre_groups) for block in columns]
+        groups = workload.axes_for(layout)[centre].groups
+        if max(groups) > 0:
+            kinds["groups"] = [_pair(centre, block, groups) for block in columns]
     pairs = list(combinations(columns, 2))
     kinds["outcome"] = [_pair(a, b) for a, b in pairs if {a, b} & set(workload.outcomes)]
     kinds["pair"] = [_pair(a, b) for a, b in pairs if not {a, b} & set(workload.outcomes)]
@@ -107,7 +116,9 @@ def remeasure(layout: Layout, workload: Workload, first: NoisyTables, *, mu: flo
     """
     if not mu > 0:
         raise ValueError(f"mu is {mu}; it must be positive")
-    structure = choose_structure(gather(layout, [first], patients=None), workload.centre, workload.forced)
+    evidence = gather(layout, [first], patients=None)
+    joints = denoise(evidence, workload.axes_for(layout), workload.centre)
+    structure = choose_structure(evidence, joints, workload.centre, workload.forced)
     tables = [_pair(a, b) for a, b in edges_of(structure, workload.centre)]
     return _with_noise({"pair": tables}, mu) if tables else ()
 

@@ -14,9 +14,17 @@ from synthfed.generators.marginal import (
     remeasure,
     shot,
 )
+from synthfed.generators.marginal.axes import Axis
 
 LAYOUT = Layout(("sex", "age", "os", "NPM1", "wbc"), (2, 4, 6, 3, 5))
-WORKLOAD = Workload(centre=2, outcomes=(3,), forced=(), centre_groups=(0, 1, 0, 1, 0, 1))
+AXES = (
+    Axis((0, 0)),
+    Axis((0, 0, 0, 0), (0, 1, 2, 3)),
+    Axis((0, 1, 0, 1, 0, 1), (0, 0, 1, 1, 2, 2), True),
+    Axis((0, 0, 1)),
+    Axis((0, 0, 0, 0, 1), (0, 1, 2, 3, 0)),
+)
+WORKLOAD = Workload(centre=2, outcomes=(3,), forced=(), axes=AXES)
 
 
 def make_codes(rows: int, seed: int = 0) -> Codes:
