@@ -19,8 +19,10 @@ alone, the literal parts, and Shamir parts.
   sum per attempt, over at least m sites, and a false sum is seen by every site before the model changes.
 - Against such a relay with c sites in its pay: still one sum over at least m - c honest inputs, if 2t > N + c.
 - Against c sites alone: only the sum of the others, if c <= N - 2.
-- Against a site that deals or returns wrong key shares: it is named. Against the thief of a disk: sealed state tells
-  nothing without the site's key, and the secrets of finished attempts are erased from it.
+- Against a site that deals or returns wrong key shares, or sends anything else that is malformed: it is named, with
+  proof, and the others go on without it where policies allow.
+- Against the thief of a disk: sealed state tells nothing without the site's key, and the secrets of finished attempts
+  are erased from it.
 
 **What is not promised.** Delivery: any party can stop a round. Who took part, when and with how long a vector is not
 hidden. The sum itself is not protected, nor what two sums over different sets reveal together: only differential
@@ -40,11 +42,13 @@ over different sets reveal differences.
 6. `masks`: X25519, HKDF, AES-256-CTR keystreams, sealed boxes; the two key pairs of a site. `hybrid`: ML-KEM-768 beside
    X25519, against recording now and decrypting later.
 7. `tag`: how sites check a sum they cannot recompute.
-8. `messages`: the bytes on the wire and their strict decoders.
+8. `signatures`, `envelopes`: who says what to whom, and the proof of it. `messages` (with `fields`): the bodies.
 9. `protocol`: the order of the steps and the rules. `release`: the rule that keeps summands secret, with its reason.
-10. `site_session` (with `dealing`), `relay_session` (with `opening`), `admission` and `state`, which obey them;
-    `evidence`, for sites that add up the sum themselves.
-11. `parts`, `parts_session`: the literal scheme and vector Shamir sharing, as modes of their own.
-12. `questions`, `analytics`: counts, moments, quantiles and tables over all sites, by sums modulo 2**64.
-13. `sealed`: state on disk. `audit`: the signed log. `shares`: the literal scheme, told step by step.
+10. A site, in the order of an attempt: `site_attempt` (with `admission`, `state`), `site_hiding` (with `dealing`,
+    `boxes`, `hiding`), `complaints`, `site_session`.
+11. The relay: `relay_attempt` (whom to blame), `relay_session` (with `opening`). `evidence`: for sites that add up the
+    sum themselves.
+12. `parts`, `parts_session`: the literal scheme and vector Shamir sharing, as modes of their own.
+13. `questions`, `analytics`: counts, moments, quantiles and tables over all sites, by sums modulo 2**64.
+14. `sealed`: state on disk. `audit`: the signed log. `shares`: the literal scheme, told step by step.
 """

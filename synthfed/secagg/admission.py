@@ -2,11 +2,15 @@
 
 from collections.abc import Collection
 
-from synthfed.secagg import hybrid, messages
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from synthfed.secagg import hybrid, masks, messages
 from synthfed.secagg.contexts import Context0, SumConfig
-from synthfed.secagg.refusals import MalformedMessage, SitesMissing, WrongContext
+from synthfed.secagg.refusals import BadKey, MalformedMessage, SitesMissing, WrongContext
 from synthfed.secagg.roster import Roster
 
+# A key of low order gives zero with every private key, so a public one tells; nothing is ever sealed with it.
+_PROBE = X25519PrivateKey.from_private_bytes(bytes(range(32)))
 _COMPRESSED = SumConfig(bounds=(), scales=(), threshold=0, smallest=0, pipeline_digest=b"")
 
 
@@ -47,25 +51,21 @@ def require_enough(roster: Roster, found: Collection[int], asked: Collection[int
         )
 
 
-def require_kem_key(config: SumConfig, hello: messages.Hello) -> None:
-    """Refuse a HELLO with an ML-KEM key that nobody wants, or without one that all want.
+def require_keys(config: SumConfig, hello: messages.Hello, name: str) -> None:
+    """Refuse a HELLO whose keys nobody could use, before anything is dealt to them.
 
     Raises:
-        MalformedMessage: It is one or the other.
+        MalformedMessage: An ML-KEM key that nobody wants, or none where all want one.
+        BadKey: A key of low order, or no key at all.
     """
     if bool(hello.kem_key) != config.post_quantum:
-        raise MalformedMessage("a HELLO with an ML-KEM key too many or too few for this configuration")
-
-
-def unpack_dealt(raw: bytes, config: SumConfig) -> messages.SealedBox:
-    """A sealed share of exactly the size that the configuration makes it."""
-    wrapped = 0
-    if config.post_quantum and hybrid.sends_half(*messages.addresses(raw)):
-        wrapped = hybrid.WRAPPED_BYTES
-    return messages.SealedBox.unpack(raw, holds=messages.dealt_bytes(key_shares=config.deals_keys) + wrapped)
-
-
-def split_wrapped(box: bytes, sender: int, receiver: int, config: SumConfig) -> tuple[bytes, bytes]:
-    """What travels beside a box, if anything does, and the box."""
-    size = hybrid.WRAPPED_BYTES if config.post_quantum and hybrid.sends_half(sender, receiver) else 0
-    return box[:size], box[size:]
+        raise MalformedMessage(
+            f"the HELLO of site {name!r} has an ML-KEM key too many or too few for this configuration", site=name
+        )
+    try:
+        for shown in (hello.mask_key, *hello.seal_keys.values()):
+            masks.exchange(_PROBE, shown)
+        if hello.kem_key:
+            hybrid.require_kem_key(hello.kem_key)
+    except BadKey as error:
+        raise BadKey(f"site {name!r}: {error}", site=name) from error

@@ -1,7 +1,7 @@
 """What a site seals for its peers and opens from them: key shares, parts of the tag key, halves of pair keys.
 
-The relay carries the boxes and cannot open them. A share that comes out of a box is compared with the digest that its
-dealer published, before anything is masked, so a dealer of wrong shares is named and costs nobody a vector.
+The relay carries the boxes and cannot open them. What comes out of a box is compared with what its dealer published,
+before anything is masked, so a dealer of wrong shares is named and costs nobody a vector; `complaints` proves it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from synthfed.secagg import hybrid, masks, messages, shamir
-from synthfed.secagg.admission import split_wrapped, unpack_dealt
+from synthfed.secagg.boxes import is_published, open_dealt, require_as_published, split_wrapped, unpack_dealt
 from synthfed.secagg.contexts import SumConfig
 from synthfed.secagg.messages import body_of
-from synthfed.secagg.refusals import BadKey, MalformedMessage, SplitView
+from synthfed.secagg.refusals import BadKey, BadShare, MalformedMessage, SplitView
 from synthfed.secagg.roster import Roster
 from synthfed.secagg.shamir import Entropy
 from synthfed.secagg.state import SiteState
@@ -31,10 +31,9 @@ class Dealing:
     pair_keys: Mapping[int, bytes]
     entropy: Entropy
 
-    @property
-    def seal_private(self) -> X25519PrivateKey:
-        """e_i."""
-        return X25519PrivateKey.from_private_bytes(self.state.seal_secret)
+    def seal_private(self, peer: int) -> X25519PrivateKey:
+        """e_ij, for one peer alone."""
+        return masks.seal_private_key(self.state.seal_secret, self.context0, peer)
 
     @property
     def mask_private(self) -> X25519PrivateKey:
@@ -50,11 +49,16 @@ class Dealing:
         state = self.state
         self_shares, mask_shares = (self._split(secret, peers) for secret in (state.self_seed, state.mask_seed))
         sealed = {
-            index: self.seal(index, peer.seal_key, self_shares[index], mask_shares[index], peer.kem_key)
+            index: self.seal(index, peer.seal_keys[self.own], self_shares[index], mask_shares[index], peer.kem_key)
             for index, peer in peers.items()
             if index != self.own
         }
         public = messages.Share(
+            masks.tag_part_digest(self.context0, self.own, state.tag_part),
+            {
+                index: masks.box_digest(self.context0, sender=self.own, receiver=index, box=sealed.get(index, b""))
+                for index in peers
+            },
             self._published(masks.self_seed_digest(self.context0, self.own, state.self_seed)),
             {index: self._published(self._digest(b"self", index, share)) for index, share in self_shares.items()},
             {index: self._published(self._digest(b"mask", index, share)) for index, share in mask_shares.items()},
@@ -67,35 +71,37 @@ class Dealing:
         """Open and check one sealed share per peer of U1; returns held shares, tag parts and halves.
 
         Raises:
-            BadShare: A dealer's share is not the one it published; `party` names it.
-            SplitView: The boxes or the sets dealt to are not those of U1 and U0.
-            MalformedMessage: A box that does not open.
+            BadShare: A dealer's box does not open or does not hold what it published; `party` names it.
+            SplitView: The boxes or the sets dealt to are not those of U1 and U0, or the relay changed a box.
+            MalformedMessage: A box of another size or for another site.
         """
         boxes: dict[int, bytes] = {}
         for raw in sealed:
             box = unpack_dealt(raw, self.config)
             if box.receiver != self.own or box.sender in boxes:
                 raise MalformedMessage("a sealed share that is not for this site, or a second one of one sender")
-            boxes[box.sender] = box.box
+            boxes[box.sender] = raw
         if boxes.keys() != public.keys() - {self.own}:
             raise SplitView("the sealed shares do not come from exactly the sites whose SHAREs were shown")
         held, tag_parts = {self.own: self.state.own_shares}, {self.own: self.state.tag_part}
         halves: dict[int, bytes] = {}
         for dealer, raw in public.items():
             share = self.read_share(raw)
-            if dealer not in self.state.hellos or share.self_digests.keys() != self.state.hellos.keys():
-                raise SplitView(f"site {self.roster.at(dealer).site!r} dealt shares to another set of sites")
+            name = self.roster.at(dealer).site
+            if dealer not in self.state.hellos or share.box_digests.keys() != self.state.hellos.keys():
+                raise SplitView(f"site {name!r} dealt shares to another set of sites", site=name)
             if dealer == self.own:
                 continue
-            opened = self.open(dealer, boxes[dealer])
-            dealt = messages.DealtShares.unpack(opened, key_shares=self.config.deals_keys)
-            if self.config.deals_keys:
-                self._require(b"self", dealer, dealt.self_share, share.self_digests[self.own])
-                self._require(b"mask", dealer, dealt.mask_share, share.mask_digests[self.own])
+            dealt = self._open(dealer, name, boxes[dealer], share)
             if self.config.post_quantum:
-                halves[dealer] = self._half(dealer, boxes[dealer])
+                halves[dealer] = self._half(dealer, unpack_dealt(boxes[dealer], self.config).box)
             held[dealer], tag_parts[dealer] = dealt.self_share + dealt.mask_share, dealt.tag_part
         return held, tag_parts, halves
+
+    def complaint(self, dealer: int, box: bytes) -> messages.Complaint:
+        """What proves to others what `dealer` put into `box`: the key of this pair's boxes, and of no other's."""
+        private = self.seal_private(dealer).private_bytes_raw()
+        return messages.Complaint(dealer, private, self.pair_key(dealer), box)
 
     def read_share(self, raw: bytes) -> messages.Share:
         """The body of a SHARE that was checked before."""
@@ -111,26 +117,32 @@ class Dealing:
             half = hybrid.half_of(self.state.mask_seed, ctx0, sender=own, receiver=receiver)
             wrapped = hybrid.wrap_half(half, kem_key, ctx0, sender=own, receiver=receiver)
         pair_key = self.pair_key(receiver)
-        key = masks.seal_key(self.seal_private, receiver_key, ctx0, sender=own, receiver=receiver, pair_key=pair_key)
+        private = self.seal_private(receiver)
+        key = masks.seal_key(private, receiver_key, ctx0, sender=own, receiver=receiver, pair_key=pair_key)
         dealt = messages.DealtShares(self_share, mask_share, self.state.tag_part).pack()
         box = masks.seal_box(key, dealt, ctx0, sender=own, receiver=receiver, entropy=self.entropy, beside=wrapped)
         return messages.SealedBox(own, receiver, wrapped + box).pack()
 
-    def open(self, sender: int, box: bytes) -> bytes:
-        """Undo a peer's `seal`.
-
-        Raises:
-            MalformedMessage: It was altered, or is of another pair or attempt.
-        """
-        own, ctx0 = self.own, self.context0
-        sender_key = messages.Hello.unpack(body_of(self.state.hellos[sender])).seal_key
-        wrapped, inner = split_wrapped(box, sender, own, self.config)
-        pair_key = self.pair_key(sender)
-        key = masks.seal_key(self.seal_private, sender_key, ctx0, sender=sender, receiver=own, pair_key=pair_key)
-        return masks.open_box(key, inner, ctx0, sender=sender, receiver=own, beside=wrapped)
+    def _open(self, dealer: int, name: str, raw: bytes, share: messages.Share) -> messages.DealtShares:
+        if not is_published(raw, share, self.context0, dealer=dealer, holder=self.own):
+            raise SplitView(f"the relay carries another box of site {name!r} than that site published")
+        dealer_key = messages.Hello.unpack(body_of(self.state.hellos[dealer]), self.roster, dealer).seal_keys[self.own]
+        key = masks.seal_key(
+            self.seal_private(dealer),
+            dealer_key,
+            self.context0,
+            sender=dealer,
+            receiver=self.own,
+            pair_key=self.pair_key(dealer),
+        )
+        try:
+            plain = open_dealt(key, raw, self.config, self.context0, dealer=dealer, holder=self.own)
+        except MalformedMessage as error:
+            raise BadShare(f"site {name!r} published a box that does not open", party=name) from error
+        return require_as_published(plain, share, self.config, self.context0, dealer=dealer, holder=self.own, name=name)
 
     def pair_key(self, peer: int) -> bytes:
-        """psk_ij, or nothing if sums are not `post_quantum`.
+        """What psk_ij gives the boxes of this attempt, or nothing if sums are not `post_quantum`.
 
         Raises:
             BadKey: None was agreed with that peer.
@@ -139,7 +151,7 @@ class Dealing:
             return b""
         if peer not in self.pair_keys:
             raise BadKey(f"no pair key was agreed with site {self.roster.at(peer).site!r} in this run")
-        return self.pair_keys[peer]
+        return hybrid.box_part(self.pair_keys[peer], self.context0)
 
     def _half(self, peer: int, box: bytes) -> bytes:
         """h of the pair with `peer`: the own one, or the one that came beside its box."""
@@ -160,14 +172,3 @@ class Dealing:
 
     def _digest(self, kind: bytes, holder: int, share: bytes) -> bytes:
         return masks.share_digest(self.context0, kind=kind, dealer=self.own, holder=holder, share=share)
-
-    def _require(self, kind: bytes, dealer: int, share: bytes, published: bytes) -> None:
-        masks.require_share(
-            self.context0,
-            kind=kind,
-            dealer=dealer,
-            holder=self.own,
-            share=share,
-            published=published,
-            blame=self.roster.at(dealer).site,
-        )

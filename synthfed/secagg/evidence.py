@@ -13,7 +13,7 @@ import numpy as np
 
 from synthfed.secagg import masks, messages, opening
 from synthfed.secagg.messages import Kind
-from synthfed.secagg.refusals import BadShare, MalformedMessage, SplitView
+from synthfed.secagg.refusals import RELAY_PARTY, BadShare, MalformedMessage, SplitView
 from synthfed.secagg.ring import Ring
 from synthfed.secagg.roster import Roster
 from synthfed.secagg.tag import Form, Words, add_words
@@ -68,7 +68,9 @@ class Evidence:
             )
             if not known:
                 name = roster.at(index).site
-                raise BadShare(f"the relay shows another mask key of site {name!r} than it published", party="relay")
+                raise BadShare(
+                    f"the relay shows another mask key of site {name!r} than it published", party=RELAY_PARTY
+                )
         if seed_digests:
             tag = opening.lift_masks(
                 total,

@@ -9,13 +9,12 @@ Two things are added to X25519, nothing replaced; whoever breaks one of the two 
   seed. So either seed alone gives h_ij, and recovery after a drop works as without: t shares of one seed are enough.
 
 The wrapped h_ij is bound to the box it travels with, so a relay that alters it is seen. A site that wraps another value
-than it uses spoils the sum, which the tag shows, and is not named. Signatures stay Ed25519: who can forge them needs a
-quantum computer during the run.
+than it uses spoils the sum, which the tag shows, and is not named. Signatures are Ed25519: who can forge them needs a
+quantum computer during the run, and must break ML-DSA-65 too where the roster names second keys (`signatures`).
 """
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hpke
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
@@ -23,6 +22,7 @@ from synthfed.secagg.contexts import lp, u16
 from synthfed.secagg.masks import KEY_BYTES, hkdf
 from synthfed.secagg.refusals import BadKey, BadSignature, MalformedMessage
 from synthfed.secagg.roster import Roster
+from synthfed.secagg.signatures import Signer, signature_bytes, verify
 
 KEM_KEY_BYTES = 1184  # ML-KEM-768 encapsulation key (FIPS 203)
 KEM_TEXT_BYTES = 1088
@@ -31,7 +31,6 @@ WRAPPED_BYTES = KEM_TEXT_BYTES + KEY_BYTES
 _SUITE = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.CHACHA20_POLY1305)
 _RUN_KEY = b"synthfed/secagg/v1/run-key"
 _PAIR_KEY = b"synthfed/secagg/v1/pair-key"
-_SIGNATURE_BYTES = 64
 
 
 # --- masks ------------------------------------------------------------------------------------------------------------
@@ -55,6 +54,23 @@ def kem_public_key(mask_seed: bytes, context0: bytes) -> bytes:
 def half_of(mask_seed: bytes, context0: bytes, *, sender: int, receiver: int) -> bytes:
     """h_ij from the sender's rho."""
     return hkdf(mask_seed, context0, lp(b"half", u16(sender), u16(receiver)), KEY_BYTES)
+
+
+def require_kem_key(kem_key: bytes) -> None:
+    """Refuse what is no ML-KEM-768 key.
+
+    Raises:
+        BadKey: It is none.
+    """
+    try:
+        MLKEM768PublicKey.from_public_bytes(kem_key)
+    except ValueError as error:
+        raise BadKey("a site's ML-KEM key is malformed; its software must be checked") from error
+
+
+def box_part(pair_key: bytes, context0: bytes) -> bytes:
+    """What psk_ij gives the box keys of one attempt; a complaint shows this and not psk_ij."""
+    return hkdf(pair_key, context0, lp(b"box-psk"), KEY_BYTES)
 
 
 def wrap_half(half: bytes, kem_key: bytes, context0: bytes, *, sender: int, receiver: int) -> bytes:
@@ -97,8 +113,8 @@ def _xor(left: bytes, right: bytes) -> bytes:
 # and offers it, signed, to the higher.
 
 
-def show_run_key(secret: bytes, run_id: bytes, *, own: int, identity: Ed25519PrivateKey) -> bytes:
-    """The public key of 96 random bytes, signed for this run; 1280 bytes."""
+def show_run_key(secret: bytes, run_id: bytes, *, own: int, identity: Signer) -> bytes:
+    """The public key of 96 random bytes, signed for this run; 1280 bytes, or 4589 signed twice."""
     kem, curve = _run_key(secret)
     public = kem.public_key().public_bytes_raw() + curve.public_key().public_bytes_raw()
     return public + identity.sign(lp(_RUN_KEY, run_id, u16(own), public))
@@ -112,9 +128,9 @@ def offer_pair_key(
     own: int,
     receiver: int,
     roster: Roster,
-    identity: Ed25519PrivateKey,
+    identity: Signer,
 ) -> bytes:
-    """psk_ij, sealed for the receiver's shown key and signed; 1232 bytes.
+    """psk_ij, sealed for the receiver's shown key and signed; 1232 bytes, or 4541 signed twice.
 
     Raises:
         BadSignature: The shown key is not signed by the receiver for this run.
@@ -156,10 +172,11 @@ def _run_key(secret: bytes) -> tuple[MLKEM768PrivateKey, X25519PrivateKey]:
 
 def _verified(signed: bytes, label: bytes, signer: int, roster: Roster) -> bytes:
     """The content of a signed message, where the signature covers the label's fields and the content."""
-    member, content = roster.at(signer), signed[:-_SIGNATURE_BYTES]
+    member = roster.at(signer)
+    cut = max(0, len(signed) - signature_bytes(member.second_key))
+    content, signature = signed[:cut], signed[cut:]
     try:
-        key = Ed25519PublicKey.from_public_bytes(member.public_key)
-        key.verify(signed[-_SIGNATURE_BYTES:], label + lp(content))
+        verify(member.public_key, member.second_key, signature, label + lp(content))
     except InvalidSignature as error:
         raise BadSignature(f"a key of site {member.site!r} for this run is not signed with its key") from error
     return content

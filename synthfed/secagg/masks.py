@@ -1,8 +1,8 @@
 """Keys, keystreams and sealed boxes: how 32 secret bytes hide a vector of any length.
 
-Every site makes two X25519 key pairs per attempt, for two purposes that must never meet. One (`e`) seals messages to
-peers. The other (`s`, derived from the shared seed `rho`) makes pair masks and can be rebuilt by t sites after a drop;
-were it used for sealing too, a drop would hand the relay the key of the result tag.
+Every site makes X25519 keys per attempt for two purposes that must never meet. One pair per peer (`e_ij`) seals
+messages to it. One more (`s`, derived from the shared seed `rho`) makes pair masks and can be rebuilt by t sites after
+a drop; were it used for sealing too, a drop would hand the relay the key of the result tag.
 
 A pair's mask is added by the lower roster index and subtracted by the higher, so it cancels in the sum. A self mask
 stays until t sites open it. Masks are AES-256-CTR keystreams: without the key a masked vector is indistinguishable from
@@ -48,6 +48,11 @@ class MaskKey:
 def mask_private_key(mask_seed: bytes, context0: bytes) -> X25519PrivateKey:
     """s_i from rho_i. Whoever holds t shares of rho_i can do the same; nothing sealed depends on it."""
     return X25519PrivateKey.from_private_bytes(hkdf(mask_seed, context0, lp(b"mask-x25519"), KEY_BYTES))
+
+
+def seal_private_key(seal_secret: bytes, context0: bytes, peer: int) -> X25519PrivateKey:
+    """e_ij: what one site seals to and opens from one peer. A complaint shows it; it opens that pair's boxes only."""
+    return X25519PrivateKey.from_private_bytes(hkdf(seal_secret, context0, lp(b"seal-x25519", u16(peer)), KEY_BYTES))
 
 
 def exchange(private: X25519PrivateKey, public: bytes) -> bytes:
@@ -176,6 +181,16 @@ def require_share(
     """
     if share_digest(context0, kind=kind, dealer=dealer, holder=holder, share=share) != published:
         raise BadShare(f"site {blame!r} gave a key share that is not the published one", party=blame)
+
+
+def box_digest(context0: bytes, *, sender: int, receiver: int, box: bytes) -> bytes:
+    """What a dealer publishes of a sealed box, so that it cannot deny it and the relay cannot change it."""
+    return digest(context0, b"box", u16(sender), u16(receiver), box)
+
+
+def tag_part_digest(context0: bytes, dealer: int, tag_part: bytes) -> bytes:
+    """H(kappa_i): all peers get one and the same part of the tag key."""
+    return digest(context0, b"tag-part", u16(dealer), tag_part)
 
 
 def self_seed_digest(context0: bytes, dealer: int, self_seed: bytes) -> bytes:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from synthfed.secagg import messages
-from synthfed.secagg.refusals import BadShare, MalformedMessage, SitesMissing
+from synthfed.secagg.refusals import UNKNOWN_PARTY, BadShare, MalformedMessage, SitesMissing
 from synthfed.secagg.ring import Ring
 from synthfed.secagg.roster import Roster
 from synthfed.secagg.shamir import Entropy
@@ -208,4 +208,4 @@ def _liar(parts: Mapping[int, Part], roster: Roster) -> str:
             others = {index: part for index, part in parts.items() if index != suspect}
             if _agree(others, roster.threshold):
                 return roster.at(suspect).site
-    return "unknown"
+    return UNKNOWN_PARTY

@@ -21,17 +21,16 @@ From `deal` on the vector is spent: the others may open a sum that holds it, als
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from synthfed.secagg import masks, messages, parts
 from synthfed.secagg.admission import require_enough
 from synthfed.secagg.contexts import Context0, SumConfig, digest, lp
-from synthfed.secagg.messages import Kind, body_of
+from synthfed.secagg.messages import Kind
 from synthfed.secagg.parts import Part
 from synthfed.secagg.refusals import MalformedMessage, OutOfOrder, ReleaseRefused, SplitView, UnknownSender
 from synthfed.secagg.relay_session import RelaySession
 from synthfed.secagg.ring import Ring
 from synthfed.secagg.roster import Roster
+from synthfed.secagg.signatures import Signer
 from synthfed.secagg.site_session import SiteSession
 from synthfed.secagg.state import Stage, lp_map, split_lp_map
 
@@ -116,23 +115,20 @@ class PartsSiteSession(SiteSession):
 
     def _seal_part(self, receiver: int, part: Part) -> bytes:
         ctx1, own = self._state.context1, self._own.index
-        peer_key, pair_key = self._peer_key(receiver), self._dealing.pair_key(receiver)
+        peer_key, pair_key = self._shown(receiver).seal_keys[own], self._dealing.pair_key(receiver)
         key = masks.part_key(
-            self._dealing.seal_private, peer_key, ctx1, sender=own, receiver=receiver, pair_key=pair_key
+            self._dealing.seal_private(receiver), peer_key, ctx1, sender=own, receiver=receiver, pair_key=pair_key
         )
         box = masks.seal_box(key, part.pack(), ctx1, sender=own, receiver=receiver, entropy=self._entropy)
         return messages.SealedBox(own, receiver, box).pack()
 
     def _open_part(self, box: messages.SealedBox) -> bytes:
         ctx1, own = self._state.context1, self._own.index
-        peer_key, pair_key = self._peer_key(box.sender), self._dealing.pair_key(box.sender)
+        peer_key, pair_key = self._shown(box.sender).seal_keys[own], self._dealing.pair_key(box.sender)
         key = masks.part_key(
-            self._dealing.seal_private, peer_key, ctx1, sender=box.sender, receiver=own, pair_key=pair_key
+            self._dealing.seal_private(box.sender), peer_key, ctx1, sender=box.sender, receiver=own, pair_key=pair_key
         )
         return masks.open_box(key, box.box, ctx1, sender=box.sender, receiver=own)
-
-    def _peer_key(self, index: int) -> bytes:
-        return messages.Hello.unpack(body_of(self._state.hellos[index])).seal_key
 
 
 class PartsRelaySession(RelaySession):
@@ -144,7 +140,7 @@ class PartsRelaySession(RelaySession):
         self,
         roster: Roster,
         context: Context0,
-        relay_key: Ed25519PrivateKey,
+        relay_key: Signer,
         *,
         length: int,
         config: SumConfig | None = None,
@@ -159,14 +155,17 @@ class PartsRelaySession(RelaySession):
         self._require(bool(self._u1) and not self._u2, "parts before the SHAREs or after the parts were sent out")
         if sender not in self._u1:
             raise UnknownSender(f"parts of index {sender}, which is not in the set of this attempt")
-        holds = self._total.nbytes + self._form.tag_bytes
-        boxes = {receiver: messages.SealedBox.unpack(raw, holds=holds) for receiver, raw in dealt.items()}
+        holds, name = self._total.nbytes + self._form.tag_bytes, self._roster.at(sender).site
+        try:
+            boxes = {receiver: messages.SealedBox.unpack(raw, holds=holds) for receiver, raw in dealt.items()}
+        except MalformedMessage as error:
+            raise MalformedMessage(f"site {name!r}: {error}", site=name) from error
         if boxes.keys() != set(self._u1) - {sender} or any(
             (box.sender, box.receiver) != (sender, receiver) for receiver, box in boxes.items()
         ):
-            raise MalformedMessage(f"site {self._name(sender)} did not seal one part for each other site")
+            raise MalformedMessage(f"site {name!r} did not seal one part for each other site", site=name)
         if self._parts.setdefault(sender, dict(dealt)) != dict(dealt):
-            raise SplitView(f"site {self._name(sender)} dealt two different sets of parts")
+            raise SplitView(f"site {name!r} dealt two different sets of parts", site=name)
 
     def part_deliveries(self) -> dict[int, tuple[bytes, ...]]:
         """Fix U2, the sites that dealt, and give each of them the parts for it.
@@ -183,19 +182,28 @@ class PartsRelaySession(RelaySession):
             for receiver in self._u2
         }
 
-    def add_masked(self, message: bytes) -> None:
+    def add_masked(self, message: bytes, *, came_from: int | None = None) -> None:
         """Keep one site's part of the sum.
 
         Raises:
-            MalformedMessage: In mode `shamir`, a word that is not reduced modulo p.
+            MalformedMessage: Another length; in mode `shamir`, a word that is not reduced modulo p.
+            AlreadyAnswered: It sent another part before, which stays.
         """
         self._require(bool(self._u2) and not self._result, "MASKED before the parts or after the result")
-        envelope = self._read(message, Kind.MASKED, self._context1, among=self._u2)
-        masked = messages.Masked.unpack(envelope.body, length=self._total.size, form=self._form)
-        parts.require_residues(masked.vector, self._config.mode)
-        if self._keep(envelope, messages.head_of(envelope.body)):
-            self._uploads[envelope.sender] = Part(masked.vector, masked.tag)
-            self._keep_evidence(envelope.sender, message)
+        with self._taking(message, Kind.MASKED, self._context1, came_from, among=self._u2) as envelope:
+            masked = messages.Masked.unpack(envelope.body, length=self._total.size, form=self._form)
+            parts.require_residues(masked.vector, self._config.mode)
+            if self._keep(envelope, messages.head_of(envelope.body)):
+                self._uploads[envelope.sender] = Part(masked.vector, masked.tag)
+                self._keep_evidence(envelope.sender, message)
+
+    def set_aside(self, site: str) -> None:
+        """Forget one site's part of the sum, as if it had not answered: for a site that `result` named.
+
+        The sum is then opened from the others, if this relay does not wait for all and enough are left.
+        """
+        self._require(not self._result, "a site cannot be set aside after the result")
+        self._uploads.pop(self._roster.member(site).index, None)
 
     def _pack_more(self) -> list[bytes]:
         dealt = {sender: lp_map(boxes) for sender, boxes in self._parts.items()}

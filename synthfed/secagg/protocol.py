@@ -5,6 +5,7 @@ SiteSession(roster, site, identity, context, *, config=None, smallest=None, pair
     .hello(audit_head=...) -> bytes
     .share(hellos) -> ShareReply(public, sealed: {receiver index: bytes})
     .mask(vector uint32[d], model_digest, shares, sealed) -> bytes
+    .complain(shares, sealed) -> bytes      instead, if a dealer lied       .judge(complaint, shares) -> names of liars
     .unmask(heads) -> bytes                             all answered
     .sign_survivors(heads) -> bytes                     or, after a drop, first the word on the smaller set
     .release(survivors) -> bytes                        and then the shares for it
@@ -14,8 +15,10 @@ SiteSession(roster, site, identity, context, *, config=None, smallest=None, pair
     .abort()      .freeze() -> bytes      SiteSession.thaw(frozen, roster, site, identity, context, ...)
     .stage .context1 .members .counted .head .commitment       for the audit log
 RelaySession(roster, context, relay_key, *, length, config=None, smallest=None)
+    (every add_* also takes came_from=index, and names the culprit of what it refuses: see `relay_attempt`)
     .add_hello(message)                .hellos() -> tuple[bytes, ...]
     .add_share(public, sealed)         .deliveries(model_digest) -> {site index: Delivery(shares, sealed)}
+    .add_complaint(message) -> names of liars                 .complaints() -> tuple[bytes, ...]
     .add_masked(message)               .heads() -> bytes      .reduced .needs_survivors
     .add_survivors(message)            .survivors() -> tuple[bytes, ...]
     .add_unmask(message)               .result() -> (bytes, uint32[d])      .evidence()
@@ -55,11 +58,16 @@ When a site is lost (m = max(t, 3), t = floor(2N/3) + 1 by default):
 | lost | then |
 |---|---|
 | before its HELLO, its SHARE | it is not in U0, U1; the attempt goes on if `smallest` sites remain |
-| before its MASKED | slow path, U2 = the others; the relay rebuilds its mask key and takes its masks off |
+| before its MASKED (or it complains) | slow path, U2 = the others; the relay rebuilds its mask key, lifts its masks |
 | after its MASKED | its vector counts; its self mask is opened from the others' shares |
 | and fewer than t release, or U2 is too small | the attempt fails, the vectors are spent, the next round trains anew |
 | and its MASKED comes late | discarded, and unreadable: its self mask is never opened |
 | and comes back | it thaws its state and repeats its bytes; after the end it joins the next attempt |
+
+A site that sends something wrong is a site that is lost, and is named (`relay_attempt` says how). One site cannot end
+the attempt for the others while enough are left, but for lies that nothing shows before the sum is opened, when all
+vectors are spent. Key shares of a wrong polynomial name their dealer (`BadShare`). A tag of something else than the
+vector, a false half of a pair's key (`hybrid`), or a part that is none (modes with parts) names nobody.
 
 `smallest` is N by default, at the relay and at every site: wait for all, else no sum. A site's policy may lower it down
 to m; a site never helps to open a set smaller than its own policy says, whatever the relay's.

@@ -6,39 +6,20 @@ file is what the sites check for themselves. Its own checks serve to name the pa
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from synthfed.secagg import hybrid, masks, messages, opening
-from synthfed.secagg.admission import (
-    checked_config,
-    checked_smallest,
-    require_enough,
-    require_kem_key,
-    split_wrapped,
-    unpack_dealt,
-)
-from synthfed.secagg.contexts import Context0, SumConfig, context1, lp
+from synthfed.secagg.admission import require_enough, require_keys
+from synthfed.secagg.boxes import is_published, split_wrapped, unpack_dealt
+from synthfed.secagg.complaints import judge
+from synthfed.secagg.contexts import context1
 from synthfed.secagg.evidence import Evidence
-from synthfed.secagg.messages import Envelope, Kind
-from synthfed.secagg.refusals import (
-    AlreadyAnswered,
-    MalformedMessage,
-    OutOfOrder,
-    RosterRefused,
-    SealBroken,
-    SplitView,
-    UnknownSender,
-    WrongContext,
-)
+from synthfed.secagg.messages import Kind
+from synthfed.secagg.refusals import AlreadyAnswered, MalformedMessage, SplitView
+from synthfed.secagg.relay_attempt import RelayAttempt
 from synthfed.secagg.ring import Ring
-from synthfed.secagg.roster import RELAY, Roster
-from synthfed.secagg.state import lp_map, split_lp, split_lp_map
-from synthfed.secagg.tag import NARROW, WIDE, Words, add_words
-
-_FORMAT = b"synthfed/secagg/v1/relay-state"
+from synthfed.secagg.tag import add_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,137 +30,28 @@ class Delivery:
     sealed: tuple[bytes, ...]
 
 
-class RelaySession:
+class RelaySession(RelayAttempt):
     """State machine of the relay for one `ctx0`: sets U0, U1 and U2 are fixed in turn and never change.
 
     Adding the same message twice is harmless; a second, different one is refused. Messages of sites outside the current
-    set are refused too.
-
-    Args:
-        length: d, the number of coordinates of every vector.
-        config, smallest: As in `SiteSession`.
+    set are refused too. Every `add_*` takes `came_from`, the roster index of the site whose connection brought the
+    message, and names the culprit of what it refuses; see `RelayAttempt` for the contract and for the arguments.
     """
-
-    _deals_parts = False
-
-    def __init__(
-        self,
-        roster: Roster,
-        context: Context0,
-        relay_key: Ed25519PrivateKey,
-        *,
-        length: int,
-        config: SumConfig | None = None,
-        smallest: int | None = None,
-    ) -> None:
-        if relay_key.public_key().public_bytes_raw() != roster.relay_key:
-            raise RosterRefused("the relay's key is not its key in the roster; ask the steward")
-        if context.roster_digest != roster.digest():
-            raise WrongContext("the context was made for another roster")
-        self._roster = roster
-        self._identity = relay_key
-        self._config = checked_config(roster, context, config)
-        if self._config.deals_parts != self._deals_parts:
-            raise ValueError(f"mode {self._config.mode!r} is not run by {type(self).__name__}; see `protocol`")
-        self._smallest = checked_smallest(roster, self._config, smallest)
-        # How many SURVIVORS and UNMASKs to wait for: t open the sum, but a relay that waits for all waits for all.
-        self._answers = len(roster.members) if self._smallest == len(roster.members) else roster.threshold
-        self._context0 = context.digest()
-        self._context1 = b""
-        self._received: dict[Kind, dict[int, bytes]] = {kind: {} for kind in Kind}
-        self._sealed: dict[int, dict[int, bytes]] = {}
-        self._u0: tuple[int, ...] = ()
-        self._u1: tuple[int, ...] = ()
-        self._u2: tuple[int, ...] = ()
-        self._signed_heads: dict[int, tuple[bytes, bytes]] = {}
-        self._form = NARROW if self._config.ring == "2^32" else WIDE
-        self._total: Ring = np.zeros(length, dtype=self._form.dtype)
-        self._tag: Words = add_words([], self._form)
-        self._result = b""
-        self._vectors: dict[int, bytes] = {}  # MASKED as sent, if the configuration says `recompute`
-        self._opened: dict[int, bytes] = {}  # b_v of U2, rho_v of U1 without U2
-
-    @property
-    def context1(self) -> bytes:
-        """`ctx1`; empty before `deliveries`."""
-        return self._context1
-
-    def freeze(self) -> bytes:
-        """Everything needed to go on after a restart. It holds what the relay saw, and keys that it opened: seal it."""
-        received = (lp_map(self._received[kind]) for kind in sorted(Kind))
-        return lp(
-            _FORMAT,
-            self._context0,
-            self._context1,
-            *received,
-            lp_map({dealer: lp_map(boxes) for dealer, boxes in self._sealed.items()}),
-            *(lp_map(dict.fromkeys(indices, b"")) for indices in (self._u0, self._u1, self._u2)),
-            lp_map({index: lp(*pair) for index, pair in self._signed_heads.items()}),
-            messages.vector_bytes(self._total) + messages.words_bytes(self._tag, self._form),
-            self._result,
-            lp_map(self._vectors),
-            lp_map(self._opened),
-            *self._pack_more(),
-        )
-
-    @classmethod
-    def thaw(
-        cls,
-        frozen: bytes,
-        roster: Roster,
-        context: Context0,
-        relay_key: Ed25519PrivateKey,
-        *,
-        length: int,
-        config: SumConfig | None = None,
-        smallest: int | None = None,
-    ) -> Self:
-        """Undo `freeze`. Going on from an older state is safe for the sites, but may end the attempt.
-
-        Raises:
-            SealBroken: The bytes are cut, or belong to another attempt or length.
-        """
-        relay = cls(roster, context, relay_key, length=length, config=config, smallest=smallest)
-        try:
-            relay._restore(split_lp(frozen))
-        except (ValueError, MalformedMessage) as error:
-            raise SealBroken("the relay's stored state cannot be read") from error
-        return relay
-
-    def _restore(self, packed: list[bytes]) -> None:
-        if packed[:2] != [_FORMAT, self._context0]:
-            raise SealBroken("the relay's stored state is not one of this attempt")
-        self._context1, packed = packed[2], packed[3:]
-        kinds = sorted(Kind)
-        self._received = {kind: split_lp_map(raw) for kind, raw in zip(kinds, packed[: len(kinds)], strict=True)}
-        sealed, u0, u1, u2, heads, total, self._result, vectors, opened, *more = packed[len(kinds) :]
-        self._sealed = {dealer: split_lp_map(boxes) for dealer, boxes in split_lp_map(sealed).items()}
-        self._u0, self._u1, self._u2 = (tuple(sorted(split_lp_map(indices))) for indices in (u0, u1, u2))
-        for index, pair in split_lp_map(heads).items():
-            head, signature = split_lp(pair)
-            self._signed_heads[index] = (head, signature)
-        restored, self._tag = messages.split_vector_and_tag(total, self._form)
-        if restored.size != self._total.size:
-            raise SealBroken("the relay's stored state is of another length")
-        self._total = restored.copy()
-        self._vectors, self._opened = split_lp_map(vectors), split_lp_map(opened)
-        self._unpack_more(more)
-
-    def _pack_more(self) -> list[bytes]:
-        return []
-
-    def _unpack_more(self, packed: list[bytes]) -> None:
-        if packed:
-            raise ValueError("more fields than this relay has")
 
     # --- U0: who is there ---------------------------------------------------------------------------------------------
 
-    def add_hello(self, message: bytes) -> None:
-        """Take one site's HELLO."""
+    def add_hello(self, message: bytes, *, came_from: int | None = None) -> None:
+        """Take one site's HELLO.
+
+        Raises:
+            BadKey: A key in it is of low order or none.
+            AlreadyAnswered: The site said another HELLO before, which stays.
+        """
         self._require(not self._u0, "HELLO after the HELLOs were sent out")
-        envelope = self._read(message, Kind.HELLO, self._context0)
-        require_kem_key(self._config, messages.Hello.unpack(envelope.body))
-        self._keep(envelope, message)
+        with self._taking(message, Kind.HELLO, self._context0, came_from) as envelope:
+            hello = messages.Hello.unpack(envelope.body, self._roster, envelope.sender)
+            require_keys(self._config, hello, self._roster.at(envelope.sender).site)
+            self._keep(envelope, message)
 
     def hellos(self) -> tuple[bytes, ...]:
         """Fix U0 and give the HELLOs for every site of U0.
@@ -192,20 +64,57 @@ class RelaySession:
 
     # --- U1: whose vectors will be added ------------------------------------------------------------------------------
 
-    def add_share(self, public: bytes, sealed: Mapping[int, bytes]) -> None:
-        """Take one site's SHARE and its sealed shares by receiver."""
+    def add_share(self, public: bytes, sealed: Mapping[int, bytes], *, came_from: int | None = None) -> None:
+        """Take one site's SHARE and its sealed shares by receiver.
+
+        Raises:
+            SplitView: It dealt to another set than U0.
+            MalformedMessage: It did not seal exactly one share for each other site, of the hash it published.
+            AlreadyAnswered: It dealt otherwise before, which stays.
+        """
         self._require(bool(self._u0) and not self._u1, "SHARE before the HELLOs or after the SHAREs were sent out")
-        envelope = self._read(public, Kind.SHARE, self._context0, among=self._u0)
-        dealt = self._unpack_share(envelope.body)
-        if dealt.self_digests.keys() != set(self._u0):
-            raise SplitView(f"site {self._name(envelope.sender)} dealt shares to another set than was announced")
-        opened = {receiver: unpack_dealt(raw, self._config) for receiver, raw in sealed.items()}
-        if opened.keys() != set(self._u0) - {envelope.sender} or any(
-            (box.sender, box.receiver) != (envelope.sender, receiver) for receiver, box in opened.items()
-        ):
-            raise MalformedMessage(f"site {self._name(envelope.sender)} did not seal one share for each other site")
-        if self._keep(envelope, public):
-            self._sealed[envelope.sender] = dict(sealed)
+        with self._taking(public, Kind.SHARE, self._context0, came_from, among=self._u0) as envelope:
+            dealer, name = envelope.sender, self._name(envelope.sender)
+            published = self._unpack_share(envelope.body)
+            if published.box_digests.keys() != set(self._u0):
+                raise SplitView(f"site {name} dealt shares to another set than was announced")
+            opened = {receiver: unpack_dealt(raw, self._config) for receiver, raw in sealed.items()}
+            if opened.keys() != set(self._u0) - {dealer} or any(
+                (box.sender, box.receiver) != (dealer, receiver) for receiver, box in opened.items()
+            ):
+                raise MalformedMessage(f"site {name} did not seal one share for each other site")
+            every = {**sealed, dealer: b""}
+            if not all(
+                is_published(raw, published, self._context0, dealer=dealer, holder=holder)
+                for holder, raw in every.items()
+            ):
+                raise MalformedMessage(f"site {name} sealed another share than it published")
+            if self._keep(envelope, public):
+                self._sealed[dealer] = dict(sealed)
+
+    def add_complaint(self, message: bytes, *, came_from: int | None = None) -> tuple[str, ...]:
+        """Judge one site's COMPLAINT: the names of those who lied; see `complaints`.
+
+        The complainer does not mask: it counts as lost. The next attempt is begun without the site that lied.
+        """
+        self._require(bool(self._u1), "a COMPLAINT before the SHAREs were sent out")
+        with self._taking(message, Kind.COMPLAINT, self._context0, came_from, among=self._u1) as envelope:
+            liars = judge(
+                message,
+                roster=self._roster,
+                config=self._config,
+                context0=self._context0,
+                hellos=self._received[Kind.HELLO],
+                shares={index: self._received[Kind.SHARE][index] for index in self._u1},
+            )
+            if envelope.sender in self._signed_heads:
+                raise SplitView(f"site {self._name(envelope.sender)} masked and complains")
+            self._keep(envelope, message)
+        return liars
+
+    def complaints(self) -> tuple[bytes, ...]:
+        """The COMPLAINTs so far, for every site: each judges for itself."""
+        return tuple(self._received[Kind.COMPLAINT].values())
 
     def deliveries(self, model_digest: bytes) -> dict[int, Delivery]:
         """Fix U1 and `ctx1`; give every site of U1 what it needs to mask a vector trained from that model.
@@ -229,17 +138,25 @@ class RelaySession:
 
     # --- U2: whose vectors were added ---------------------------------------------------------------------------------
 
-    def add_masked(self, message: bytes) -> None:
-        """Add one site's masked vector to the running sum; it is kept only if sites will recompute the sum."""
+    def add_masked(self, message: bytes, *, came_from: int | None = None) -> None:
+        """Add one site's masked vector to the running sum; it is kept only if sites will recompute the sum.
+
+        Raises:
+            MalformedMessage: Another length, or a tag that is not reduced.
+            AlreadyAnswered: It sent another vector before, which stays in the sum.
+            SplitView: It complained of a dealer, so it cannot have masked.
+        """
         self._require(bool(self._u1) and not self._u2, "MASKED before the SHAREs or after the sum was closed")
-        envelope = self._read(message, Kind.MASKED, self._context1, among=self._u1)
-        masked = messages.Masked.unpack(envelope.body, length=self._total.size, form=self._form)
-        head = messages.head_of(envelope.body)
-        if self._keep(envelope, head):
-            np.add(self._total, masked.vector, out=self._total)
-            self._tag = add_words([self._tag, masked.tag], self._form)
-            self._signed_heads[envelope.sender] = (head, envelope.signature)
-            self._keep_evidence(envelope.sender, message)
+        with self._taking(message, Kind.MASKED, self._context1, came_from, among=self._u1) as envelope:
+            masked = messages.Masked.unpack(envelope.body, length=self._total.size, form=self._form)
+            if envelope.sender in self._received[Kind.COMPLAINT]:
+                raise SplitView(f"site {self._name(envelope.sender)} complains and masked")
+            head = messages.head_of(envelope.body)
+            if self._keep(envelope, head):
+                np.add(self._total, masked.vector, out=self._total)
+                self._tag = add_words([self._tag, masked.tag], self._form)
+                self._signed_heads[envelope.sender] = (head, envelope.signature)
+                self._keep_evidence(envelope.sender, message)
 
     def heads(self) -> bytes:
         """Fix U2 and announce it: the signed heads that let every site release its shares, or sign the set.
@@ -252,7 +169,8 @@ class RelaySession:
         if not self._u2:
             require_enough(self._roster, self._signed_heads, self._u1, self._smallest, "MASKED")
             self._u2 = tuple(sorted(self._signed_heads))
-        return self._write(Kind.HEADS, messages.Heads(self._signed_heads).pack(self._roster))
+            self._heads = self._write(Kind.HEADS, messages.Heads(self._signed_heads).pack(self._roster))
+        return self._heads
 
     @property
     def reduced(self) -> bool:
@@ -264,7 +182,7 @@ class RelaySession:
         """Whether the sites must sign U2 before they release: after a drop, or always if configured so."""
         return self.reduced or (bool(self._u2) and not self._config.fast_release)
 
-    def add_survivors(self, message: bytes) -> None:
+    def add_survivors(self, message: bytes, *, came_from: int | None = None) -> None:
         """Take one site's word on U2.
 
         Raises:
@@ -273,11 +191,12 @@ class RelaySession:
         self._require(
             self.needs_survivors and not self._result, "SURVIVORS without a drop, before HEADS or after the result"
         )
-        envelope = self._read(message, Kind.SURVIVORS, self._context1, among=self._u2)
-        heads = {index: head for index, (head, _) in self._signed_heads.items()}
-        if messages.Survivors.unpack(envelope.body) != messages.Survivors.over(heads, self._roster):
-            raise SplitView(f"site {self._name(envelope.sender)} signed another set of survivors than was announced")
-        self._keep(envelope, message)
+        with self._taking(message, Kind.SURVIVORS, self._context1, came_from, among=self._u2) as envelope:
+            heads = {index: head for index, (head, _) in self._signed_heads.items()}
+            if messages.Survivors.unpack(envelope.body) != messages.Survivors.over(heads, self._roster):
+                name = self._name(envelope.sender)
+                raise SplitView(f"site {name} signed another set of survivors than was announced")
+            self._keep(envelope, message)
 
     def survivors(self) -> tuple[bytes, ...]:
         """The sites' words on U2, for every site of U2: with t of them a site releases its shares.
@@ -289,7 +208,7 @@ class RelaySession:
 
     # --- the sum ------------------------------------------------------------------------------------------------------
 
-    def add_unmask(self, message: bytes) -> None:
+    def add_unmask(self, message: bytes, *, came_from: int | None = None) -> None:
         """Take one site's key shares.
 
         Raises:
@@ -297,26 +216,26 @@ class RelaySession:
             SplitView: The shares open the sum over another set.
         """
         self._require(bool(self._u2) and not self._result, "UNMASK before the HEADS or after the result")
-        envelope = self._read(message, Kind.UNMASK, self._context1, among=self._u2)
-        holder = self._roster.at(envelope.sender)
-        released = messages.Unmask.unpack(envelope.body, self._u1)
-        if released.self_shares.keys() != set(self._u2):
-            raise SplitView(f"site {holder.site!r} released shares for another set than was announced")
-        listed = [(b"self", dealer, share) for dealer, share in released.self_shares.items()]
-        listed += [(b"mask", dealer, share) for dealer, share in released.mask_shares.items()]
-        for kind, dealer, share in listed:
-            public = self._published(dealer)
-            digests = public.self_digests if kind == b"self" else public.mask_digests
-            masks.require_share(
-                self._context0,
-                kind=kind,
-                dealer=dealer,
-                holder=holder.index,
-                share=share,
-                published=digests[holder.index],
-                blame=holder.site,
-            )
-        self._keep(envelope, message)
+        with self._taking(message, Kind.UNMASK, self._context1, came_from, among=self._u2) as envelope:
+            holder = self._roster.at(envelope.sender)
+            released = messages.Unmask.unpack(envelope.body, self._u1)
+            if released.self_shares.keys() != set(self._u2):
+                raise SplitView(f"site {holder.site!r} released shares for another set than was announced")
+            listed = [(b"self", dealer, share) for dealer, share in released.self_shares.items()]
+            listed += [(b"mask", dealer, share) for dealer, share in released.mask_shares.items()]
+            for kind, dealer, share in listed:
+                public = self._published(dealer)
+                digests = public.self_digests if kind == b"self" else public.mask_digests
+                masks.require_share(
+                    self._context0,
+                    kind=kind,
+                    dealer=dealer,
+                    holder=holder.index,
+                    share=share,
+                    published=digests[holder.index],
+                    blame=holder.site,
+                )
+            self._keep(envelope, message)
 
     def result(self) -> tuple[bytes, Ring]:
         """Take the masks off and announce the sum: the RESULT message and uint32[d] (or uint64[d]).
@@ -407,12 +326,13 @@ class RelaySession:
         )
         return Evidence(tuple(self._vectors[index] for index in sorted(self._vectors)), dict(self._opened))
 
-    def add_close(self, message: bytes) -> messages.Close:
+    def add_close(self, message: bytes, *, came_from: int | None = None) -> messages.Close:
         """Take one site's verdict on the result."""
         self._require(bool(self._result), "CLOSE before the result")
-        envelope = self._read(message, Kind.CLOSE, self._context1, among=self._u2)
-        self._keep(envelope, message)
-        return messages.Close.unpack(envelope.body)
+        with self._taking(message, Kind.CLOSE, self._context1, came_from, among=self._u2) as envelope:
+            close = messages.Close.unpack(envelope.body)
+            self._keep(envelope, message)
+        return close
 
     # --- parts --------------------------------------------------------------------------------------------------------
 
@@ -423,38 +343,4 @@ class RelaySession:
         return messages.Share.unpack(body, self._roster, key_shares=self._config.deals_keys)
 
     def _shown(self, index: int) -> messages.Hello:
-        return messages.Hello.unpack(messages.body_of(self._received[Kind.HELLO][index]))
-
-    def _read(self, raw: bytes, kind: Kind, context: bytes, *, among: tuple[int, ...] = ()) -> Envelope:
-        envelope = messages.read(raw, kind=kind, context=context, roster=self._roster)
-        if among and envelope.sender not in among:
-            raise UnknownSender(f"site {self._name(envelope.sender)} is not in the set of this attempt")
-        return envelope
-
-    def _keep(self, envelope: Envelope, what: bytes) -> bool:
-        """Remember a message; False if the very same one is there already."""
-        known = self._received[envelope.kind].get(envelope.sender)
-        if known is not None and known != what:
-            raise AlreadyAnswered(f"site {self._name(envelope.sender)} sent two different {envelope.kind.name}s")
-        self._received[envelope.kind][envelope.sender] = what
-        return known is None
-
-    def _enough(self, kind: Kind) -> tuple[int, ...]:
-        asked = {Kind.HELLO: self._everybody(), Kind.SHARE: self._u0}.get(kind, self._u2)
-        self._require(bool(asked), f"the end of {kind.name} before its beginning")
-        needed = self._smallest if kind in (Kind.HELLO, Kind.SHARE) else self._answers
-        require_enough(self._roster, self._received[kind], asked, needed, kind.name)
-        return tuple(sorted(self._received[kind]))
-
-    def _everybody(self) -> tuple[int, ...]:
-        return tuple(member.index for member in self._roster.members)
-
-    def _require(self, condition: bool, what: str) -> None:
-        if not condition:
-            raise OutOfOrder(f"{what}; the attempt cannot go back")
-
-    def _write(self, kind: Kind, body: bytes) -> bytes:
-        return messages.write(kind, context=self._context1, sender=RELAY, body=body, identity=self._identity)
-
-    def _name(self, index: int) -> str:
-        return repr(self._roster.at(index).site)
+        return messages.Hello.unpack(messages.body_of(self._received[Kind.HELLO][index]), self._roster, index)

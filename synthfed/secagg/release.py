@@ -14,7 +14,7 @@ Why at most one sum opens, with c sites in the relay's pay and 2t > N + c: to op
 again) for another, the relay needs t shares each time, so two disjoint groups of t - c honest sites; but
 2 (t - c) > N - c. Why it has at least m - c honest inputs: t signatures mean that an honest site agreed to U2.
 
-The rule is tested over every pattern of answers for N = 3, 4, 5.
+The rule is tested over every pattern of answers for N = 3, 4, 5, 6.
 """
 
 from collections.abc import Collection, Mapping, Sequence

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from synthfed.secagg.contexts import digest, lp, u16, u32
 from synthfed.secagg.refusals import RosterRefused, UnknownSender
+from synthfed.secagg.signatures import SECOND_KEY_BYTES
 
 RELAY = 65534  # envelope address of the relay
 ALL = 65535  # envelope address of everybody
@@ -40,12 +41,14 @@ class Member:
         site: Short name, lower case.
         organisation: Legal body that runs the site; three different ones are needed.
         public_key: Raw Ed25519 key, 32 bytes.
+        second_key: Raw ML-DSA-65 key, 1952 bytes, if the site signs twice; see `signatures`.
     """
 
     index: int
     site: str
     organisation: str
     public_key: bytes
+    second_key: bytes = b""
 
     def __post_init__(self) -> None:
         if not 0 <= self.index < RELAY:
@@ -56,6 +59,7 @@ class Member:
             raise RosterRefused(f"site {self.site!r} needs a printable organisation")
         if len(self.public_key) != 32:
             raise RosterRefused(f"site {self.site!r} has a key of {len(self.public_key)} bytes; Ed25519 keys have 32")
+        _require_second_key(self.second_key, f"site {self.site!r}")
 
 
 def default_threshold(sites: int) -> int:
@@ -71,6 +75,7 @@ class Roster:
         version: Raised by the steward with every change.
         valid_from, valid_until: First and last day of use.
         steward_key, relay_key: Raw Ed25519 keys, 32 bytes.
+        relay_second_key: Raw ML-DSA-65 key of the relay, or nothing.
         members: Sorted by index.
         threshold: t, the number of shares that open a key. Any t sites can open one input together with the relay.
         signature: The steward's, over `digest()`.
@@ -89,8 +94,10 @@ class Roster:
     members: tuple[Member, ...]
     threshold: int
     signature: bytes
+    relay_second_key: bytes = b""
 
     def __post_init__(self) -> None:
+        _require_second_key(self.relay_second_key, "the relay")
         sites = len(self.members)
         if not FEWEST_SITES <= sites <= MOST_SITES:
             raise RosterRefused(f"the roster names {sites} sites; wanted {FEWEST_SITES}..{MOST_SITES}")
@@ -108,6 +115,7 @@ class Roster:
         if len({member.site for member in self.members}) < sites:
             raise RosterRefused("two sites of the roster have one name")
         keys = [self.steward_key, self.relay_key, *(member.public_key for member in self.members)]
+        keys += [key for key in (self.relay_second_key, *(member.second_key for member in self.members)) if key]
         if len(set(keys)) < len(keys):
             raise RosterRefused("two parties of the roster have one key; every party needs its own")
         if not 0 <= self.version < 2**32 or self.valid_from > self.valid_until:
@@ -127,6 +135,7 @@ class Roster:
             self.relay_key,
             self.members,
             self.threshold,
+            self.relay_second_key,
         )
 
     @property
@@ -184,6 +193,8 @@ class Roster:
             f'relay_key = "{self.relay_key.hex()}"',
             f'signature = "{self.signature.hex()}"',
         ]
+        if self.relay_second_key:
+            lines.append(f'relay_second_key = "{self.relay_second_key.hex()}"')
         for member in self.members:
             organisation = member.organisation.replace("\\", "\\\\").replace('"', '\\"')
             lines += [
@@ -194,6 +205,8 @@ class Roster:
                 f'organisation = "{organisation}"',
                 f'public_key = "{member.public_key.hex()}"',
             ]
+            if member.second_key:
+                lines.append(f'second_key = "{member.second_key.hex()}"')
         return "\n".join(lines) + "\n"
 
     @classmethod
@@ -207,7 +220,13 @@ class Roster:
             raw = tomllib.loads(text)
             sites = raw.pop("site")
             members = tuple(
-                Member(site.pop("index"), site.pop("name"), site.pop("organisation"), _hex(site.pop("public_key")))
+                Member(
+                    site.pop("index"),
+                    site.pop("name"),
+                    site.pop("organisation"),
+                    _hex(site.pop("public_key")),
+                    _hex(site.pop("second_key", "")),
+                )
                 for site in sites
             )
             roster = cls(
@@ -219,6 +238,7 @@ class Roster:
                 members=members,
                 threshold=_exactly(int, raw.pop("threshold")),
                 signature=_hex(raw.pop("signature")),
+                relay_second_key=_hex(raw.pop("relay_second_key", "")),
             )
         except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
             raise RosterRefused(f"the roster file cannot be read: {error}") from error
@@ -240,6 +260,7 @@ def sign_roster(
     valid_until: datetime.date,
     threshold: int | None = None,
     version: int = 1,
+    relay_second_key: bytes = b"",
 ) -> Roster:
     """Make a roster as the steward does; `threshold` defaults to floor(2N/3) + 1.
 
@@ -249,9 +270,19 @@ def sign_roster(
     steward_key = steward.public_key().public_bytes_raw()
     ordered = tuple(sorted(members, key=lambda member: member.index))
     chosen = default_threshold(len(ordered)) if threshold is None else threshold
-    to_sign = _roster_digest(version, valid_from, valid_until, steward_key, relay_key, ordered, chosen)
+    to_sign = _roster_digest(
+        version, valid_from, valid_until, steward_key, relay_key, ordered, chosen, relay_second_key
+    )
     return Roster(
-        version, valid_from, valid_until, steward_key, relay_key, ordered, chosen, signature=steward.sign(to_sign)
+        version,
+        valid_from,
+        valid_until,
+        steward_key,
+        relay_key,
+        ordered,
+        chosen,
+        signature=steward.sign(to_sign),
+        relay_second_key=relay_second_key,
     )
 
 
@@ -263,7 +294,9 @@ def _roster_digest(
     relay_key: bytes,
     members: Sequence[Member],
     threshold: int,
+    relay_second_key: bytes,
 ) -> bytes:
+    """Second keys are fields of their own, so a roster without any has the bytes it always had."""
     return digest(
         _DOMAIN,
         u32(version),
@@ -272,8 +305,19 @@ def _roster_digest(
         steward_key,
         relay_key,
         u16(threshold),
-        *(lp(u16(m.index), m.site.encode(), m.organisation.encode(), m.public_key) for m in members),
+        *(_member_bytes(member) for member in members),
+        *([lp(relay_second_key)] if relay_second_key else []),
     )
+
+
+def _member_bytes(member: Member) -> bytes:
+    second = (member.second_key,) if member.second_key else ()
+    return lp(u16(member.index), member.site.encode(), member.organisation.encode(), member.public_key, *second)
+
+
+def _require_second_key(key: bytes, whose: str) -> None:
+    if key and len(key) != SECOND_KEY_BYTES:
+        raise RosterRefused(f"{whose} has a second key of {len(key)} bytes; ML-DSA-65 keys have {SECOND_KEY_BYTES}")
 
 
 def _hex(text: str) -> bytes:

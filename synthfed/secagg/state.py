@@ -46,6 +46,7 @@ class SiteState:
         halves: h of the pair with each peer of U1, in hybrid attempts; see `hybrid`.
         seed_digests: H(b_v) per site of U1.
         counted: Head of MASKED per site of U2, the one set for which this site releases shares. Stays for ever.
+        complaint: COMPLAINT, as sent in place of MASKED; stays.
         *_request: Digest of the request a stage answered; the same request gets the same reply again.
     """
 
@@ -81,6 +82,7 @@ class SiteState:
     result_digest: bytes = b""
     accepted: bytes = b""
     close: bytes = b""
+    complaint: bytes = b""
 
     def erase(self) -> None:
         """Forget every key, every share and the masked vector.

@@ -48,7 +48,8 @@ def result_of(run, total, tag, members=None):
 
 
 def hello_with(run, name, index, *, seal_key, mask_key):
-    body = messages.Hello(seal_key, mask_key, bytes(32)).pack()
+    peers = [member.index for member in run.members if member.index != index]
+    body = messages.Hello(mask_key, bytes(32), dict.fromkeys(peers, seal_key)).pack()
     return messages.write(Kind.HELLO, context=run.context.digest(), sender=index, body=body, identity=key(name))
 
 
@@ -156,7 +157,7 @@ def test_a_message_relabelled_for_this_context_is_refused():
 def test_a_sealed_share_of_another_round_does_not_open():
     run, other = attempt(3), attempt(3, changes={"round_index": 4})
     mine, theirs = run.deliveries()[3], other.deliveries()[3]
-    with pytest.raises(MalformedMessage, match="does not open"):
+    with pytest.raises(SplitView, match="another box of site 'site2'"):
         run.sites[3].mask(run.inputs[3], MODEL, mine.shares, [mine.sealed[0], theirs.sealed[1]])
 
 
@@ -167,7 +168,7 @@ def test_a_box_for_another_site_or_under_another_name_is_refused():
     with pytest.raises(MalformedMessage, match="not for this site"):
         run.sites[3].mask(run.inputs[3], MODEL, delivery.shares, [delivery.sealed[0], deliveries[10].sealed[1]])
     readdressed = deliveries[10].sealed[1][:2] + (3).to_bytes(2, "little") + deliveries[10].sealed[1][4:]
-    with pytest.raises(MalformedMessage, match="does not open"):
+    with pytest.raises(SplitView, match="another box of site 'site2'"):
         run.sites[3].mask(run.inputs[3], MODEL, delivery.shares, [delivery.sealed[0], readdressed])
 
 
@@ -383,14 +384,14 @@ def test_mask_keys_of_all_sites_do_not_open_a_sealed_share():
     deliveries = run.deliveries()
     ctx0 = run.context.digest()
     private = {i: masks.mask_private_key(site._state.mask_seed, ctx0) for i, site in run.sites.items()}
-    shown = {i: messages.Hello.unpack(body_of(site.hello())) for i, site in run.sites.items()}
+    shown = {i: messages.Hello.unpack(body_of(site.hello()), run.roster, i) for i, site in run.sites.items()}
     assert all(shown[i].mask_key == private[i].public_key().public_bytes_raw() for i in private)
     for receiver, delivery in deliveries.items():
         for raw in delivery.sealed:
             box = messages.SealedBox.unpack(raw, holds=98)
             for holder in (box.sender, receiver):
                 peer = receiver if holder == box.sender else box.sender
-                for public in (shown[peer].seal_key, shown[peer].mask_key):
+                for public in (*shown[peer].seal_keys.values(), shown[peer].mask_key):
                     secret = masks.seal_key(private[holder], public, ctx0, sender=box.sender, receiver=receiver)
                     with pytest.raises(MalformedMessage):
                         masks.open_box(secret, box.box, ctx0, sender=box.sender, receiver=receiver)

@@ -195,26 +195,6 @@ def test_sealed_state_errors_logs_and_texts_show_no_secret(caplog):
 # --- 19: bad shares ---------------------------------------------------------------------------------------------------
 
 
-def reseal(run, dealer, holder, *, self_share=None, mask_share=None):
-    """A dealer that seals other shares than it published."""
-    site = run.sites[dealer]
-    genuine = messages.DealtShares.unpack(
-        run.sites[holder]._dealing.open(dealer, messages.SealedBox.unpack(site._state.sealed[holder], holds=98).box)
-    )
-    receiver_key = messages.Hello.unpack(body_of(run.sites[holder].hello())).seal_key
-    return site._dealing.seal(holder, receiver_key, self_share or genuine.self_share, mask_share or genuine.mask_share)
-
-
-@pytest.mark.parametrize("which", ["self_share", "mask_share"])
-def test_a_dealer_of_unpublished_shares_is_named(which):
-    run = attempt(3)
-    delivery = run.deliveries()[3]
-    bad = reseal(run, 10, 3, **{which: bytes([7] * 33)})
-    with pytest.raises(BadShare, match="site1") as caught:
-        run.sites[3].mask(run.inputs[3], MODEL, delivery.shares, [bad, delivery.sealed[1]])
-    assert caught.value.party == "site1"
-
-
 def test_a_holder_of_wrong_shares_is_named():
     run = attempt(3)
     heads = run.heads()

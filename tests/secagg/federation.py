@@ -190,14 +190,17 @@ class Attempt:
             assert self.relay.add_close(self.saw(site.close())).accepted
         return total
 
-    def with_drops(self, gone: Mapping[int, str]) -> tuple[Ring, tuple[int, ...]]:
+    def with_drops(
+        self, gone: Mapping[int, str], at: Callable[[str], None] = lambda step: None
+    ) -> tuple[Ring, tuple[int, ...]]:
         """The whole attempt, while the sites `gone` (by roster index) vanish before the step named.
 
-        Gives the sum and U2; what is left of the sites has accepted it.
+        Gives the sum and U2; what is left of the sites has accepted it. `at` is called when each step begins.
         """
         here = dict(self.sites)
 
         def lose(step: str) -> dict[int, SiteSession]:
+            at(step)
             for index, when in gone.items():
                 if when == step:
                     here.pop(index, None)

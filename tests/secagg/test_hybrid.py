@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from synthfed.secagg import hybrid, masks, messages
 from synthfed.secagg.messages import body_of
 from synthfed.secagg.protocol import SiteSession
-from synthfed.secagg.refusals import BadKey, BadSignature, MalformedMessage
+from synthfed.secagg.refusals import BadKey, BadSignature, MalformedMessage, SplitView
 from tests.secagg.federation import MODEL, attempt, key, make_config, make_roster, pair_keys
 
 PQ = {"post_quantum": True}
@@ -101,10 +101,12 @@ def test_all_x25519_secrets_open_no_box_and_no_mask():
     ctx0, ctx1 = run.context.digest(), run.relay.context1
     seal = {i: site._dealing.seal_private for i, site in run.sites.items()}
     mask = {i: site._dealing.mask_private for i, site in run.sites.items()}
-    shown = {i: messages.Hello.unpack(body_of(site.hello())) for i, site in run.sites.items()}
+    shown = {i: messages.Hello.unpack(body_of(site.hello()), run.roster, i) for i, site in run.sites.items()}
     for sender, boxes in run.relay._sealed.items():
         for receiver, raw in boxes.items():
-            found = masks.seal_key(seal[receiver], shown[sender].seal_key, ctx0, sender=sender, receiver=receiver)
+            found = masks.seal_key(
+                seal[receiver](sender), shown[sender].seal_keys[receiver], ctx0, sender=sender, receiver=receiver
+            )
             size = hybrid.WRAPPED_BYTES if hybrid.sends_half(sender, receiver) else 0
             with pytest.raises(MalformedMessage):
                 masks.open_box(found, raw[4 + size :], ctx0, sender=sender, receiver=receiver, beside=raw[4 : 4 + size])
@@ -121,8 +123,8 @@ def test_without_the_option_x25519_is_all_there_is():
     run = attempt(3)
     run.deliveries()
     ctx0 = run.context.digest()
-    shown = messages.Hello.unpack(body_of(run.sites[10].hello())).seal_key
-    found = masks.seal_key(run.sites[3]._dealing.seal_private, shown, ctx0, sender=10, receiver=3)
+    shown = messages.Hello.unpack(body_of(run.sites[10].hello()), run.roster, 10).seal_keys[3]
+    found = masks.seal_key(run.sites[3]._dealing.seal_private(10), shown, ctx0, sender=10, receiver=3)
     assert masks.open_box(found, run.relay._sealed[10][3][4:], ctx0, sender=10, receiver=3)
 
 
@@ -136,16 +138,16 @@ def test_an_altered_half_is_seen_before_it_is_used():
     raws = [bytes(raw) for raw in delivery.sealed]
     at = next(k for k, raw in enumerate(raws) if len(raw) > 1000)
     raws[at] = raws[at][:100] + bytes([raws[at][100] ^ 1]) + raws[at][101:]
-    with pytest.raises(MalformedMessage, match="does not open"):
+    with pytest.raises(SplitView, match="another box"):
         receiver.mask(run.inputs[10], MODEL, delivery.shares, raws)
 
 
 def test_hellos_of_the_other_kind_are_refused():
     plain, run = attempt(3), attempt(3, config=PQ)
     hello = run.sites[3].hello()
-    assert len(hello) == 200 + 1184
-    body = messages.Hello.unpack(body_of(hello))
-    bare = messages.Hello(body.seal_key, body.mask_key, body.audit_head).pack()
+    assert len(hello) == 104 + 4 * 32 + 1184
+    body = messages.Hello.unpack(body_of(hello), run.roster, 3)
+    bare = messages.Hello(body.mask_key, body.audit_head, body.seal_keys).pack()
     stripped = messages.write(
         messages.Kind.HELLO, context=run.context.digest(), sender=3, body=bare, identity=key("site0")
     )
@@ -158,7 +160,7 @@ def test_hellos_of_the_other_kind_are_refused():
         messages.Kind.HELLO,
         context=plain.context.digest(),
         sender=3,
-        body=messages.Hello(body.seal_key, body.mask_key, body.audit_head, body.kem_key).pack(),
+        body=body.pack(),
         identity=key("site0"),
     )
     with pytest.raises(MalformedMessage, match="ML-KEM"):

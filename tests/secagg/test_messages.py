@@ -19,6 +19,9 @@ WHOLE.finish()
 REDUCED = attempt(4, 6, fixed="messages", smallest=3)
 REDUCED.with_drops({24: "mask"})
 BY_KIND = {Kind(raw[3]): raw for raw in REDUCED.transcript + WHOLE.transcript if raw[:3] == b"SA1"}
+BY_KIND[Kind.COMPLAINT] = messages.write(
+    Kind.COMPLAINT, context=CTX, sender=3, body=bytes([10, 0]) + bytes(range(32)) + bytes(130), identity=key("site0")
+)
 
 
 def context_of(raw):
@@ -28,7 +31,7 @@ def context_of(raw):
 def unpack(kind, body):
     roster = WHOLE.roster
     return {
-        Kind.HELLO: lambda: messages.Hello.unpack(body).pack(),
+        Kind.HELLO: lambda: messages.Hello.unpack(body, roster, 3).pack(),
         Kind.SHARE: lambda: messages.Share.unpack(body, roster).pack(roster),
         Kind.MASKED: lambda: messages.Masked.unpack(body, length=6).pack(),
         Kind.HEADS: lambda: messages.Heads.unpack(body, roster).pack(roster),
@@ -36,6 +39,7 @@ def unpack(kind, body):
         Kind.UNMASK: lambda: messages.Unmask.unpack(body, [m.index for m in roster.members]).pack(),
         Kind.RESULT: lambda: messages.Result.unpack(body, roster, length=6).pack(roster),
         Kind.CLOSE: lambda: messages.Close.unpack(body).pack(),
+        Kind.COMPLAINT: lambda: messages.Complaint.unpack(body, box_bytes=130).pack(),
     }[kind]()
 
 
@@ -133,14 +137,14 @@ def test_an_unmask_of_both_kinds_for_one_site_cannot_be_written():
 
 
 def test_sizes_are_those_of_the_design():
-    """N = 10: HELLO 200, SHARE 778, sealed share 130, MASKED 4d + 156, SURVIVORS 136, UNMASK 444, CLOSE 169."""
+    """N = 10: HELLO 456, SHARE 1130, sealed share 130, MASKED 4d + 156, SURVIVORS 136, UNMASK 444, CLOSE 169."""
     sizes = {}
     run = attempt(10, 7)
     run.finish()
     for raw in run.transcript:
         sizes["SEALED" if raw[:3] != b"SA1" else Kind(raw[3]).name] = len(raw)
     heads, result = sizes.pop("HEADS"), sizes.pop("RESULT")
-    assert sizes == {"HELLO": 200, "SHARE": 778, "SEALED": 130, "MASKED": 4 * 7 + 156, "UNMASK": 444, "CLOSE": 169}
+    assert sizes == {"HELLO": 456, "SHARE": 1130, "SEALED": 130, "MASKED": 4 * 7 + 156, "UNMASK": 444, "CLOSE": 169}
     assert len(BY_KIND[Kind.SURVIVORS]) == 136
     assert (heads, result) == (104 + 2 + 960, 104 + 2 + 28 + 20)
 

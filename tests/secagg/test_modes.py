@@ -12,6 +12,7 @@ from synthfed.secagg.messages import body_of
 from synthfed.secagg.parts import PRIME, Part
 from synthfed.secagg.protocol import PartsRelaySession, PartsSiteSession, RelaySession, SiteSession, Stage
 from synthfed.secagg.refusals import (
+    UNKNOWN_PARTY,
     AlreadyAnswered,
     BadShare,
     MalformedMessage,
@@ -339,15 +340,15 @@ def test_no_part_opens_under_the_key_of_the_shares():
     run.parts()
     receiver = run.sites[3]
     box = messages.SealedBox.unpack(run.relay._parts[10][3], holds=16 * 4 + 20)
-    shown = messages.Hello.unpack(body_of(run.sites[10].hello())).seal_key
+    shown = messages.Hello.unpack(body_of(run.sites[10].hello()), run.roster, 10).seal_keys[3]
     for context in (run.context.digest(), run.relay.context1):
-        sealing = masks.seal_key(receiver._dealing.seal_private, shown, context, sender=10, receiver=3)
+        sealing = masks.seal_key(receiver._dealing.seal_private(10), shown, context, sender=10, receiver=3)
         with pytest.raises(MalformedMessage):
             masks.open_box(sealing, box.box, run.relay.context1, sender=10, receiver=3)
 
 
 def test_a_site_that_adds_up_wrongly_is_named_when_it_can_be():
-    for sites, party in ((7, "site2"), (4, "unknown")):
+    for sites, party in ((7, "site2"), (4, UNKNOWN_PARTY)):
         run = attempt(sites, config={"mode": "shamir"})
         boxes = run.parts()
         for index in run.sites:

@@ -7,6 +7,7 @@ from synthfed.secagg import messages
 from synthfed.secagg.messages import Kind, body_of
 from synthfed.secagg.protocol import Evidence, SiteSession
 from synthfed.secagg.refusals import (
+    RELAY_PARTY,
     BadShare,
     BadSignature,
     MalformedMessage,
@@ -115,7 +116,8 @@ def test_evidence_that_was_tampered_with_is_refused(gone):
     for index in evidence.opened:
         with pytest.raises(BadShare) as caught:
             site.recompute(message, Evidence(evidence.masked, dict(evidence.opened) | {index: bytes(32)}))
-        assert caught.value.party == "relay"
+        assert caught.value.party == RELAY_PARTY
+        assert caught.value.site is None
     assert np.array_equal(site.recompute(message, evidence), total)
 
 
