@@ -167,6 +167,8 @@ def _tell(answered: "Answered") -> None:
     from synthfed.run.asking.answering import ADJACENCY, UNIT
 
     console = Console(soft_wrap=True, highlight=False, markup=False)
+    if not console.is_terminal:
+        console = Console(soft_wrap=True, highlight=False, markup=False, width=120)
     console.print(f"{answered.sites} sites: {answered.origin}")
     console.print()
     headings = ["question", "figure", "value", *([] if answered.exact else ["95 % interval"])]

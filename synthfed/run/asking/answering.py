@@ -1,7 +1,7 @@
 """Ask a cohort's sites: one plan, a few secure sums, one list of answers."""
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from synthfed.run.training import LedgerHome, noise_is_seeded
 if TYPE_CHECKING:
     from synthfed.cohorts.sites import Cohort
 
+_MANY = 20
 UNIT = "one patient at one site: all its rows there, merged into one"
 ADJACENCY = "add or remove one patient"
 INTERVALS = (
@@ -27,6 +28,7 @@ INTERVALS = (
 )
 BOTH = "All rows were asked, so patients who train and patients held out pay alike."
 CLIPPED = "Values outside the dictionary's bounds count at the bounds; levels and edges are the dictionary's."
+MANY = "{count} questions share one epsilon: ask fewer, or spend more (--epsilon), and the intervals get narrower."
 DIFFERENCES = (
     "Withheld counts can follow from others by subtraction; with exact answers, from repeated questions as well."
 )
@@ -38,7 +40,7 @@ class Answered:
 
     Attributes:
         epsilon: What this plan cost one patient of each population; None where no epsilon covers the answers.
-        spent_over_runs: Largest epsilon that a site's ledger holds over all its runs; None where none is kept.
+        spent_over_runs: Largest epsilon that a site's ledger holds over all its runs; None where none is charged.
         bytes_up, bytes_down: From and to all sites together.
     """
 
@@ -75,7 +77,6 @@ def ask_cohort(
     epsilon: float = 1.0,
     smallest_count: int = 10,
     ledgers: LedgerHome | None = None,
-    ask: Callable[..., Any] | None = None,
 ) -> Answered:
     """Answer questions over the rows of all sites, those held out included.
 
@@ -87,7 +88,6 @@ def ask_cohort(
         epsilon: What the plan may cost one patient, at the pipeline's delta.
         smallest_count: Counts below it are withheld.
         ledgers: Where the sites' ledgers outlast this question; real patients need one.
-        ask: Instead of `federation.questions.ask_in_process`; for tests.
 
     Raises:
         ConfigError: A question is not understood.
@@ -102,7 +102,7 @@ def ask_cohort(
     seeded = noise_is_seeded(pipeline, simulated=cohort.simulated)
     tables = {site: site_rows([rows, cohort.holdouts[site]], cohort.schema) for site, rows in cohort.sites.items()}
     with tempfile.TemporaryDirectory(prefix="synthfed-ask-") as work:
-        asked = (ask or ask_in_process)(
+        asked = ask_in_process(
             planned.plan,
             tables,
             work=Path(work),
@@ -125,12 +125,17 @@ def ask_cohort(
         exact=exact,
         epsilon=None if exact or (seeded and cohort.simulated) else epsilon,
         delta=delta,
-        spent_over_runs=_spent(asked.ledgers) if ledgers else None,
+        spent_over_runs=_spent(asked.ledgers) if ledgers and not exact else None,  # exact answers are in no ledger
         rounds=asked.rounds,
         bytes_up=asked.bytes_up,
         bytes_down=asked.bytes_down,
-        words=(*asked.words, *(() if exact else (BOTH, INTERVALS)), CLIPPED, DIFFERENCES),
+        words=(*asked.words, *(() if exact else _of_noise(len(planned.plan.questions))), CLIPPED, DIFFERENCES),
     )
+
+
+def _of_noise(questions: int) -> tuple[str, ...]:
+    many = (MANY.format(count=questions),) if questions >= _MANY else ()
+    return (BOTH, INTERVALS, *many)
 
 
 def _spent(ledgers: Mapping[str, Mapping[str, Any]]) -> float:
