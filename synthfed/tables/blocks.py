@@ -245,9 +245,8 @@ def _levels_from(column: Column, codes: _Ints, missing: _Mask) -> Any:
     if column.kind == "flag":
         values = np.asarray([int(level) for level in column.levels], dtype=np.int64)[codes]
         return pd.arrays.IntegerArray(values, missing.copy())
-    return pd.Categorical.from_codes(
-        np.where(missing, -1, codes).tolist(), categories=pd.Index(column.levels), ordered=column.kind == "ordinal"
-    )
+    places: Any = np.where(missing, -1, codes)  # the stubs know sequences only
+    return pd.Categorical.from_codes(places, categories=pd.Index(column.levels), ordered=column.kind == "ordinal")
 
 
 def _numbers_from(block: Block, column: Column, steps: _Ints, missing: _Mask) -> Any:

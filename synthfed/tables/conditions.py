@@ -40,20 +40,26 @@ def to_grid(table: pd.DataFrame, schema: Schema) -> Grid:
             continue
         values = table[column.name]
         if column.kind in ("category", "ordinal"):
-            categorical = values.astype(schema.dtype(column.name))
+            categorical = values.astype(schema.dtype(column.name), copy=False)
             codes = categorical.cat.codes.to_numpy().astype(np.float64)
             grid[column.name] = np.where(codes < 0, np.nan, codes)
         else:
-            grid[column.name] = pd.to_numeric(values).to_numpy(dtype=np.float64, na_value=np.nan)
+            numbers = values if pd.api.types.is_numeric_dtype(values.dtype) else pd.to_numeric(values)
+            grid[column.name] = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
     return grid
 
 
 def to_series(values: Values, column: Column, schema: Schema, index: pd.Index) -> pd.Series:
     """One grid column back as a typed column."""
     if column.kind in ("category", "ordinal"):
-        codes = np.where(np.isnan(values), -1, values).astype(np.int64)
-        categorical = pd.Categorical.from_codes(codes.tolist(), dtype=schema.dtype(column.name))
+        codes: Any = np.where(np.isnan(values), -1, values).astype(np.int64)  # the stubs know sequences only
+        categorical = pd.Categorical.from_codes(codes, dtype=schema.dtype(column.name))
         return pd.Series(categorical, index=index, name=column.name)
+    if column.kind in ("count", "flag"):
+        missing = np.isnan(values)
+        whole = np.where(missing, 0.0, values).astype(np.int64)
+        if (missing | (whole == values)).all():  # else the cast below says what is wrong
+            return pd.Series(pd.arrays.IntegerArray(whole, missing), index=index, name=column.name)
     return pd.Series(values, index=index, name=column.name).astype(schema.dtype(column.name))
 
 

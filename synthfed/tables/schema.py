@@ -206,7 +206,11 @@ class Schema:
     def cast(self, table: pd.DataFrame) -> pd.DataFrame:
         """Give every column of `table` its typed dtype, in dictionary order; values are not checked."""
         return pd.DataFrame(
-            {c.name: table[c.name].astype(self.dtype(c.name)) for c in self.columns if c.name in table.columns},
+            {
+                c.name: table[c.name].astype(self.dtype(c.name), copy=False)
+                for c in self.columns
+                if c.name in table.columns
+            },
             index=table.index,
         )
 
