@@ -41,7 +41,24 @@ class CohortSettings(_Section):
         return self
 
 
-class TvaeSettings(_Section):
+class MarginalSettings(_Section):
+    """A tree of small noisy tables around the survival endpoint: counts only, no network."""
+
+    kind: Literal["marginal"]
+
+
+class _NetworkSettings(_Section):
+    """What both networks share: where they start from, and how much of the budget trains them."""
+
+    start: Literal["marginals", "cold"] = Field(
+        "cold", description="distil the tree of noisy tables into the network first, or train it from nothing"
+    )
+    training_share: float = Field(
+        0.3, ge=0.0, lt=1.0, description="of the budget (of mu squared), for DP-SGD after a start from marginals"
+    )
+
+
+class TvaeSettings(_NetworkSettings):
     """A variational autoencoder: encoder and decoder under one DP-SGD, only the decoder ships."""
 
     kind: Literal["tvae"]
@@ -55,7 +72,7 @@ class TvaeSettings(_Section):
     open_batch: int = Field(100, ge=1, description="minibatch when epsilon is inf")
 
 
-class CtganSettings(_Section):
+class CtganSettings(_NetworkSettings):
     """A WGAN whose critic sees real rows under DP-SGD; the generator is trained after the sums."""
 
     kind: Literal["ctgan"]
@@ -74,7 +91,7 @@ class CtganSettings(_Section):
     open_batch: int = Field(50, ge=2, description="minibatch when epsilon is inf")
 
 
-GeneratorSettings = Annotated[TvaeSettings | CtganSettings, Field(discriminator="kind")]
+GeneratorSettings = Annotated[TvaeSettings | CtganSettings | MarginalSettings, Field(discriminator="kind")]
 
 
 class PrivacySettings(_Section):
@@ -198,8 +215,28 @@ class Pipeline(_Section):
         return hashlib.sha256(self.canonical()).hexdigest()
 
     @property
+    def counts_first(self) -> bool:
+        """Whether noisy tables are counted before, or instead of, any training.
+
+        Without privacy a network needs no head start: it trains on the rows themselves.
+        """
+        generator = self.generator
+        if isinstance(generator, MarginalSettings):
+            return True
+        return generator.start == "marginals" and self.privacy.enabled
+
+    @property
+    def training_rounds(self) -> int:
+        """Rounds of DP-SGD; none where counts are all that is learned."""
+        generator = self.generator
+        if isinstance(generator, MarginalSettings) or (self.counts_first and generator.training_share == 0):
+            return 0
+        return self.federation.rounds
+
+    @property
     def total_steps(self) -> int:
-        return self.federation.rounds * self.federation.local_steps
+        """Private steps of the whole run at each site."""
+        return self.training_rounds * self.federation.local_steps
 
 
 def _toml_value(text: str) -> Any:

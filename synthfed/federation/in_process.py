@@ -89,7 +89,7 @@ def run_in_process(
         FederationError: `work` holds another run, or a run and `resume` is not set; or a site failed.
         SecAggError: A message was forged, replayed or altered.
     """
-    from synthfed.generators.plan import all_events, make_plan
+    from synthfed.generators.plan import all_events, make_plan, run_workload
 
     if len(sites) < pipeline.federation.min_sites:
         raise TooFewSites(
@@ -126,6 +126,7 @@ def run_in_process(
             layout=layout,
             weights=made.init(layout, seed=pipeline.seed),
             plan=plan,
+            workload=run_workload(pipeline, transformer) if plan.measures else None,
             sites=tuple(member.site for member in roster.members),
             simulated=simulated,
         ),

@@ -27,7 +27,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from synthfed.errors import FederationError, PipelineError
 from synthfed.federation.steps import SumSettings, SumStep
 from synthfed.generators.base import Layout, Measure, Plan, Weights, unflatten
-from synthfed.generators.plan import round_events
+from synthfed.generators.counted import Counting
+from synthfed.generators.marginal import Workload
+from synthfed.generators.marginal.axes import Axis
+from synthfed.generators.plan import make_plan, round_events
 from synthfed.pipeline import Pipeline
 from synthfed.privacy.events import PrivacyEvent
 from synthfed.secagg.contexts import digest, layout_digest
@@ -152,6 +155,7 @@ class Manifest(RunManifest):
         pipeline: Canonical JSON of the pipeline (`Pipeline.canonical`).
         transformer: SHA-256 of the public encoder, hex. The encoder follows from the dictionary alone.
         roster: SHA-256 of the roster, hex.
+        workload: What the counting rounds are about; None where there are none.
         tensors: Name and shape of every weight, in the order on the wire.
         sites: Roster ids of the sites that take part, in roster order.
         randomness: How noise keys are drawn; `seeded` voids the guarantee.
@@ -165,6 +169,7 @@ class Manifest(RunManifest):
     layout: Layout
     tensors: tuple[tuple[str, tuple[int, ...]], ...]
     plan: Plan
+    workload: Workload | None
     sites: tuple[str, ...]
     randomness: Randomness
     simulated: bool
@@ -178,6 +183,8 @@ class Manifest(RunManifest):
             raise ManifestError(
                 f"the manifest names {len(set(self.sites))} different sites, its plan counts {self.plan.sites}"
             )
+        if bool(self.plan.measures) != (self.workload is not None):
+            raise ManifestError("a run with counting rounds names a workload, and no other run does")
 
     schema_name: ClassVar[str] = SCHEMA
 
@@ -187,6 +194,7 @@ class Manifest(RunManifest):
         body["tensors"] = tuple((str(name), tuple(shape)) for name, shape in body["tensors"])
         body["plan"]["measures"] = tuple(Measure(**measure) for measure in body["plan"]["measures"])
         body["plan"] = Plan(**body["plan"])
+        body["workload"] = None if body["workload"] is None else _workload(body["workload"])
         body["sites"] = tuple(body["sites"])
         return cls(**body)
 
@@ -222,7 +230,8 @@ class Manifest(RunManifest):
         pipeline, plan = self.parse_pipeline(), self.plan
         settings = pipeline.federation
         wanted = (
-            settings.rounds,
+            tuple(measure.name for measure in make_plan(pipeline, len(self.sites)).measures),
+            pipeline.training_rounds,
             settings.local_steps,
             settings.sample_rate,
             pipeline.privacy.clip_norm,
@@ -230,12 +239,13 @@ class Manifest(RunManifest):
             pipeline.privacy.enabled,
         )
         found = (
+            tuple(measure.name for measure in plan.measures),
             plan.rounds,
             plan.local_steps,
             plan.sample_rate,
             plan.clip_norm,
             plan.expected_batch,
-            plan.noise_multiplier > 0,
+            all(event.noise_multiplier > 0 for event in self.events()),
         )
         if found != wanted:
             raise ManifestError(f"the manifest's plan {found} is not its pipeline's {wanted}; make the manifest again")
@@ -268,20 +278,34 @@ class Manifest(RunManifest):
     def step(self, round_index: int) -> SumStep:
         """Counting rounds add up integers; training rounds add up encoded weight changes."""
         events = round_events(self.plan, round_index)
-        measures = self.plan.measures
-        counting = round_index < len(measures)
-        tensors = [("counts", (measures[round_index].cells,))] if counting else self.tensors
+        counting = round_index < len(self.plan.measures)
+        tensors = (("counts", (self.counting().cells(round_index),)),) if counting else self.tensors
         return SumStep(
-            size=measures[round_index].cells if counting else self.size,
+            size=sum(math.prod(shape) for _, shape in tensors),
             ring="2^32",
             bound=None if counting else self.parse_pipeline().federation.delta_bound,
             layout=digest(layout_digest(tensors), bytes.fromhex(self.transformer), repr(self.layout).encode()),
             events=events,
         )
 
+    def tables_asked(self) -> Workload:
+        """What the counting rounds are about.
+
+        Raises:
+            ManifestError: There are none.
+        """
+        if self.workload is None:
+            raise ManifestError("this run has no counting rounds")
+        return self.workload
+
+    def counting(self) -> Counting:
+        """The counting rounds."""
+        patients = self.parse_pipeline().privacy.expected_patients
+        return Counting(self.layout, self.tables_asked(), self.plan, patients)
+
     @property
     def size(self) -> int:
-        """Coordinates of the vector that travels."""
+        """Coordinates of a weight vector."""
         return sum(math.prod(shape) for _, shape in self.tensors)
 
     def weights(self, vector: npt.NDArray[np.float32]) -> Weights:
@@ -299,6 +323,16 @@ class Manifest(RunManifest):
 def _canonical(manifest: RunManifest) -> bytes:
     body = {"schema": manifest.schema_name, **asdict(manifest)}  # type: ignore[call-overload]  # every kind is a dataclass
     return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _workload(body: dict[str, Any]) -> Workload:
+    axes = tuple(Axis(**{name: _tuples(value) for name, value in axis.items()}) for axis in body.pop("axes"))
+    return Workload(axes=axes, **{name: _tuples(value) for name, value in body.items()})
+
+
+def _tuples(value: Any) -> Any:
+    """JSON lists as the tuples that they were."""
+    return tuple(_tuples(entry) for entry in value) if isinstance(value, list) else value
 
 
 @lru_cache(maxsize=8)
@@ -331,6 +365,7 @@ def make_manifest(
     layout: Layout,
     weights: Weights,
     plan: Plan,
+    workload: Workload | None,
     sites: Sequence[str],
     simulated: bool,
 ) -> Manifest:
@@ -344,6 +379,7 @@ def make_manifest(
         layout=layout,
         tensors=tuple((name, tensor.shape) for name, tensor in weights.items()),
         plan=plan,
+        workload=workload if plan.measures else None,
         sites=tuple(sites),
         randomness="seeded" if seeded else "secure",
         simulated=simulated,

@@ -72,7 +72,7 @@ def coordinator_from_run_config(context: Context) -> Coordinator:
     Raises:
         FederationError: A file is missing, or a run was begun and `resume` is not set.
     """
-    from synthfed.generators.plan import make_plan
+    from synthfed.generators.plan import make_plan, run_workload
     from synthfed.generators.registry import make_generator
     from synthfed.tables.dictionary import load_dictionary
     from synthfed.tables.transform import public_transformer
@@ -87,13 +87,15 @@ def coordinator_from_run_config(context: Context) -> Coordinator:
         sites = tuple(member.site for member in roster.members)
         layout = Layout(transformer.names, transformer.widths)
         generator = make_generator(pipeline.generator)
+        plan = make_plan(pipeline, sites=len(sites))
         manifest = make_manifest(
             pipeline=pipeline,
             transformer_digest=transformer.digest(),
             roster_digest=roster.digest(),
             layout=layout,
             weights=generator.init(layout, seed=pipeline.seed),
-            plan=make_plan(pipeline, sites=len(sites)),
+            plan=plan,
+            workload=run_workload(pipeline, transformer) if plan.measures else None,
             sites=sites,
             simulated=False,
         )

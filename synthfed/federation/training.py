@@ -15,11 +15,15 @@ from synthfed.federation import wire
 from synthfed.federation.manifest import Manifest
 from synthfed.federation.refused import Refused
 from synthfed.federation.work import Contribution, Standing
+from synthfed.generators import counted
 from synthfed.generators.base import Codes, Generator, ServerState, Weights, flatten
+from synthfed.generators.marginal import NoisyTables
+from synthfed.generators.start import begin, finish
 from synthfed.secagg import ring
 from synthfed.secagg.ring import Ring
 
-_WEIGHT, _STATE = "weights/", "state/"
+_WEIGHT, _STATE, _COUNTS, _SITES = "weights/", "state/", "counts/", "counted/"
+_MOST_COUNT = 2**25  # a site's noised count; 50 of them cannot wrap modulo 2**32
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +35,10 @@ class TrainingWork:
     make_generator: Callable[[Manifest], Generator]
 
     def contribute(self, round_index: int, broadcast: bytes, *, noise_key: bytes) -> Contribution:
-        """Train one stint; see `work.SiteWork`. Who sees the vector learns at most what the round's events cost."""
+        """Count, or train one stint. Who sees the vector learns at most what the round's events cost."""
         manifest = self.manifest
+        if round_index < len(manifest.plan.measures):
+            return self._count(round_index, broadcast, noise_key)
         model = _model(broadcast, manifest)
         codes = _checked_codes(self.load_codes(manifest), manifest)
         stint = self.make_generator(manifest).stint(
@@ -52,6 +58,21 @@ class TrainingWork:
             vector.values, {"local_loss": stint.local_loss, "clipped_fraction": vector.clipped_fraction}
         )
 
+    def _count(self, round_index: int, broadcast: bytes, noise_key: bytes) -> Contribution:
+        manifest = self.manifest
+        tables = counted.from_bytes(broadcast)
+        counts = counted.answer(
+            _checked_codes(self.load_codes(manifest), manifest),
+            manifest.layout,
+            tables,
+            manifest.plan.measures[round_index],
+            cells=manifest.step(round_index).size,
+            noise_key=noise_key,
+        )
+        if np.abs(counts).max() >= _MOST_COUNT:
+            raise Refused("data")  # noise far beyond any useful run, or no hospital's number of patients
+        return Contribution(counts.astype(np.int32).view(np.uint32), {})
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingCourse:
@@ -61,15 +82,21 @@ class TrainingCourse:
     generator: Generator
 
     def start(self) -> Standing:
+        if self.manifest.plan.measures:
+            return {}
         weights = self.generator.init(self.manifest.layout, seed=self.manifest.seed)
         return _stand(weights, self.generator.start(weights))
 
     def broadcast(self, standing: Standing, round_index: int) -> bytes:
-        """float32, little-endian, in the generator's tensor order."""
+        """Tables to count as JSON; or float32 weights, little-endian, in the generator's tensor order."""
+        if round_index < len(self.manifest.plan.measures):
+            return counted.to_bytes(self.manifest.counting().tables(self._known(standing)))
         weights, _ = stood(standing)
         return flatten(weights).astype("<f4").tobytes()
 
     def after(self, standing: Standing, round_index: int, total: Ring, *, counted: int) -> Standing:
+        if round_index < len(self.manifest.plan.measures):
+            return self._after_counts(standing, round_index, total, counted)
         # Uniform weights 1/N: generators divide by the public expected batch, so the plain mean is the pooled one.
         manifest = self.manifest
         mean = self._mean(total, round_index, counted / len(manifest.sites)).astype(np.float32)
@@ -78,18 +105,47 @@ class TrainingCourse:
             manifest.weights(mean),
             manifest.layout,
             manifest.plan,
-            round_index=round_index,
+            round_index=round_index - len(manifest.plan.measures),
             seed=manifest.seed,
         )
-        return _stand(weights, state)
+        return {**_counts_of(standing), **_stand(weights, state)}
+
+    def _after_counts(self, standing: Standing, round_index: int, total: Ring, sites: int) -> Standing:
+        """Keep the sum; after the last one, fit the tree and start the generator from it."""
+        manifest = self.manifest
+        after = {
+            **standing,
+            f"{_COUNTS}{round_index}": total.view(np.int32),
+            f"{_SITES}{round_index}": np.asarray(sites),
+        }
+        if round_index + 1 < len(manifest.plan.measures):
+            return after
+        model = manifest.counting().model(self._known(after))
+        weights = begin(self.generator, model, manifest.layout, manifest.tables_asked(), seed=manifest.seed)
+        return {**after, **_stand(weights, self.generator.start(weights))}
+
+    def _known(self, standing: Standing) -> list[NoisyTables]:
+        counting, known = self.manifest.counting(), list[NoisyTables]()
+        for index in range(len(self.manifest.plan.measures)):
+            if f"{_COUNTS}{index}" in standing:
+                total, sites = standing[f"{_COUNTS}{index}"], int(standing[f"{_SITES}{index}"])
+                known.append(counting.noisy(known, total.astype(np.int64), counted=sites))
+        return known
 
     def size_of(self, total: Ring, round_index: int) -> float:
-        """Euclidean norm of the summed change."""
+        """Euclidean norm of the summed change; of counts, their number per cell is no such thing: 0."""
+        if round_index < len(self.manifest.plan.measures):
+            return 0.0
         return float(np.linalg.norm(self._mean(total, round_index, 1.0)))
 
     def released(self, standing: Standing) -> Weights:
-        """The tensors that ship."""
-        return self.generator.release(*stood(standing))
+        """The tensors that ship; where the run counted first, drawn towards its noisy tables once more."""
+        manifest = self.manifest
+        released = self.generator.release(*stood(standing))
+        if not manifest.plan.measures:
+            return released
+        model = manifest.counting().model(self._known(standing))
+        return finish(self.generator, released, model, manifest.layout, manifest.tables_asked(), seed=manifest.seed)
 
     def _mean(self, total: Ring, round_index: int, total_weight: float) -> npt.NDArray[np.float64]:
         bound = self.manifest.step(round_index).bound
@@ -108,6 +164,10 @@ def _stand(weights: Weights, state: ServerState) -> Standing:
     arrays = {_WEIGHT + name: array for name, array in weights.items()}
     arrays |= {_STATE + name: np.asarray(array) for name, array in state.tensors.items()}
     return {**arrays, "step": np.asarray(state.step)}
+
+
+def _counts_of(standing: Standing) -> Standing:
+    return {name: array for name, array in standing.items() if name.startswith((_COUNTS, _SITES))}
 
 
 def _checked_codes(codes: Codes, manifest: Manifest) -> Codes:

@@ -5,6 +5,7 @@ everything it sends follows from the public `Layout`. Patients are touched in `s
 returns has already been noised; its `events` say what the ledger must be charged before it leaves the site.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -38,17 +39,21 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One noisy vector of counts over all sites, summed before any training.
+    """One noisy vector of counts over all sites, summed before any training; see `counted`.
 
     Attributes:
-        name: What is counted: `tables`, `edges`.
-        cells: Length of the vector; what is counted may fill less of it.
-        mu: What it costs one patient, as Gaussian differential privacy (arXiv 1905.02383); inf is no noise.
+        name: What is counted: `tables`, then `edges`.
+        noise_multiplier: Standard deviation of the noise over what one patient moves the vector, cell by cell on the
+            scale of the cell's noise; 0 is no noise.
     """
 
     name: str
-    cells: int
-    mu: float
+    noise_multiplier: float
+
+    @property
+    def mu(self) -> float:
+        """What it costs one patient, as Gaussian differential privacy (arXiv 1905.02383)."""
+        return 1.0 / self.noise_multiplier if self.noise_multiplier else math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +112,7 @@ class ServerState:
 
 
 class Generator(Protocol):
-    """One kind of generator (`tvae`, `ctgan`). Stateless: every method is a function of its arguments."""
+    """One kind of generator (`tvae`, `ctgan`, `marginal`). Stateless: every method is a function of its arguments."""
 
     kind: str
 
@@ -120,7 +125,8 @@ class Generator(Protocol):
     ) -> Stint:
         """Train `plan.local_steps` private steps on one site's rows.
 
-        `noise_key` (32 bytes) drives batch sampling and the DP noise: secret, fresh, never sent.
+        `round_index` counts all rounds of the run, those of counting included. `noise_key` (32 bytes) drives batch
+        sampling and the DP noise: secret, fresh, never sent.
         """
         ...
 
@@ -139,7 +145,10 @@ class Generator(Protocol):
         round_index: int,
         seed: int,
     ) -> tuple[Weights, ServerState]:
-        """Post-processing at the coordinator: an optimiser step on the aggregate, and any step that needs no rows."""
+        """Post-processing at the coordinator: an optimiser step on the aggregate, and any step that needs no rows.
+
+        `round_index` counts training rounds only.
+        """
         ...
 
     def release(self, weights: Weights, state: ServerState) -> Weights:

@@ -10,6 +10,10 @@ from dataclasses import replace
 
 from synthfed.errors import TrainingError
 from synthfed.generators.base import Codes, Generator, Layout, Plan, Weights
+from synthfed.generators.counted import Counting, answer
+from synthfed.generators.marginal import MarginalModel, NoisyTables
+from synthfed.generators.plan import round_events
+from synthfed.generators.start import begin, finish
 from synthfed.privacy.events import PrivacyEvent
 
 Progress = Callable[[int, int], None]  # (rounds done, rounds)
@@ -28,6 +32,8 @@ def train(
     seed: int,
     noise_key: bytes,
     progress: Progress | None = None,
+    *,
+    counting: Counting | None = None,
 ) -> tuple[Weights, tuple[PrivacyEvent, ...]]:
     """Train on one table and return the tensors that ship and what they cost.
 
@@ -36,22 +42,51 @@ def train(
     Args:
         plan: Made for one site; `plan.sites` must be 1, or the divisor would be another site's.
         noise_key: 32 secret bytes. An adversary who has them can subtract the noise.
+        counting: The counting rounds, where the plan has any.
 
     Raises:
-        TrainingError: The plan is for several sites, or training became NaN.
+        TrainingError: The plan is for several sites, has counting rounds that are not given, or training became NaN.
     """
     if plan.sites != 1:
         raise TrainingError(f"the plan is for {plan.sites} sites; training on one table needs make_plan(..., sites=1)")
-    if plan.noise_multiplier == 0.0:
+    if bool(plan.measures) != (counting is not None):
+        raise TrainingError("a plan with counting rounds needs `counting`, and no other plan does")
+    if plan.noise_multiplier == 0.0 and plan.rounds:
         plan = replace(plan, rounds=1, local_steps=plan.total_steps)
-    weights = generator.init(layout, seed=seed)
-    state = generator.start(weights)
     events: list[PrivacyEvent] = []
-    for index in range(plan.rounds):
+    model = None
+    if counting is None:
+        weights = generator.init(layout, seed=seed)
+    else:
+        model = _count(counting, codes, noise_key)
+        events += [event for index in range(len(plan.measures)) for event in round_events(plan, index)]
+        weights = begin(generator, model, layout, counting.workload, seed=seed)
+    state = generator.start(weights)
+    for trained in range(plan.rounds):
+        index = len(plan.measures) + trained
         key = stint_key(noise_key, index)
         stint = generator.stint(weights, layout, codes, plan, round_index=index, noise_key=key)
         events += stint.events
-        weights, state = generator.apply(weights, state, stint.change, layout, plan, round_index=index, seed=seed)
+        weights, state = generator.apply(weights, state, stint.change, layout, plan, round_index=trained, seed=seed)
         if progress is not None:
-            progress(index + 1, plan.rounds)
-    return generator.release(weights, state), tuple(events)
+            progress(trained + 1, plan.rounds)
+    released = generator.release(weights, state)
+    if counting is not None and model is not None:
+        released = finish(generator, released, model, layout, counting.workload, seed=seed)
+    return released, tuple(events)
+
+
+def _count(counting: Counting, codes: Codes, noise_key: bytes) -> MarginalModel:
+    """All counting rounds at one site, noised as they would leave it."""
+    known: list[NoisyTables] = []
+    for index, measure in enumerate(counting.plan.measures):
+        counts = answer(
+            codes,
+            counting.layout,
+            counting.tables(known),
+            measure,
+            cells=counting.cells(index),
+            noise_key=stint_key(noise_key, index),
+        )
+        known.append(counting.noisy(known, counts, counted=1))
+    return counting.model(known)

@@ -27,9 +27,10 @@ from safetensors import SafetensorError
 
 from synthfed.errors import ModelError
 from synthfed.generators.base import Layout, Weights
+from synthfed.generators.marginal import MarginalModel
 
 FORMAT = "synthfed.model/1"
-RELEASED_PREFIX = {"tvae": "decoder.", "ctgan": "generator."}  # what may ship, by kind
+RELEASED_PREFIX = {"tvae": "decoder.", "ctgan": "generator.", "marginal": "tree."}  # what may ship, by kind
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold: the file says nothing about when it was written
 _PARTS = ("weights.safetensors", "transformer.json", "schema.json", "pipeline.json", "ledger.json")
@@ -157,15 +158,18 @@ def _check_weights(kind: str, layout: Layout, weights: Weights, *, where: str) -
     strangers = sorted(name for name in weights if not name.startswith(prefix))
     if strangers or not weights:
         raise ModelError(f"{where}: a {kind} model ships tensors {prefix}* only, found {strangers or 'none'}")
+    if len(layout.names) != len(layout.widths) or any(width < 1 for width in layout.widths):
+        raise ModelError(f"{where}: the layout's names and widths do not fit together")
     for name, tensor in weights.items():
         if tensor.dtype != np.float32 or not np.isfinite(tensor).all():
             raise ModelError(f"{where}: tensor {name!r} must be finite float32, found {tensor.dtype}")
+    if kind == "marginal":
+        MarginalModel.from_weights(weights, layout)  # refuses anything but a whole tree over this layout
+        return
     depth = sum(name.endswith(".weight") for name in weights)
     last = weights.get(f"{prefix}layers.{depth - 1}.weight")
     if last is None or last.ndim != 2 or last.shape[0] != layout.total_width:
         raise ModelError(f"{where}: the last layer does not give the layout's {layout.total_width} outputs")
-    if len(layout.names) != len(layout.widths) or any(width < 1 for width in layout.widths):
-        raise ModelError(f"{where}: the layout's names and widths do not fit together")
 
 
 def _canonical(value: object) -> bytes:

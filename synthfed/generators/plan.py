@@ -4,10 +4,16 @@
 may leave a site only if Opacus' own record of the steps taken equals it.
 """
 
+from typing import TYPE_CHECKING
+
 from synthfed.errors import BudgetTooSmall
 from synthfed.generators.base import Measure, Plan
-from synthfed.pipeline import Pipeline
+from synthfed.pipeline import MarginalSettings, Pipeline
 from synthfed.privacy.events import PrivacyEvent
+
+if TYPE_CHECKING:
+    from synthfed.generators.marginal import Workload
+    from synthfed.tables.transform import Transformer
 
 
 def make_plan(pipeline: Pipeline, sites: int) -> Plan:
@@ -20,8 +26,9 @@ def make_plan(pipeline: Pipeline, sites: int) -> Plan:
         BudgetTooSmall: The calibrated noise exceeds `privacy.max_noise_multiplier`.
     """
     privacy, federation = pipeline.privacy, pipeline.federation
+    measures = _measures(pipeline) if pipeline.counts_first else ()
     noise_multiplier = 0.0
-    if privacy.enabled:
+    if privacy.enabled and pipeline.training_rounds:
         from synthfed.privacy.budget import calibrate_noise
 
         noise_multiplier = calibrate_noise(
@@ -29,6 +36,7 @@ def make_plan(pipeline: Pipeline, sites: int) -> Plan:
             delta=privacy.delta,
             sample_rate=federation.sample_rate,
             steps=pipeline.total_steps,
+            spent=[_count_event(measure, index) for index, measure in enumerate(measures)],
         )
         if noise_multiplier > privacy.max_noise_multiplier:
             raise BudgetTooSmall(
@@ -37,14 +45,42 @@ def make_plan(pipeline: Pipeline, sites: int) -> Plan:
                 "are noise only; raise epsilon, or lower federation.rounds or federation.sample_rate"
             )
     return Plan(
-        rounds=federation.rounds,
+        rounds=pipeline.training_rounds,
         local_steps=federation.local_steps,
         sample_rate=federation.sample_rate,
         clip_norm=privacy.clip_norm,
         noise_multiplier=noise_multiplier,
         expected_batch=federation.sample_rate * privacy.expected_patients / sites,
         sites=sites,
+        measures=measures,
     )
+
+
+def _measures(pipeline: Pipeline) -> tuple[Measure, ...]:
+    """The counting rounds and their shares of the budget: all of it, or what the training after them leaves."""
+    from synthfed.generators.marginal import REMEASURE_SHARE
+    from synthfed.privacy.budget import gdp_mu, split_mu
+
+    if not pipeline.privacy.enabled:
+        return (Measure("tables", 0.0), Measure("edges", 0.0))
+    generator = pipeline.generator
+    counts = 1.0 if isinstance(generator, MarginalSettings) else 1.0 - generator.training_share
+    mu = gdp_mu(pipeline.privacy.epsilon, pipeline.privacy.delta)
+    shares = {"tables": counts * (1 - REMEASURE_SHARE), "edges": counts * REMEASURE_SHARE}
+    return tuple(Measure(name, 1.0 / part) for name, part in split_mu(mu, shares).items())
+
+
+def run_workload(pipeline: Pipeline, transformer: "Transformer") -> "Workload":
+    """What the counting rounds of a run are about, from public declarations alone.
+
+    The survival endpoint is the centre; the targets that the pipeline predicts, where they are coded and not derived,
+    get tables of their own.
+    """
+    from synthfed.generators.marginal import workload_of
+
+    coded = {name for block in transformer.blocks for name in block.columns}
+    targets = [target for target in pipeline.evaluation.targets if target in coded]
+    return workload_of(transformer.schema, transformer, targets)
 
 
 def round_events(plan: Plan, round_index: int) -> tuple[PrivacyEvent, ...]:
@@ -71,7 +107,7 @@ def _count_event(measure: Measure, round_index: int) -> PrivacyEvent:
         mechanism="gaussian",
         population="train",
         l2_sensitivity=1.0,
-        noise_multiplier=1.0 / measure.mu,
+        noise_multiplier=measure.noise_multiplier,
         sample_rate=1.0,
         steps=1,
     )

@@ -101,6 +101,7 @@ def train(
         TooFewSites, EmptySite, BudgetTooSmall, BudgetRefused: Before any training.
     """
     from synthfed.federation.in_process import run_in_process
+    from synthfed.generators.plan import all_events, make_plan
     from synthfed.privacy.statement import release_ledger
     from synthfed.tables.transform import public_transformer
 
@@ -131,7 +132,13 @@ def train(
         schema=cohort.schema,
         transformer=transformer,
         released=result.released,
-        ledger=release_ledger(result.ledgers, pipeline, simulated=cohort.simulated, seeded=seeded),
+        ledger=release_ledger(
+            result.ledgers,
+            pipeline,
+            simulated=cohort.simulated,
+            seeded=seeded,
+            planned=all_events(make_plan(pipeline, sites=len(cohort.sites))),
+        ),
         audit=result.audit,
         audit_keys=result.audit_keys,
         spent_over_runs=max(float(export["epsilon_spent"]) for export in result.ledgers.values()) if ledgers else None,
@@ -164,7 +171,8 @@ def train_one_site(pipeline: Pipeline, cohort: "Cohort") -> Trained:
 
     from synthfed.generators import central
     from synthfed.generators.base import Layout
-    from synthfed.generators.plan import make_plan
+    from synthfed.generators.counted import Counting
+    from synthfed.generators.plan import all_events, make_plan, run_workload
     from synthfed.generators.registry import make_generator
     from synthfed.privacy.mechanisms import seeded_key
     from synthfed.privacy.statement import central_ledger
@@ -181,11 +189,22 @@ def train_one_site(pipeline: Pipeline, cohort: "Cohort") -> Trained:
     plan = make_plan(pipeline, sites=1)
     seeded = noise_is_seeded(pipeline, simulated=cohort.simulated)
     key = seeded_key(pipeline.seed, site) if seeded else os.urandom(32)
+    counting = None
+    if plan.measures:
+        counting = Counting(layout, run_workload(pipeline, transformer), plan, pipeline.privacy.expected_patients)
     released, events = central.train(
-        make_generator(pipeline.generator), layout, transformer.encode(rows), plan, seed=pipeline.seed, noise_key=key
+        make_generator(pipeline.generator),
+        layout,
+        transformer.encode(rows),
+        plan,
+        seed=pipeline.seed,
+        noise_key=key,
+        counting=counting,
     )
-    ledger = central_ledger(events, pipeline, site=site, simulated=cohort.simulated, seeded=seeded)
-    return Trained(pipeline, cohort.schema, transformer, released, ledger, rounds=plan.rounds)
+    ledger = central_ledger(
+        events, pipeline, site=site, simulated=cohort.simulated, seeded=seeded, planned=all_events(plan)
+    )
+    return Trained(pipeline, cohort.schema, transformer, released, ledger, rounds=plan.all_rounds)
 
 
 def saved_model(trained: Trained) -> "SavedModel":

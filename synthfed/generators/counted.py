@@ -1,0 +1,148 @@
+"""The counting rounds of a run: what sites are asked for, what they answer, what the noisy sums become.
+
+Round `tables` counts every column alone, with the survival endpoint, and in pairs. Which pairs matter is read off the
+noisy sums, and round `edges` counts those again. Sites are sent the tables to count; whatever they are sent, a site
+answers only if the tables cost no more than its manifest says, and noises all of them before anything leaves. What
+follows from the sums is post-processing: the tree, its samples, and a network that starts from them.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from synthfed.errors import TrainingError
+from synthfed.generators.base import Codes, Layout, Measure, Plan
+from synthfed.generators.marginal import (
+    CountTable,
+    MarginalModel,
+    NoisyTables,
+    Workload,
+    cells_of,
+    count,
+    fit,
+    mu_squared,
+    remeasure,
+    remeasure_cells_at_most,
+    shot,
+)
+from synthfed.privacy.mechanisms import NoiseStream
+
+_ROUNDING = 1e-9  # of mu squared: what adding up many small numbers may move
+
+
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """The counting rounds of one run; a function of its public fields.
+
+    Attributes:
+        patients: Declared number of patients.
+    """
+
+    layout: Layout
+    workload: Workload
+    plan: Plan
+    patients: int
+
+    def cells(self, round_index: int) -> int:
+        """Length of the vector of a round, known before anything is counted."""
+        return _cells(self, round_index)
+
+    def tables(self, known: Sequence[NoisyTables]) -> tuple[CountTable, ...]:
+        """What the next round counts, given the sums so far."""
+        if not known:
+            return _first(self)
+        return remeasure(self.layout, self.workload, known[0], mu=self.plan.measures[1].mu)
+
+    def noisy(self, known: Sequence[NoisyTables], total: npt.NDArray[np.int64], *, counted: int) -> NoisyTables:
+        """Read a round's sum over `counted` sites."""
+        tables = self.tables(known)
+        return NoisyTables(tables, total[: cells_of(tables, self.layout)].astype(np.float64), counted)
+
+    def model(self, known: Sequence[NoisyTables]) -> MarginalModel:
+        """The tree that fits all rounds' sums."""
+        present = round(self.patients * known[-1].sites / self.plan.sites)
+        return fit(self.layout, self.workload, known, patients=present)
+
+
+@lru_cache(maxsize=8)
+def _first(counting: Counting) -> tuple[CountTable, ...]:
+    return shot(counting.layout, counting.workload, mu=counting.plan.measures[0].mu, sites=counting.plan.sites)
+
+
+@lru_cache(maxsize=16)
+def _cells(counting: Counting, round_index: int) -> int:
+    if round_index == 0:
+        return cells_of(_first(counting), counting.layout)
+    return max(remeasure_cells_at_most(counting.layout, counting.workload), 1)
+
+
+def answer(
+    codes: Codes, layout: Layout, tables: Sequence[CountTable], measure: Measure, *, cells: int, noise_key: bytes
+) -> npt.NDArray[np.int64]:
+    """A site's noised counts, padded with zeros to `cells`.
+
+    Who sees them learns no more about one patient than a Gaussian mechanism of `measure.noise_multiplier` tells.
+
+    Args:
+        noise_key: 32 secret bytes, fresh for this round.
+
+    Raises:
+        TrainingError: The tables cost more than the measure, are longer than `cells`, or do not fit the layout.
+    """
+    if not all(_fits(table, layout) for table in tables):  # before any row is looked at: a failure tells nothing
+        raise TrainingError("the tables to count do not fit the layout; run the same synthfed everywhere")
+    allowed, asked, length = measure.mu**2, mu_squared(tables), cells_of(tables, layout)
+    if asked > allowed * (1 + _ROUNDING) or length > cells:
+        raise TrainingError(
+            f"the tables to count would cost mu^2 = {asked:.6g} in {length} cells; the plan allows {allowed:.6g} in "
+            f"{cells}: nothing is counted"
+        )
+    exact = count(codes, layout, tables)
+    sizes = [math.prod(table.shape(layout)) for table in tables]
+    stddevs = np.repeat([table.stddev for table in tables], sizes)
+    vector = np.zeros(cells, dtype=np.int64)
+    vector[:length] = exact + NoiseStream(noise_key).rounded_gaussian(length, stddevs)
+    return vector
+
+
+def _fits(table: CountTable, layout: Layout) -> bool:
+    if table.blocks[-1] >= len(layout.widths):
+        return False
+    groups = [(table.groups_of(place), layout.widths[block]) for place, block in enumerate(table.blocks)]
+    return all(not part or (len(part) == width and min(part) >= 0 and max(part) < width) for part, width in groups)
+
+
+def to_bytes(tables: Sequence[CountTable]) -> bytes:
+    """What sites are sent: the tables as canonical JSON."""
+    plain = [
+        {"blocks": list(table.blocks), "stddev": table.stddev, "groups": [list(part) for part in table.groups]}
+        for table in tables
+    ]
+    return json.dumps(plain, separators=(",", ":"), allow_nan=False).encode()
+
+
+def from_bytes(raw: bytes) -> tuple[CountTable, ...]:
+    """Read `to_bytes`.
+
+    Raises:
+        TrainingError: The bytes are no list of tables.
+    """
+    try:
+        listed = json.loads(raw)
+        if not isinstance(listed, list) or not listed:
+            raise TypeError("no list of tables")
+        return tuple(
+            CountTable(
+                tuple(int(block) for block in table["blocks"]),
+                float(table["stddev"]),
+                tuple(tuple(int(group) for group in part) for part in table["groups"]),
+            )
+            for table in listed
+        )
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise TrainingError("what is to be counted cannot be read; run the same synthfed everywhere") from error
