@@ -74,6 +74,7 @@ def ask(
     | `correlation age_years, wbc_10e9_l`, `covariance ...` | of two or more |
     | `regression hb_g_dl on age_years, NPM1` | least squares over all rows |
     | `count where eln2022 == 'adverse'` | any question takes a `where` |
+    | `mean ldh_u_l where ldh_u_l <= 2000` | narrower bounds, less noise |
 
     Example: synthfed ask aml "median age_years" "count by sex, NPM1" --data aml.csv --site-column hospital --epsilon 1
     """

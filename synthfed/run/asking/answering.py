@@ -29,8 +29,9 @@ INTERVALS = (
 BOTH = "All rows were asked, so patients who train and patients held out pay alike."
 CLIPPED = "Values outside the dictionary's bounds count at the bounds; levels and edges are the dictionary's."
 MANY = "{count} questions share one epsilon: ask fewer, or spend more (--epsilon), and the intervals get narrower."
-DIFFERENCES = (
-    "Withheld counts can follow from others by subtraction; with exact answers, from repeated questions as well."
+WITHHELD = (
+    "Counts below {smallest} are withheld here only: the sites and the server see all sums, "
+    "and a withheld count can follow from others by subtraction."
 )
 
 
@@ -129,7 +130,12 @@ def ask_cohort(
         rounds=asked.rounds,
         bytes_up=asked.bytes_up,
         bytes_down=asked.bytes_down,
-        words=(*asked.words, *(() if exact else _of_noise(len(planned.plan.questions))), CLIPPED, DIFFERENCES),
+        words=(
+            *asked.words,
+            *(() if exact else _of_noise(len(planned.plan.questions))),
+            CLIPPED,
+            WITHHELD.format(smallest=smallest_count),
+        ),
     )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from synthfed.run.asking.language import Asking
-from synthfed.run.asking.planning import Planned
+from synthfed.run.asking.planning import Planned, limits
 from synthfed.run.asking.rows import as_number
 from synthfed.secagg.analytics import Query, cells_of, standard_errors
 from synthfed.secagg.questions import Among, BinnedQuantiles
@@ -184,7 +184,7 @@ def _pairs(answer: Any, asking: Asking, columns: list[Column]) -> list[_Cell]:
 
 def _moments(answer: Any, asking: Asking, columns: list[Column]) -> list[_Cell]:
     (column,) = columns
-    lower, upper = _limits(column)
+    lower, upper = limits(column, asking.where)
     digits = column.decimals + (3 if column.kind == "flag" else 1)
     cells = [_n("n", answer.count), _n("missing", answer.missing)]
     if asking.verb == "sum":
@@ -244,7 +244,7 @@ def _left_over(answer: Any, columns: list[Column]) -> tuple[float, ...]:
 
 def _quantiles(answer: Any, asking: Asking, columns: list[Column], asked: Any) -> list[_Cell]:
     (column,) = columns
-    lower, upper = _limits(column)
+    lower, upper = limits(column, asking.where)
     places = _places(asking, asked)
     return [
         _Cell("median" if p == 0.5 else f"{p * 100:g} %", answer.values[place], column.decimals, lower, upper)
@@ -272,12 +272,6 @@ def _inner(asked: Any) -> Any:
 
 def _in_plan(column: Column) -> str:
     return as_number(column.name) if column.kind == "flag" else column.name
-
-
-def _limits(column: Column) -> tuple[float, float]:
-    if column.lower is None or column.upper is None:
-        return 0.0, 1.0  # a flag
-    return float(column.lower), float(column.upper)
 
 
 def _n(name: str, count: float) -> _Cell:

@@ -12,8 +12,9 @@
 | `regression Y on A, B`            | least squares over the rows of all sites together                             |
 | `describe A, B`                   | n, missing, mean, sd and median of a number, else the count of every level    |
 
-Any of them may end in `where CONDITION`, written as in `tables.where`. `mean A, B` asks about both. Nothing in the
-text is executed; a word that is not understood is refused with the closest one that is.
+Any of them may end in `where CONDITION`, written as in `tables.where`. `mean A, B` asks about both. A condition on the
+column itself narrows its bounds, and so the noise. Nothing in the text is executed; a word that is not understood is
+refused with the closest one that is.
 """
 
 import difflib

@@ -110,43 +110,58 @@ def _question(group: list[Asking], schema: Schema, *, exact: bool) -> Question:
             return Contingency(Frequency(one.name, one.levels), Frequency(two.name, two.levels))
         case "mean" | "sum" | "sd" | "variance":
             spread = any(asking.verb in ("sd", "variance") for asking in group)
-            return Moments(_bounds(columns[0])) if spread else Sum(_bounds(columns[0]))
+            bounds = _bounds(columns[0], first.where)
+            return Moments(bounds) if spread else Sum(bounds)
         case "quantiles":
             wanted = tuple(sorted({p for asking in group for p in asking.probabilities}))
-            return _quantiles(columns[0], wanted, exact=exact)
+            return _quantiles(columns[0], first, wanted, exact=exact)
         case "histogram":
-            return Histogram(columns[0].name, _edges(columns[0], first.bins))
+            return Histogram(columns[0].name, _edges(columns[0], first))
         case "correlation" | "covariance" | "regression":
-            return Covariance(tuple(_bounds(column) for column in columns))
+            return Covariance(tuple(_bounds(column, first.where) for column in columns))
 
 
-def _limits(column: Column) -> tuple[float, float]:
-    if column.kind == "flag":
-        return 0.0, 1.0
+def limits(column: Column, where: Where | None) -> tuple[float, float]:
+    """Public bounds of a number or flag: the dictionary's, or what the condition leaves of them.
+
+    `mean wbc_10e9_l where wbc_10e9_l < 200` so has bounds of 0.1 and 200, and a fifth of the noise.
+    """
     if column.lower is None or column.upper is None:
-        raise QuestionError(f"column {column.name!r} has no public bounds in the dictionary; add bounds = [L, U]")
-    return float(column.lower), float(column.upper)
+        return 0.0, 1.0  # a flag: the schema gives every number its bounds
+    lower, upper = float(column.lower), float(column.upper)
+    demands = [demand for demand in _all_hold(where.node) if demand.column == column.name] if where else []
+    low = max([lower, *(demand.lower for demand in demands)])
+    high = min([upper, *(demand.upper for demand in demands)])
+    return (low, high) if low < high else (lower, upper)
 
 
-def _bounds(column: Column) -> Bounds:
+def _all_hold(node: Node) -> tuple[Demand, ...]:
+    """Demands that every patient of a condition meets."""
+    if isinstance(node, Demand):
+        return (node,)
+    return tuple(demand for part in node.parts for demand in _all_hold(part)) if node.how == "and" else ()
+
+
+def _bounds(column: Column, where: Where | None) -> Bounds:
     name = as_number(column.name) if column.kind == "flag" else column.name
-    return Bounds(name, *_limits(column))
+    return Bounds(name, *limits(column, where))
 
 
-def _quantiles(column: Column, probabilities: tuple[float, ...], *, exact: bool) -> Question:
+def _quantiles(column: Column, asking: Asking, probabilities: tuple[float, ...], *, exact: bool) -> Question:
+    bounds = _bounds(column, asking.where)
     step = 10.0**-column.decimals
     if exact:
-        return Quantiles(_bounds(column), step, probabilities)
-    return BinnedQuantiles(column.name, _fine_edges(column, step), probabilities)
+        return Quantiles(bounds, min(step, bounds.upper - bounds.lower), probabilities)
+    return BinnedQuantiles(column.name, _fine_edges(column, bounds, step), probabilities)
 
 
-def _fine_edges(column: Column, step: float) -> tuple[float, ...]:
+def _fine_edges(column: Column, bounds: Bounds, step: float) -> tuple[float, ...]:
     """About 64 bins, equally many between each two of the dictionary's published quantiles.
 
     Values come in steps, so edges lie half a step off: a bin then begins and ends between two values.
     """
-    lower, upper = _limits(column)
-    marks = [lower, *column.knots, upper]
+    lower, upper = bounds.lower, bounds.upper
+    marks = [lower, *_inside(column.knots, bounds), upper]
     each = max(1, round(_BINS / (len(marks) - 1)))
     edges = [
         edge
@@ -158,13 +173,18 @@ def _fine_edges(column: Column, step: float) -> tuple[float, ...]:
     return tuple(round(lower + (count - 0.5) * step, 12) for count in (*steps, last + 1))
 
 
-def _edges(column: Column, bins: int) -> tuple[float, ...]:
+def _inside(knots: tuple[float, ...], bounds: Bounds) -> list[float]:
+    return [knot for knot in knots if bounds.lower < knot < bounds.upper]
+
+
+def _edges(column: Column, asking: Asking) -> tuple[float, ...]:
     """Edges to show: the published quantiles of the dictionary where it has some, else or on demand equal bins."""
-    lower, upper = _limits(column)
-    if not bins and column.knots:
-        return (lower, *column.knots, upper)
+    bounds, bins = _bounds(column, asking.where), asking.bins
+    lower, upper = bounds.lower, bounds.upper
+    if not bins and (knots := _inside(column.knots, bounds)):
+        return (lower, *knots, upper)
     edges = _spaced(lower, upper, bins or _SHOWN_BINS, logarithmic=column.scale == "log")
-    rounded = sorted({round(edge, column.decimals) for edge in edges[1:-1]} - {lower, upper})
+    rounded = sorted({r for edge in edges if lower < (r := round(edge, column.decimals)) < upper})
     return (lower, *rounded, upper)
 
 

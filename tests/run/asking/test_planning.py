@@ -72,3 +72,15 @@ def test_histograms_show_the_published_quantiles_or_as_many_bins_as_wanted():
     assert default.edges == (18.0, 34.0, 47.0, 56.0, 63.0, 69.0, 75.0, 81.0, 100.0)
     assert len(twelve.edges) == 13
     assert wide.edges == pytest.approx((0.1, 1.0, 10.0, 100.0, 1000.0))
+
+
+def test_a_condition_on_the_column_narrows_its_bounds():
+    (mean,) = planned("mean wbc_10e9_l where wbc_10e9_l <= 200 and sex == female").plan.questions
+    assert (mean.question.of.lower, mean.question.of.upper) == (0.1, 200.0)
+    (median,) = planned("median wbc_10e9_l where wbc_10e9_l <= 200").plan.questions
+    assert 200 < median.question.edges[-1] < 200.1
+    (histogram,) = planned("histogram age_years where age_years >= 60").plan.questions
+    assert histogram.question.edges == (60.0, 63.0, 69.0, 75.0, 81.0, 100.0)
+    for text in ("wbc_10e9_l <= 200 or sex == female", "not wbc_10e9_l >= 200", "wbc_10e9_l is missing"):
+        (whole,) = planned(f"mean wbc_10e9_l where {text}").plan.questions
+        assert (whole.question.of.lower, whole.question.of.upper) == (0.1, 1000.0)
