@@ -18,9 +18,8 @@ import pandas as pd
 
 from synthfed.errors import ModelError
 from synthfed.pipeline import Pipeline
-from synthfed.run.drawing import draw_table, score_table
+from synthfed.run.drawing import DrawProgress, draw_table, score_table
 from synthfed.run.progress import Progress
-from synthfed.run.selection import Progress as DrawProgress
 from synthfed.run.selection import draw_selected
 from synthfed.run.training import Trained, restored, saved_model, train, train_one_site
 
@@ -113,7 +112,7 @@ class Synthesizer:
             seed: The same seed gives the same table; `release.seed` by default.
             where: Keep only patients who fulfil a condition (`tables.where` says how to write one).
             balance: A column with levels, each of which gets equally many rows.
-            progress: Told (rows kept, patients drawn) while rows are chosen by `where` or `balance`.
+            progress: Told (rows kept, patients drawn) now and then while many are drawn.
 
         Raises:
             ModelError: Nothing was fitted or loaded yet.
@@ -124,7 +123,7 @@ class Synthesizer:
         rows = release.rows if num_rows is None else num_rows
         seed = release.seed if seed is None else seed
         if where is None and balance is None:
-            return draw_table(self.trained, self.rules, rows=rows, seed=seed)
+            return draw_table(self.trained, self.rules, rows=rows, seed=seed, progress=progress)
         return draw_selected(
             self.trained, self.rules, rows=rows, seed=seed, where=where, balance=balance, progress=progress
         )

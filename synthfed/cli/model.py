@@ -54,7 +54,7 @@ def sample(
 
         table = synth.sample(rows, seed=seed, where=where, balance=balance, progress=show)
     out.write_bytes(writers[out.suffix](table, synth.schema))
-    chosen = f", chosen from {tried:,} drawn" if tried else ""
+    chosen = f", chosen from {tried:,} drawn" if where or balance else ""
     typer.echo(f"{out}: {len(table)} synthetic patients, seed {seed}{chosen}")
 
 

@@ -1,6 +1,6 @@
 """From a trained model to a table that obeys its dictionary, and to its scores."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,11 +17,16 @@ if TYPE_CHECKING:
 LARGEST_DRAW = 50_000  # rows in one draw: a wide row takes some kilobytes while it is drawn
 PIECE = 10_000  # rows per piece of a stream; fixed, so that a stream's rows follow from its seed alone
 
+DrawProgress = Callable[[int, int], None]  # (rows kept so far, patients drawn so far)
 
-def draw_table(trained: Trained, rules: "RuleSet", *, rows: int, seed: int) -> pd.DataFrame:
+
+def draw_table(
+    trained: Trained, rules: "RuleSet", *, rows: int, seed: int, progress: DrawProgress | None = None
+) -> pd.DataFrame:
     """Sample, decode and enforce the hard rules: post-processing of the released model, so it costs no privacy.
 
-    Up to `LARGEST_DRAW` rows are one draw; more are the first `rows` of the seed's `stream`, at constant memory.
+    Up to `LARGEST_DRAW` rows are one draw; more are the first `rows` of the seed's `stream`, drawn
+    piece by piece; `progress` is told after each.
 
     Raises:
         SynthfedError: A hard rule still fails somewhere, which would be a fault of the rule set.
@@ -31,7 +36,10 @@ def draw_table(trained: Trained, rules: "RuleSet", *, rows: int, seed: int) -> p
     pieces: list[pd.DataFrame] = []
     for piece in stream(trained, rules, seed=seed):
         pieces.append(piece.head(rows - PIECE * len(pieces)))
-        if PIECE * len(pieces) >= rows:
+        drawn = PIECE * len(pieces)
+        if progress is not None:
+            progress(min(drawn, rows), drawn)
+        if drawn >= rows:
             break
     return number_rows(pd.concat(pieces, ignore_index=True), trained.schema)
 

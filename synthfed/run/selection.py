@@ -9,7 +9,7 @@ The seed fixes an endless stream of patients and the selection takes the first t
 with the rows of a shorter one and no batch size matters.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from synthfed.errors import SynthfedError
-from synthfed.run.drawing import number_rows, stream
+from synthfed.run.drawing import DrawProgress, number_rows, stream
 from synthfed.run.training import Trained
 from synthfed.tables.where import ConditionError, Where, parse_where
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 DRAWS_AT_LEAST = 1_000_000  # drawn before a request is called too rare, unless it is hopeless earlier
 DRAWS_PER_ROW = 100
-
-Progress = Callable[[int, int], None]  # (rows kept, patients drawn)
 
 
 class TooRare(SynthfedError):
@@ -53,7 +51,7 @@ def draw_selected(
     seed: int,
     where: str | None = None,
     balance: str | None = None,
-    progress: Progress | None = None,
+    progress: DrawProgress | None = None,
     most: int | None = None,
 ) -> pd.DataFrame:
     """Draw patients until `rows` of the wanted kind are found.

@@ -162,22 +162,52 @@ def fit_transformer(grid: FineGrid, noisy: NoisyHistograms, *, codes: int) -> Tr
     return replace(public, blocks=tuple(fitted.get(block.name, block) for block in public.blocks))
 
 
+def join_cells(transformer: Transformer, *, codes: int) -> Transformer:
+    """Give every number at most `codes` cells, from public knowledge alone: neighbours become one code.
+
+    Published knots stand for quantiles, so their cells count as equally full: when codes are joined and when a value
+    is drawn inside one. Few patients under little budget are told apart better by fewer codes. Fitted blocks stay.
+
+    Raises:
+        ValueError: `codes` is below 2.
+    """
+    if codes < 2:
+        raise ValueError(f"codes = {codes}; a number needs at least 2")
+    return replace(
+        transformer,
+        blocks=tuple(
+            _with_edges(block, _equal_parts([1.0] * block.cells, codes), [1] * (block.cells * _halves(block)))
+            if block.cells > codes and not block.fine
+            else block
+            for block in transformer.blocks
+        ),
+    )
+
+
 def _fitted(block: Block, counts: npt.NDArray[np.float64], stddev: float, codes: int) -> Block:
     known = [float(count) for count in counts[: block.width - block.has_missing]]
-    halves = [known[0::2], known[1::2]] if block.kind == "survival" else [known]
+    halves = [known[half :: _halves(block)] for half in range(_halves(block))]
     steps = [_step(block, place) for place in range(block.cells)]
     weights = _estimate([count for half in halves for count in half], steps * len(halves), stddev)
     by_cell = [sum(weights[place :: block.cells]) for place in range(block.cells)]
-    inner = _equal_parts(by_cell, codes)
-    edges = tuple(block.edges[place] for place in (0, *inner, block.cells))
     total = sum(weights)
-    mass = [round(_WEIGHT * weight / total) for weight in weights]
+    return _with_edges(block, _equal_parts(by_cell, codes), [round(_WEIGHT * weight / total) for weight in weights])
+
+
+def _halves(block: Block) -> int:
+    """Histograms of a block: a survival token has one for each answer of its event."""
+    return 2 if block.kind == "survival" else 1
+
+
+def _with_edges(block: Block, inner: Sequence[int], mass: list[int]) -> Block:
+    """Keep only the inner edges at these places; the cells and their weights live on inside the codes."""
+    places = (0, *inner, block.cells)
     return replace(
         block,
-        width=len(halves) * (len(edges) - 1) + block.has_missing,
-        edges=edges,
+        width=_halves(block) * (len(places) - 1) + block.has_missing,
+        edges=tuple(block.edges[place] for place in places),
         fine=block.edges,
-        mass=tuple(_fill_empty(mass, (0, *inner, block.cells))),
+        mass=tuple(_fill_empty(mass, places)),
     )
 
 
