@@ -89,7 +89,7 @@ class Dealing:
             share = self.read_share(raw)
             name = self.roster.at(dealer).site
             if dealer not in self.state.hellos or share.box_digests.keys() != self.state.hellos.keys():
-                raise SplitView(f"site {name!r} dealt shares to another set of sites", site=name)
+                raise SplitView(f"site {name!r} dealt shares to another set of sites than this site was shown")
             if dealer == self.own:
                 continue
             dealt = self._open(dealer, name, boxes[dealer], share)

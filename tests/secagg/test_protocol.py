@@ -246,8 +246,13 @@ def test_a_site_needs_its_own_messages_in_every_view():
     hellos = run.hellos()
     with pytest.raises(SplitView, match="own HELLO"):
         run.sites[3].share(hellos[1:])
-    with pytest.raises(SplitView, match="two HELLOs"):
+    with pytest.raises(SplitView, match="two HELLOs") as caught:
         run.sites[3].share([*hellos, hellos[1]])
+    assert caught.value.site is None  # the relay may have copied it
+    other = attempt(4, smallest=3).sites[10].hello()
+    with pytest.raises(SplitView, match="two HELLOs of site 'site1'") as caught:
+        run.sites[3].share([*hellos, other])
+    assert caught.value.site == "site1"  # it signed two
     delivery = run_on(run, hellos)[3]
     with pytest.raises(SplitView, match="own SHARE"):
         run.sites[3].mask(run.inputs[3], MODEL, delivery.shares[1:], delivery.sealed)

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from synthfed.secagg.protocol import PartsRelaySession, RelaySession
+from synthfed.secagg.protocol import PartsRelaySession, RelaySession, Stage
 from synthfed.secagg.refusals import AlreadyAnswered, SealBroken
 from tests.secagg.federation import MODEL, attempt, key, make_context
+from tests.secagg.liars import deliveries_with_a_liar
 
 
 class Restarting:
@@ -98,3 +99,118 @@ def test_a_relay_that_forgot_its_last_step_cannot_open_a_second_sum():
         run.sites[3].unmask(relay.heads())
     assert run.sites[3].sign_survivors(heads) == sent
     assert relay.deliveries(MODEL)
+
+
+# --- nothing is forgotten ---------------------------------------------------------------------------------------------
+
+
+def remembered(session):
+    """Everything a session holds, comparable."""
+    return {name: value.tobytes() if isinstance(value, np.ndarray) else value for name, value in vars(session).items()}
+
+
+class Comparing(Restarting):
+    """A relay that is compared with its thawed self around every call."""
+
+    def __getattr__(self, name):
+        before = self.relay
+        found = super().__getattr__(name)
+        old, new = remembered(before), remembered(self.relay)
+        for either in (old, new):
+            either.pop("_identity")
+            if "_uploads" in either:
+                either["_uploads"] = {index: part.pack() for index, part in either["_uploads"].items()}
+        assert old == new
+        return found
+
+
+@pytest.mark.parametrize(("mode", "verify"), [*CASES, ("shamir", "tag")])
+def test_a_relay_remembers_everything_at_every_step(mode, verify):
+    run = attempt(4, config={"mode": mode, "verify": verify})
+    run.relay = Comparing(run)
+    message, total = run.opened()
+    for site in run.sites.values():
+        if verify == "recompute":
+            site.recompute(message, run.relay.evidence())
+        else:
+            site.verify(message)
+        run.relay.add_close(site.close())
+    assert np.array_equal(run.relay.result()[1], total)
+
+
+def test_a_relay_remembers_everything_after_drops_and_complaints(monkeypatch):
+    run = attempt(7, smallest=5)
+    run.relay = Comparing(run)
+    assert len(run.with_drops({10: "mask", 24: "unmask"})[1]) == 6
+    run = attempt(4, smallest=3)
+    run.relay = Comparing(run)
+    delivery = deliveries_with_a_liar(run, monkeypatch, dealer=10, victim=3, lie="junk")[3]
+    complaint = run.sites[3].complain(delivery.shares, delivery.sealed)
+    assert run.relay.add_complaint(complaint) == ("site1",)
+    assert run.relay.complaints() == (complaint,)
+
+
+def thawed(run, site):
+    """The site, after its process died."""
+    again = type(site).thaw(
+        site.freeze(),
+        run.roster,
+        site._own.site,
+        key(site._own.site),
+        run.context,
+        config=run.config,
+        smallest=run.smallest,
+    )
+    assert again._state == site._state
+    return again
+
+
+class Forgetful(dict):
+    """Sites that die and come back whenever they are asked for."""
+
+    def __init__(self, run):
+        super().__init__(run.sites)
+        self.run = run
+
+    def __getitem__(self, index):
+        self[index] = thawed(self.run, super().__getitem__(index))
+        return super().__getitem__(index)
+
+    def items(self):
+        return [(index, self[index]) for index in self]
+
+    def values(self):
+        return [self[index] for index in self]
+
+
+@pytest.mark.parametrize("mode", ["compressed", "pairwise", "full", "shamir"])
+def test_a_site_that_dies_between_any_two_steps_remembers_everything(mode):
+    run = attempt(4, config={"mode": mode})
+    run.sites = Forgetful(run)
+    total = run.finish()
+    assert np.array_equal(total.view(np.int32), sum(vector.view(np.int32) for vector in run.inputs.values()))
+
+
+def test_a_site_remembers_everything_at_every_stage():
+    """A stage that is added without a restart here fails."""
+    seen = set()
+
+    def restart(run):
+        seen.add(thawed(run, run.sites[3]).stage)
+
+    dropped = attempt(4, smallest=3)
+    restart(dropped)
+    dropped.with_drops({10: "mask"}, lambda step: restart(dropped))
+    restart(dropped)
+    dealt = attempt(3, config={"mode": "full"})
+    dealt.parts()
+    restart(dealt)
+    verified = attempt(3)
+    message, _ = verified.result()
+    verified.sites[3].verify(message)
+    restart(verified)
+    aborted = attempt(3)
+    aborted.hellos()
+    aborted.sites[3].abort()
+    restart(aborted)
+    assert seen == set(Stage)
