@@ -10,17 +10,18 @@ At small budgets a critic trained this way hardly sees more than single columns:
 """
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from synthfed.errors import TrainingError
-from synthfed.generators import aggregate, open_training
+from synthfed.generators import aggregate, condition, open_training
 from synthfed.generators.base import Codes, Layout, Plan, ServerState, Stint, Weights, unflatten
 from synthfed.generators.clipping import FlatNetwork
 from synthfed.generators.dpsgd import Clipping, Noise, private_steps
-from synthfed.generators.networks import Gan, draw_codes, first_weights, forward, load_weights, one_hot, one_thread
+from synthfed.generators.networks import Gan, Vae, draw_rows, first_weights, load_weights, one_hot, one_thread
 from synthfed.pipeline import CtganSettings
 
 _BETAS = (0.5, 0.9)  # Adam for WGAN-GP, arXiv 1704.00028
@@ -55,12 +56,34 @@ class Ctgan:
         self.settings = settings
         self.clipping = clipping
 
-    def _network(self, layout: Layout) -> Gan:
+    def autoencoder(self, layout: Layout, given: int | None, *, beta: float) -> Vae:
+        """A decoder shaped as the generator, with an encoder to distil it by; the encoder never ships."""
         s = self.settings
-        return Gan(layout, noise_width=s.noise_width, hidden=s.hidden, critic_hidden=s.critic_hidden)
+        return Vae(layout, hidden=s.hidden, latent=s.noise_width, beta=beta, decoder_layers=2, given=given)
 
-    def init(self, layout: Layout, *, seed: int) -> Weights:
-        return first_weights(self._network(layout), seed=seed)
+    def _gan(self, layout: Layout, given: int | None, shares: Tensor | None = None) -> Gan:
+        s = self.settings
+        return Gan(
+            layout,
+            noise_width=s.noise_width,
+            hidden=s.hidden,
+            critic_hidden=s.critic_hidden,
+            given=given,
+            shares=shares,
+        )
+
+    def _network(self, layout: Layout, weights: Weights) -> Gan:
+        given = condition.centre_of(weights, _GENERATOR, layout)
+        if given is None:
+            return self._gan(layout, None)
+        return self._gan(layout, given, torch.from_numpy(condition.shares_of(weights, _GENERATOR, layout, given)))
+
+    def init(self, layout: Layout, *, seed: int, given: int | None = None) -> Weights:
+        """First weights; with `given`, of a generator that is told that block (`condition`)."""
+        weights = first_weights(self._gan(layout, given), seed=seed)
+        if given is not None:
+            weights[_GENERATOR + condition.NAME] = condition.uniform(layout, given)
+        return weights
 
     def stint(
         self, weights: Weights, layout: Layout, codes: Codes, plan: Plan, *, round_index: int, noise_key: bytes
@@ -78,7 +101,7 @@ class Ctgan:
         noise = NoiseStream(noise_key)
         with one_thread():
             rows = one_hot(codes, layout)
-            gan = self._network(layout)
+            gan = self._network(layout, weights)
             load_weights(gan, weights)
             if plan.noise_multiplier == 0.0:
                 return self._open_stint(gan, weights, rows, plan, round_index, noise)
@@ -114,9 +137,8 @@ class Ctgan:
             public=public_terms,
             clipping=self.clipping,
         )
-        change = {name: np.zeros_like(tensor) for name, tensor in weights.items()}
-        change.update(unflatten(done.change, {n: t for n, t in weights.items() if n.startswith(_CRITIC)}))
-        return Stint(change, done.events, done.local_loss)
+        change = unflatten(done.change, {n: t for n, t in weights.items() if n.startswith(_CRITIC)})
+        return Stint(condition.completed(change, weights), done.events, done.local_loss)
 
     def _open_stint(
         self, gan: Gan, weights: Weights, rows: Tensor, plan: Plan, round_index: int, noise: Noise
@@ -158,7 +180,8 @@ class Ctgan:
             round_index=round_index,
             noise=noise,
         )
-        return open_training.stint_of(gan, weights, plan, round_index=round_index, loss=loss)
+        done = open_training.stint_of(gan, weights, plan, round_index=round_index, loss=loss)
+        return replace(done, change=condition.completed(done.change, weights))
 
     def start(self, weights: Weights) -> ServerState:
         return aggregate.start(weights)
@@ -187,7 +210,7 @@ class Ctgan:
             weights, state, mean_change, names=critic_names, rate=s.critic_rate, betas=_BETAS, count=round_index + 1
         )
         with one_thread():
-            gan = self._network(layout)
+            gan = self._network(layout, weights)
             load_weights(gan, moved)
             gan.critic.requires_grad_(False)
             draws = torch.Generator()
@@ -215,8 +238,7 @@ class Ctgan:
 
     def sample(self, released: Weights, layout: Layout, *, rows: int, seed: int) -> Codes:
         rng = np.random.default_rng([seed, 0x6A2])
-        latent = rng.standard_normal((rows, self.settings.noise_width)).astype(np.float32)
-        return draw_codes(forward(released, "generator", latent), layout, rng)
+        return draw_rows(released, _GENERATOR, layout, self.settings.noise_width, rows, rng)
 
 
 def _gradient(parameter: nn.Parameter) -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":

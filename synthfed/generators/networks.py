@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from synthfed.errors import TrainingError
+from synthfed.generators import condition
 from synthfed.generators.base import Codes, Layout, Weights
 
 SLOPE = 0.2  # of leaky ReLU below zero
@@ -51,9 +52,22 @@ class Blocks:
             self.members[offset : offset + width, block] = 1.0
             offset += width
 
-    def cross_entropy(self, logits: Tensor, onehot: Tensor) -> Tensor:
-        """Sum over blocks of -log softmax at the true level, per row: (rows, width) -> (rows,)."""
+    def place(self, block: int) -> slice:
+        """Where a block lies in the one-hot row."""
+        start = sum(self.layout.widths[:block])
+        return slice(start, start + self.layout.widths[block])
+
+    def cross_entropy(self, logits: Tensor, onehot: Tensor, given: int | None = None) -> Tensor:
+        """Sum over blocks of -log softmax at the true level, per row: (rows, width) -> (rows,).
+
+        Args:
+            given: A block that is not drawn and does not count.
+        """
         bounded = logits.clamp(-LOGIT_BOUND, LOGIT_BOUND)
+        if given is not None:
+            counts = torch.ones(self.layout.total_width)
+            counts[self.place(given)] = 0.0
+            bounded = bounded * counts  # a constant stays of that block: log of its width
         totals = bounded.exp() @ self.members  # (rows, blocks)
         return totals.log().sum(1) - (bounded * onehot).sum(1)
 
@@ -61,6 +75,11 @@ class Blocks:
         """Softmax inside every block: (rows, width) -> (rows, width)."""
         powers = logits.clamp(-LOGIT_BOUND, LOGIT_BOUND).exp()
         return powers / ((powers @ self.members) @ self.members.T)
+
+    def tell(self, rows: Tensor, block: int, told: Tensor) -> Tensor:
+        """`rows` with one block replaced by what it is told, one-hot: (rows, width)."""
+        place = self.place(block)
+        return torch.cat([rows[:, : place.start], told, rows[:, place.stop :]], dim=1)
 
     def draw(self, logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
         """A soft draw per block, differentiable in `logits` (Gumbel softmax, arXiv 1611.01144): (rows, width)."""
@@ -70,15 +89,29 @@ class Blocks:
 
 
 class Vae(nn.Module):
-    """Encoder and decoder in one module, since both touch rows while training; only the decoder ships."""
+    """Encoder and decoder in one module, since both touch rows while training; only the decoder ships.
 
-    def __init__(self, layout: Layout, *, hidden: int, latent: int, beta: float) -> None:
+    Attributes:
+        given: The block that the decoder is told and does not draw (`condition`); None: it draws them all.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        hidden: int,
+        latent: int,
+        beta: float,
+        decoder_layers: int = 1,
+        given: int | None = None,
+    ) -> None:
         super().__init__()
         width = layout.total_width
         self.encoder = Mlp((width, hidden, 2 * latent))
-        self.decoder = Mlp((latent, hidden, width))
+        self.decoder = Mlp((latent + given_width(layout, given), *(hidden,) * decoder_layers, width))
         self.latent = latent
         self.beta = beta
+        self.given = given
         self.blocks = Blocks(layout)
 
     def forward(self, rows: Tensor, noise: Tensor) -> Tensor:
@@ -86,27 +119,55 @@ class Vae(nn.Module):
         mean, log_variance = self.encoder(rows).chunk(2, dim=1)
         log_variance = log_variance.clamp(*LOG_VARIANCE)
         variance = log_variance.exp()
-        logits = self.decoder(mean + variance.sqrt() * noise)
+        latent = mean + variance.sqrt() * noise
+        if self.given is not None:
+            latent = torch.cat([latent, rows[:, self.blocks.place(self.given)]], dim=1)
         divergence = 0.5 * (variance + mean.square() - 1.0 - log_variance).sum(1)
-        losses: Tensor = self.blocks.cross_entropy(logits, rows) + self.beta * divergence
+        cross_entropy = self.blocks.cross_entropy(self.decoder(latent), rows, self.given)
+        losses: Tensor = cross_entropy + self.beta * divergence
         return losses
 
 
 class Gan(nn.Module):
-    """Generator and critic side by side; the critic alone touches rows under privacy, the generator alone ships."""
+    """Generator and critic side by side; the critic alone touches rows under privacy, the generator alone ships.
 
-    def __init__(self, layout: Layout, *, noise_width: int, hidden: int, critic_hidden: int) -> None:
+    Attributes:
+        shares: Shares of the levels of the block `given`, (levels,): how fakes are told one; None without.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        noise_width: int,
+        hidden: int,
+        critic_hidden: int,
+        given: int | None = None,
+        shares: Tensor | None = None,
+    ) -> None:
         super().__init__()
         width = layout.total_width
-        self.generator = Mlp((noise_width, hidden, hidden, width))
+        self.generator = Mlp((noise_width + given_width(layout, given), hidden, hidden, width))
         self.critic = Mlp((width, critic_hidden, critic_hidden, 1))
         self.noise_width = noise_width
+        self.given = given
+        self.shares = shares
         self.blocks = Blocks(layout)
 
     def fakes(self, rows: int, temperature: float, draws: torch.Generator) -> Tensor:
         """Soft rows drawn by the generator, nearly one-hot at a low temperature: (rows, width)."""
         latent = torch.randn(rows, self.noise_width, generator=draws)
-        return self.blocks.draw(self.generator(latent), temperature, draws)
+        if self.given is None or self.shares is None:
+            return self.blocks.draw(self.generator(latent), temperature, draws)
+        levels = torch.multinomial(self.shares, rows, replacement=True, generator=draws)
+        told = functional.one_hot(levels, len(self.shares)).float()
+        soft = self.blocks.draw(self.generator(torch.cat([latent, told], dim=1)), temperature, draws)
+        return self.blocks.tell(soft, self.given, told)
+
+
+def given_width(layout: Layout, given: int | None) -> int:
+    """How many inputs a network gets beside its latent noise."""
+    return 0 if given is None else layout.widths[given]
 
 
 def first_weights(module: nn.Module, *, seed: int) -> Weights:
@@ -176,13 +237,29 @@ def one_thread() -> Iterator[None]:
 
 
 def forward(weights: Weights, prefix: str, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """`Mlp.forward` in numpy, from tensors named `{prefix}.layers.{i}.weight` and `.bias`."""
-    depth = sum(name.startswith(f"{prefix}.layers.") and name.endswith(".weight") for name in weights)
+    """`Mlp.forward` in numpy, from tensors named `{prefix}layers.{i}.weight` and `.bias`."""
+    depth = sum(name.startswith(f"{prefix}layers.") and name.endswith(".weight") for name in weights)
     for index in range(depth):
-        x = x @ weights[f"{prefix}.layers.{index}.weight"].T + weights[f"{prefix}.layers.{index}.bias"]
+        x = x @ weights[f"{prefix}layers.{index}.weight"].T + weights[f"{prefix}layers.{index}.bias"]
         if index < depth - 1:
             x = np.where(x > 0, x, np.float32(SLOPE) * x)
     return x
+
+
+def draw_rows(
+    weights: Weights, prefix: str, layout: Layout, latent_width: int, rows: int, rng: np.random.Generator
+) -> Codes:
+    """Rows of a released network: latent noise, what it is told (`condition`), then every other block at once."""
+    latent = rng.standard_normal((rows, latent_width)).astype(np.float32)
+    given = condition.centre_of(weights, prefix, layout)
+    if given is None:
+        return draw_codes(forward(weights, prefix, latent), layout, rng)
+    shares = condition.shares_of(weights, prefix, layout, given)
+    told = rng.choice(len(shares), size=rows, p=shares)
+    inputs = np.concatenate([latent, np.eye(len(shares), dtype=np.float32)[told]], axis=1)
+    codes = draw_codes(forward(weights, prefix, inputs), layout, rng)
+    codes[:, given] = told
+    return codes
 
 
 def draw_codes(logits: npt.NDArray[np.float32], layout: Layout, rng: np.random.Generator) -> Codes:

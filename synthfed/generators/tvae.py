@@ -5,36 +5,49 @@ touch gets the same noise. Sites take plain SGD steps, the coordinator takes an 
 mean of the decoder's weights is released. At small budgets a network trained this way is weak: see the benchmark.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from synthfed.generators import aggregate, open_training
+from synthfed.generators import aggregate, condition, open_training
 from synthfed.generators.base import Codes, Layout, Plan, ServerState, Stint, Weights, unflatten
 from synthfed.generators.clipping import FlatNetwork
 from synthfed.generators.dpsgd import Clipping, Noise, private_steps
-from synthfed.generators.networks import Vae, draw_codes, first_weights, forward, load_weights, one_hot, one_thread
+from synthfed.generators.networks import Vae, draw_rows, first_weights, load_weights, one_hot, one_thread
 from synthfed.pipeline import TvaeSettings
 
 _BETAS = (0.9, 0.999)
+_DECODER = "decoder."
+_CONDITION = _DECODER + condition.NAME
 
 
 class Tvae:
     """The `tvae` generator; see `base.Generator` for the methods' contracts."""
 
     kind = "tvae"
-    released_prefix = "decoder."
+    released_prefix = _DECODER
 
     def __init__(self, settings: TvaeSettings, *, clipping: Clipping = "book-keeping") -> None:
         self.settings = settings
         self.clipping = clipping
 
-    def _network(self, layout: Layout) -> Vae:
-        s = self.settings
-        return Vae(layout, hidden=s.hidden, latent=s.latent, beta=s.beta)
+    def autoencoder(self, layout: Layout, given: int | None, *, beta: float) -> Vae:
+        """The network: an encoder, and the decoder that ships, told the block `given` if there is one."""
+        return Vae(layout, hidden=self.settings.hidden, latent=self.settings.latent, beta=beta, given=given)
 
-    def init(self, layout: Layout, *, seed: int) -> Weights:
-        return first_weights(self._network(layout), seed=seed)
+    def _network(self, layout: Layout, weights: Weights) -> Vae:
+        given = condition.centre_of(weights, _DECODER, layout)
+        # Warm weights were distilled with beta 1: less opens holes in the prior, where the decoder never was.
+        return self.autoencoder(layout, given, beta=self.settings.beta if given is None else 1.0)
+
+    def init(self, layout: Layout, *, seed: int, given: int | None = None) -> Weights:
+        """First weights; with `given`, of a decoder that is told that block (`condition`)."""
+        weights = first_weights(self.autoencoder(layout, given, beta=1.0), seed=seed)
+        if given is not None:
+            weights[_CONDITION] = condition.uniform(layout, given)
+        return weights
 
     def stint(
         self, weights: Weights, layout: Layout, codes: Codes, plan: Plan, *, round_index: int, noise_key: bytes
@@ -50,7 +63,7 @@ class Tvae:
         noise = NoiseStream(noise_key)
         with one_thread():
             rows = one_hot(codes, layout)
-            network = self._network(layout)
+            network = self._network(layout, weights)
             load_weights(network, weights)
             if plan.noise_multiplier == 0.0:
                 return self._open_stint(network, weights, rows, plan, round_index, noise)
@@ -70,7 +83,8 @@ class Tvae:
                 noise=noise,
                 clipping=self.clipping,
             )
-        return Stint(unflatten(done.change, weights), done.events, done.local_loss)
+        change = unflatten(done.change, {n: t for n, t in weights.items() if n != _CONDITION})
+        return Stint(condition.completed(change, weights), done.events, done.local_loss)
 
     def _open_stint(
         self, network: Vae, weights: Weights, rows: Tensor, plan: Plan, round_index: int, noise: Noise
@@ -94,7 +108,8 @@ class Tvae:
             round_index=round_index,
             noise=noise,
         )
-        return open_training.stint_of(network, weights, plan, round_index=round_index, loss=loss)
+        done = open_training.stint_of(network, weights, plan, round_index=round_index, loss=loss)
+        return replace(done, change=condition.completed(done.change, weights))
 
     def start(self, weights: Weights) -> ServerState:
         return aggregate.start(weights)
@@ -127,5 +142,4 @@ class Tvae:
 
     def sample(self, released: Weights, layout: Layout, *, rows: int, seed: int) -> Codes:
         rng = np.random.default_rng([seed, 0x7AE])
-        latent = rng.standard_normal((rows, self.settings.latent)).astype(np.float32)
-        return draw_codes(forward(released, "decoder", latent), layout, rng)
+        return draw_rows(released, _DECODER, layout, self.settings.latent, rows, rng)

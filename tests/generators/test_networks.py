@@ -67,7 +67,7 @@ def test_numpy_forward_equals_torch(layout: Layout) -> None:
     with torch.no_grad():
         expected = network(torch.from_numpy(x)).numpy()
     released = {f"decoder.{name}": value for name, value in weights.items()}
-    np.testing.assert_allclose(forward(released, "decoder", x), expected, atol=1e-5)
+    np.testing.assert_allclose(forward(released, "decoder.", x), expected, atol=1e-5)
 
 
 def test_first_weights_come_from_the_seed_alone(layout: Layout) -> None:
