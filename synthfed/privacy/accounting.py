@@ -2,10 +2,11 @@
 
 The accountant of record is Opacus' PRV accountant (Gopi, Lee, Wutschitz, arXiv 2106.02848), and the number used is its
 *upper* bound. Full-batch releases are merged into one before it sees them: Gaussian differential privacy composes
-exactly (Dong, Roth, Su, arXiv 1905.02383), and its closed form is kept here as an independent second opinion. Noise
-drawn in shares (`skellam.py`) has a Renyi bound only, so a run that uses it is accounted by Renyi divergences
-throughout. Neighbours differ by adding or removing one patient; populations are disjoint sets of patients, so the cost
-of a run is the larger one (parallel composition), never less.
+exactly (Dong, Roth, Su, arXiv 1905.02383), and its closed form is kept here as an independent second opinion. A run
+with noise drawn in shares (`skellam.py`) is accounted twice, by Renyi divergences throughout and as normal noise with a
+part of delta paid for the difference, and the smaller bound counts. Neighbours differ by adding or removing one
+patient; populations are disjoint sets of patients, so the cost of a run is the larger one (parallel composition), never
+less.
 
 Nothing here touches rows. An event that no accountant here can defend raises `UnsupportedEvent`: a missing proof is
 never a number. Floating-point effects of drawing the noise are outside every number computed here.
@@ -28,6 +29,8 @@ from synthfed.errors import UnsupportedEvent
 from synthfed.privacy.events import PrivacyEvent
 from synthfed.privacy.skellam import ORDERS, SkellamRelease, epsilon_at
 
+_OWN = "Opacus PRV, upper bound"
+_SHARED = "the smaller of Renyi divergences (Skellam, arXiv 2110.04995) and Opacus PRV as for normal noise"
 RELATIVE_ERROR = 0.002  # of epsilon, added by the accountant on top of its estimate
 _COARSEST_ERROR = 0.01  # the accountant's own default
 _LARGEST_GRID = 1_500_000  # cells; bounds time and memory, the error then grows instead
@@ -51,12 +54,13 @@ class Composition:
         steps: dict[tuple[float, float], int] = {}
         for noise, rate, count in (*self.gaussian, *other.gaussian):
             steps[noise, rate] = steps.get((noise, rate), 0) + count
-        shared: dict[tuple[float, float, float], int] = {}
-        for noise, l2, l1, count in (*self.skellam, *other.skellam):
-            shared[noise, l2, l1] = shared.get((noise, l2, l1), 0) + count
+        shared: dict[SkellamRelease, int] = {}
+        for release in (*self.skellam, *other.skellam):
+            one = release._replace(steps=1)
+            shared[one] = shared.get(one, 0) + release.steps
         return Composition(
             tuple((*key, steps[key]) for key in sorted(steps)),
-            tuple(SkellamRelease(*key, shared[key]) for key in sorted(shared)),
+            tuple(one._replace(steps=shared[one]) for one in sorted(shared)),
         )
 
 
@@ -108,17 +112,26 @@ def check_event(event: PrivacyEvent) -> None:
 
 
 def _check_shares(event: PrivacyEvent, where: str) -> None:
-    l1, sites, colluders = event.l1_sensitivity, event.sites, event.colluders
+    l1, sites, colluders, numbers = event.l1_sensitivity, event.sites, event.colluders, event.numbers
     if event.mechanism == "gaussian":
-        if (l1, sites, colluders) != (0.0, 1, 0):
+        if (l1, sites, colluders, numbers) != (0.0, 1, 0, 0):
             raise UnsupportedEvent(f"{where}: gaussian noise is drawn at one site; shares are for skellam noise")
         return
-    if event.sample_rate != 1:
-        raise UnsupportedEvent(f"{where}: sample_rate is {event.sample_rate}; skellam noise has no bound below 1 here")
-    if event.noise_multiplier > 0 and not (math.isfinite(l1) and l1 >= event.l2_sensitivity):
-        raise UnsupportedEvent(f"{where}: l1_sensitivity is {l1}; it must be finite and at least l2_sensitivity")
-    if not (isinstance(sites, int) and isinstance(colluders, int) and 0 <= colluders < sites):
+    if not all(isinstance(whole, int) for whole in (sites, colluders, numbers)) or numbers < 0:
+        raise UnsupportedEvent(
+            f"{where}: sites {sites}, colluders {colluders}, numbers {numbers}; wanted whole numbers"
+        )
+    if not 0 <= colluders < sites:
         raise UnsupportedEvent(f"{where}: colluders is {colluders} of {sites} sites; at least one share must be left")
+    if event.noise_multiplier == 0:
+        return
+    if not (math.isfinite(l1) and l1 >= event.l2_sensitivity):
+        raise UnsupportedEvent(f"{where}: l1_sensitivity is {l1}; it must be finite and at least l2_sensitivity")
+    if event.sample_rate != 1 and math.isinf(_skellam(event.alone()).apart()):
+        raise UnsupportedEvent(
+            f"{where}: sample_rate is {event.sample_rate}; skellam noise has no bound below 1 unless numbers are "
+            f"counted and a share has variance 10**6 (found {event.share_variance:.3g}): scale the sum up"
+        )
 
 
 def epsilon_of(events: Iterable[PrivacyEvent], delta: float) -> float:
@@ -175,8 +188,8 @@ def second_opinion(events: Iterable[PrivacyEvent], delta: float) -> SecondOpinio
     """Check `epsilon_of` by other means: the closed form at full batch, else dp-accounting's PLD, else Opacus' RDP.
 
     RDP is an upper bound by construction (it needs no second library), so there the difference is commonly negative.
-    With Skellam noise the other means is the Gaussian cost of noise as large, which that noise approaches from above:
-    the difference, commonly 0.05 to 0.10, is what Renyi divergences give away. None when the cost is 0 or infinite:
+    With Skellam noise the other means is the cost of normal noise as large: the difference is what not being normal
+    costs or, commonly 0.05 to 0.10, what Renyi divergences give away. None when the cost is 0 or infinite:
     there is nothing to compare.
     """
     events = list(events)
@@ -184,7 +197,7 @@ def second_opinion(events: Iterable[PrivacyEvent], delta: float) -> SecondOpinio
     if epsilon == 0 or math.isinf(epsilon):
         return None
     worst = max(compositions(events).values(), key=lambda composed: cost_of(composed, delta))
-    parts = _merge_full_batch((*worst.gaussian, *((part.noise, 1.0, part.steps) for part in worst.skellam)))
+    parts = _merge_full_batch(_with_normal_noise(worst))
     as_large = " of noise as large" if worst.skellam else ""
     if all(rate == 1.0 for _, rate, _ in parts):
         name, other = f"Gaussian differential privacy{as_large}, closed form", gaussian_epsilon(1 / parts[0][0], delta)
@@ -197,8 +210,8 @@ def second_opinion(events: Iterable[PrivacyEvent], delta: float) -> SecondOpinio
 def accountant_of(events: Iterable[PrivacyEvent]) -> tuple[str, str]:
     """Who computes `epsilon_of` these events, and in which version."""
     if any(event.mechanism == "skellam" for event in events):
-        return "Renyi divergences: Skellam (arXiv 2110.04995), Opacus RDP", f"opacus {version('opacus')}"
-    return "Opacus PRV, upper bound", f"opacus {version('opacus')}"
+        return _SHARED, f"opacus {version('opacus')}"
+    return _OWN, f"opacus {version('opacus')}"
 
 
 def compositions(events: Iterable[PrivacyEvent]) -> dict[str, Composition]:
@@ -212,12 +225,22 @@ def compositions(events: Iterable[PrivacyEvent]) -> dict[str, Composition]:
         check_event(event)
         noise, steps = float(event.noise_multiplier), operator.index(event.steps)
         if event.mechanism == "skellam":
-            release = SkellamRelease(noise, float(event.l2_sensitivity), float(event.l1_sensitivity), steps)
-            one = Composition(skellam=(release,))
+            one = Composition(skellam=(_skellam(event),))
         else:
             one = Composition(gaussian=((noise, float(event.sample_rate), steps),))
         composed[event.population] = composed.get(event.population, Composition()).plus(one)
     return composed
+
+
+def _skellam(event: PrivacyEvent) -> SkellamRelease:
+    return SkellamRelease(
+        float(event.noise_multiplier),
+        float(event.sample_rate),
+        float(event.l2_sensitivity),
+        float(event.l1_sensitivity),
+        event.numbers,
+        operator.index(event.steps),
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -225,11 +248,14 @@ def cost_of(composed: Composition, delta: float) -> float:
     """Epsilon of one population's events."""
     if any(noise < _LEAST_NOISE for noise, *_ in (*composed.gaussian, *composed.skellam)):
         return math.inf
-    parts = _merge_full_batch(composed.gaussian)
     if composed.skellam:
-        return _renyi_epsilon(parts, composed.skellam, delta)
-    if not parts:
-        return 0.0
+        return min(_by_renyi_divergences(composed, delta), _as_normal_noise(composed, delta))
+    parts = _merge_full_batch(composed.gaussian)
+    return _gaussian_epsilon(parts, delta) if parts else 0.0
+
+
+@lru_cache(maxsize=4096)
+def _gaussian_epsilon(parts: Gaussians, delta: float) -> float:
     upper = _rdp_epsilon(parts, delta)
     if not upper < _LARGEST_PRV_EPSILON:
         return upper
@@ -252,16 +278,42 @@ def _merge_full_batch(parts: Gaussians) -> Gaussians:
     return ((1 / math.sqrt(burden), 1.0, 1), *sampled) if burden else sampled
 
 
-def _renyi_epsilon(parts: Gaussians, shared: tuple[SkellamRelease, ...], delta: float) -> float:
+def _by_renyi_divergences(composed: Composition, delta: float) -> float:
     """The least epsilon over whole orders; divergences of independent releases add up."""
     from opacus.accountants.analysis.rdp import compute_rdp
 
+    if any(release.rate != 1.0 for release in composed.skellam):
+        return math.inf
+    parts = _merge_full_batch(composed.gaussian)
     sampled = any(rate != 1.0 for _, rate, _ in parts)
     orders = [order for order in ORDERS if not sampled or order <= _ORDERS[-1]]  # sums of as many terms as the order
-    total = np.array([math.fsum(release.divergence(order) for release in shared) for order in orders])
+    total = np.array([math.fsum(release.divergence(order) for release in composed.skellam) for order in orders])
     for noise, rate, steps in parts:
         total += compute_rdp(q=rate, noise_multiplier=noise, steps=steps, orders=orders)
     return min(epsilon_at(order, float(value), delta) for order, value in zip(orders, total, strict=True))
+
+
+def _as_normal_noise(composed: Composition, delta: float) -> float:
+    """Cost of the same with normal noise as large, at a delta that is less by what tells the two kinds apart.
+
+    Normal noise added to whole numbers and rounded is post-processing of the Gaussian mechanism, sampled or not. If
+    all noise together is within total variation `apart` of it, whatever the steps before have shown, then for
+    neighbours P(A) <= P'(A) + apart <= exp(e) Q'(A) + d + apart <= exp(e) (Q(A) + apart) + d + apart, P' and Q' with
+    normal noise: (e, d + (1 + exp(e)) apart). The part of delta for it is found at half of delta, where epsilon is
+    larger, so that it suffices.
+    """
+    apart = math.fsum(release.apart() for release in composed.skellam)
+    if not 2 * apart < delta / 2:
+        return math.inf
+    parts = _merge_full_batch(_with_normal_noise(composed))
+    at_half = _gaussian_epsilon(parts, delta / 2)
+    paid = max(1 / 1000, (1 + math.exp(min(at_half, 700.0))) * apart / delta)
+    return min(at_half, _gaussian_epsilon(parts, (1 - paid) * delta)) if paid <= 0.5 else math.inf
+
+
+def _with_normal_noise(composed: Composition) -> Gaussians:
+    as_gaussian = tuple((part.noise, part.rate, part.steps) for part in composed.skellam)
+    return Composition(composed.gaussian).plus(Composition(as_gaussian)).gaussian
 
 
 def _check_delta(delta: float) -> None:

@@ -31,6 +31,8 @@ class PrivacyEvent:
         colluders: `skellam` only, else 0: of how many sites the noise is not counted. Each site draws noise of variance
             `(noise_multiplier * l2_sensitivity)**2 / (sites - colluders)`, so that `noise_multiplier` holds where that
             many shares are known to whoever attacks, or are missing.
+        numbers: `skellam` only, else 0: how many numbers a step releases. Lets noise of large variance be accounted as
+            the normal noise that it is near to, at any sample rate; 0 leaves the bound by Renyi divergences.
     """
 
     purpose: str
@@ -43,6 +45,7 @@ class PrivacyEvent:
     l1_sensitivity: float = 0.0
     sites: int = 1
     colluders: int = 0
+    numbers: int = 0
 
     @property
     def share_variance(self) -> float:

@@ -17,6 +17,7 @@ from synthfed.privacy.events import Mechanism, Population, PrivacyEvent
 
 SCHEMA = "synthfed.site-ledger/1"
 GENESIS = "0" * 64
+_SHARES = ("l1_sensitivity", "sites", "colluders", "numbers")  # of `PrivacyEvent`, in its order; for noise in shares
 
 
 class Line(NamedTuple):
@@ -29,6 +30,7 @@ class Line(NamedTuple):
     l1_sensitivity: float
     sites: int
     colluders: int
+    numbers: int
     noise_multiplier: float
 
     @classmethod
@@ -42,6 +44,7 @@ class Line(NamedTuple):
             float(event.l1_sensitivity),
             event.sites,
             event.colluders,
+            event.numbers,
             float(event.noise_multiplier),
         )
 
@@ -58,6 +61,7 @@ class Line(NamedTuple):
             self.l1_sensitivity,
             self.sites,
             self.colluders,
+            self.numbers,
         )
 
 
@@ -226,11 +230,6 @@ def plan_lines(events: Iterable[PrivacyEvent]) -> dict[Line, int]:
 
 def event_dict(event: PrivacyEvent) -> dict[str, Any]:
     """An event as plain JSON values; what only noise in shares has, only there."""
-    shares = {
-        "l1_sensitivity": float(event.l1_sensitivity),
-        "sites": event.sites,
-        "colluders": event.colluders,
-    }
     return {
         "purpose": event.purpose,
         "mechanism": event.mechanism,
@@ -239,7 +238,7 @@ def event_dict(event: PrivacyEvent) -> dict[str, Any]:
         "noise_multiplier": float(event.noise_multiplier),
         "sample_rate": float(event.sample_rate),
         "steps": int(event.steps),
-        **(shares if event.mechanism == "skellam" else {}),
+        **({name: getattr(event, name) for name in _SHARES} if event.mechanism == "skellam" else {}),
     }
 
 
@@ -258,7 +257,7 @@ def event_from(raw: Mapping[str, Any]) -> PrivacyEvent:
         raw["noise_multiplier"],
         raw["sample_rate"],
         raw["steps"],
-        *((raw["l1_sensitivity"], raw["sites"], raw["colluders"]) if raw["mechanism"] == "skellam" else ()),
+        *([raw[name] for name in _SHARES] if raw["mechanism"] == "skellam" else []),
     )
     check_event(event)
     return event

@@ -337,7 +337,7 @@ for index in range(10**6):
 
 
 def _shared(noise: float = 30.0, **changes: object) -> PrivacyEvent:
-    event = PrivacyEvent("round 0", "skellam", "train", 1100.0, noise, 1.0, 1, 33_000.0, sites=5, colluders=1)
+    event = PrivacyEvent("round 0", "skellam", "train", 1100.0, noise, 1.0, 1, 33_000.0, 5, 1, 900)
     return replace(event, **changes)  # type: ignore[arg-type]
 
 
@@ -384,9 +384,10 @@ def test_a_run_of_another_kind_may_use_only_what_the_first_left(path: Path) -> N
     [
         {"sites": 4},
         {"colluders": 2},
+        {"numbers": 500},
         {"l1_sensitivity": 40_000.0},
         {"noise_multiplier": 29.0},
-        {"mechanism": "gaussian", "l1_sensitivity": 0.0, "sites": 1, "colluders": 0},
+        {"mechanism": "gaussian", "l1_sensitivity": 0.0, "sites": 1, "colluders": 0, "numbers": 0},
     ],
 )
 def test_a_share_that_differs_from_its_plan_is_refused(path: Path, changes: dict[str, object]) -> None:
@@ -399,7 +400,7 @@ def test_a_share_that_differs_from_its_plan_is_refused(path: Path, changes: dict
 
 def test_shares_on_sampled_patients_are_refused_before_anything_is_reserved(path: Path) -> None:
     with opened(path) as ledger, pytest.raises(UnsupportedEvent, match="sample_rate"):
-        ledger.reserve(RUN, [_shared(sample_rate=0.5)])
+        ledger.reserve(RUN, [_shared(sample_rate=0.5, numbers=0)])
 
 
 class _Crash(BaseException):
