@@ -15,7 +15,7 @@ from tests.run.models import untrained
 FEW = 40
 
 
-@pytest.fixture(scope="module", params=["tvae", "ctgan"])
+@pytest.fixture(scope="module", params=["tvae", "ctgan", "marginal"])
 def fitted(request: pytest.FixtureRequest) -> sf.Synthesizer:
     return untrained(request.param)
 
