@@ -5,11 +5,14 @@ use it as a prior covariance, so that what many cells have in common stands out 
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from synthfed.generators.marginal.counting import Floats, Groups
-from synthfed.tables.transform import Transformer
+
+if TYPE_CHECKING:  # types only: a site's key messages load no tables
+    from synthfed.tables.transform import Transformer
 
 _REACH = 0.35  # of a scale's length: how far levels behave alike
 _MIXES = ((0.6, 0.3, 0.1), (0.2, 0.7, 0.1), (0.1, 0.3, 0.6))  # of group, neighbours and the level itself
@@ -43,7 +46,7 @@ class Axis:
         return tuple(one * same + two * near + three * np.eye(size) for one, two, three in _MIXES)
 
 
-def axes_of(transformer: Transformer) -> tuple[Axis, ...]:
+def axes_of(transformer: "Transformer") -> tuple[Axis, ...]:
     """The axis of every block of the encoder: from kinds and order of levels alone."""
     axes = []
     for block in transformer.blocks:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 from synthfed.errors import UnknownColumn
 from synthfed.generators.base import Layout
@@ -16,8 +17,10 @@ from synthfed.generators.marginal.axes import Axis, axes_of
 from synthfed.generators.marginal.counting import CountTable, Groups, NoisyTables
 from synthfed.generators.marginal.evidence import gather
 from synthfed.generators.marginal.structure import choose_structure, denoise, edges_of
-from synthfed.tables.schema import Schema
-from synthfed.tables.transform import Transformer
+
+if TYPE_CHECKING:  # types only: a site's key messages load no tables
+    from synthfed.tables.schema import Schema
+    from synthfed.tables.transform import Transformer
 
 REMEASURE_SHARE = 0.2  # of the mu^2 of both rounds: what to give `remeasure`
 # Parts of the first round's mu^2, shared equally by the tables of a kind.
@@ -53,8 +56,8 @@ class Workload:
 
 
 def workload_of(
-    schema: Schema,
-    transformer: Transformer,
+    schema: "Schema",
+    transformer: "Transformer",
     targets: Sequence[str],
     *,
     forced: Sequence[tuple[str, str]] = (),
