@@ -31,8 +31,9 @@ def fit(layout: Layout, workload: Workload, measured: Sequence[NoisyTables], *, 
     Raises:
         ValueError: A vector's length differs from its tables'.
     """
-    evidence = gather(layout, measured, patients=patients)
-    joints = denoise(evidence, workload.axes_for(layout), workload.centre)
+    axes = workload.axes_for(layout)
+    evidence = gather(layout, axes, measured, patients=patients)
+    joints = denoise(evidence, axes, workload.centre)
     structure = choose_structure(evidence, joints, workload.centre, workload.forced)
     potentials: list[tuple[Floats, ...]] = []
     for place, (block, parents) in enumerate(zip(structure.order, structure.parents, strict=True)):

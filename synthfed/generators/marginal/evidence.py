@@ -16,10 +16,10 @@ import numpy as np
 from synthfed.generators.base import Layout
 from synthfed.generators.marginal.axes import Axis
 from synthfed.generators.marginal.counting import Floats, Groups, NoisyTables
+from synthfed.generators.marginal.shrinkage import Estimate, Problem, covariance, eigen, estimate, raked, simplex
 
-_TAUS = np.concatenate([[0.0], np.geomspace(1e-3, 3e2, 28) ** 2])  # prior variance of a departure over n^2 p_a p_b
 _EXACT = 1e-9  # variance that stands for none
-_FLOOR = 0.01  # of the expected share: no estimate says that a cell is impossible
+_SEVERAL = 4  # blocks of one shape that make a mean of their own
 _DECLARED_ERROR = 0.1  # the declared number of patients is trusted to 10 %
 
 Pair = tuple[int, int]
@@ -51,7 +51,7 @@ class Evidence:
     grouped: Mapping[Pair, tuple[int, Groups, Measured]]
 
 
-def gather(layout: Layout, measured: Sequence[NoisyTables], *, patients: int | None) -> Evidence:
+def gather(layout: Layout, axes: Sequence[Axis], measured: Sequence[NoisyTables], *, patients: int | None) -> Evidence:
     """Combine everything measured.
 
     Args:
@@ -89,9 +89,13 @@ def gather(layout: Layout, measured: Sequence[NoisyTables], *, patients: int | N
                     groups = table.groups_of(coarse[0])
                     grouped.setdefault(pair, (coarse[0], groups, []))[2].append(Measured(counts, variance))
     total = max(totals / totals_trust, 1.0) if totals_trust else 1.0
-    one_way = tuple(
-        _simplex(part / weight / total) if weight else np.full(width, 1 / width)
-        for part, weight, width in zip(sums, trust, widths, strict=True)
+    one_way = _one_ways(
+        [
+            part / weight / total if weight else np.full(len(part), 1 / len(part))
+            for part, weight in zip(sums, trust, strict=True)
+        ],
+        [1 / weight / total**2 if weight else 1.0 for weight in trust],
+        axes,
     )
     return Evidence(
         layout,
@@ -99,6 +103,34 @@ def gather(layout: Layout, measured: Sequence[NoisyTables], *, patients: int | N
         one_way,
         {pair: _combined(found) for pair, found in pairs.items()},
         {pair: (place, groups, _combined(found)) for pair, (place, groups, found) in grouped.items()},
+    )
+
+
+def _one_ways(shares: Sequence[Floats], variances: Sequence[float], axes: Sequence[Axis]) -> tuple[Floats, ...]:
+    """Shares of each block's levels: blocks of one shape are alike until counts say otherwise.
+
+    The prior mean is the mean of the blocks of one shape where there are several, else equal shares (cells of a public
+    grid are made for equal weight); how far blocks depart from it is estimated from all of them.
+    """
+    alike: dict[tuple[Groups, bool], list[int]] = {}
+    for block, axis in enumerate(axes):
+        alike.setdefault((axis.groups, bool(axis.places)), []).append(block)
+    means: list[Floats] = [np.zeros(0)] * len(shares)
+    for blocks in alike.values():
+        trust = np.array([1 / variances[block] for block in blocks])
+        mean = simplex(np.tensordot(trust / trust.sum(), [shares[block] for block in blocks], 1))
+        for block in blocks:
+            width = len(mean)
+            means[block] = 0.9 * mean + 0.1 / width if len(blocks) >= _SEVERAL else np.full(width, 1 / width)
+    problems = []
+    for share, variance, mean, axis in zip(shares, variances, means, axes, strict=True):
+        prior = covariance(mean, axis.kernels()[-1])
+        precision = np.eye(len(mean)) / variance
+        problems.append(Problem.rotate(precision, ((share - mean) / variance)[:, None], [prior], np.ones((1, 1))))
+    found = estimate(problems, 1.0)
+    return tuple(
+        simplex(share if axis.survival else mean + one.mean[:, 0])
+        for share, mean, one, axis in zip(shares, means, found, axes, strict=True)
     )
 
 
@@ -126,10 +158,10 @@ def centre_joints(evidence: Evidence, axes: Sequence[Axis], centre: int) -> dict
         if precision.any():
             sides = covariance(evidence.one_way[block], axes[block].kernels()[0])
             problems[block] = Problem.rotate(precision, evident, tops, sides)
-    shrunk = dict(zip(problems, shrink(list(problems.values()), evidence.total), strict=True))
+    shrunk = dict(zip(problems, estimate(list(problems.values()), evidence.total), strict=True))
     return {
         block: raked(
-            np.outer(top, evidence.one_way[block]) + shrunk.get(block, np.zeros(1)) / evidence.total,
+            np.outer(top, evidence.one_way[block]) + (shrunk[block].mean / evidence.total if block in shrunk else 0.0),
             top,
             evidence.one_way[block],
         )
@@ -137,11 +169,36 @@ def centre_joints(evidence: Evidence, axes: Sequence[Axis], centre: int) -> dict
     }
 
 
-def pair_joints(evidence: Evidence, axes: Sequence[Axis], expected: Mapping[Pair, Floats]) -> dict[Pair, Floats]:
-    """Estimated joint shares of measured pairs: `expected` (shares, by some model) plus what departs from it."""
+def group_doubts(evidence: Evidence, centre: int) -> dict[int, Floats]:
+    """Per block, what is still unknown of its counts by the centre's groups (`Estimate.variances`)."""
+    top = evidence.one_way[centre]
+    problems: dict[int, Problem] = {}
+    for pair, (_, groups, found) in evidence.grouped.items():
+        if centre not in pair:
+            continue
+        block = pair[0] if pair[1] == centre else pair[1]
+        member = np.zeros((max(groups) + 1, len(top)))
+        member[list(groups), np.arange(len(top))] = 1.0
+        expected = evidence.total * np.outer(member @ top, evidence.one_way[block])
+        weight = np.full(len(member), 1 / found.variance)
+        evident = (_oriented(found.counts, pair, centre) - expected) / found.variance
+        if pair in evidence.pairs:
+            fine = evidence.pairs[pair]
+            spread = fine.variance * member.sum(1)
+            weight += 1 / spread
+            evident += (member @ _oriented(fine.counts, pair, centre) - expected) / spread[:, None]
+        first = covariance(member @ top, np.eye(len(member)))
+        second = covariance(evidence.one_way[block], np.eye(len(evidence.one_way[block])))
+        problems[block] = Problem.rotate(np.diag(weight), evident, [first], second)
+    found_all = estimate(list(problems.values()), evidence.total)
+    return {block: one.variances for block, one in zip(problems, found_all, strict=True)}
+
+
+def pair_estimates(evidence: Evidence, axes: Sequence[Axis], expected: Mapping[Pair, Floats]) -> dict[Pair, Estimate]:
+    """What measured pairs depart from `expected` (shares, by some model), in counts."""
     measured = [pair for pair in expected if pair in evidence.pairs]
     spread = [covariance(shares, axis.kernels()[0]) for shares, axis in zip(evidence.one_way, axes, strict=True)]
-    roots = [_eigen(matrix) for matrix in spread]
+    roots = [eigen(matrix) for matrix in spread]
     problems = []
     for a, b in measured:
         found = evidence.pairs[a, b]
@@ -149,125 +206,14 @@ def pair_joints(evidence: Evidence, axes: Sequence[Axis], expected: Mapping[Pair
         rotated = left.T @ (found.counts - evidence.total * expected[a, b]) @ right
         scale = math.sqrt(found.variance)
         problems.append(Problem(((rotated / scale, values / found.variance, left * scale),), others, right))
-    departures = shrink(problems, evidence.total)
-    return {
-        (a, b): raked(expected[a, b] + departure / evidence.total, evidence.one_way[a], evidence.one_way[b])
-        for (a, b), departure in zip(measured, departures, strict=True)
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Departures of one table in coordinates where noise is white and the prior covariance is diagonal.
-
-    Attributes:
-        mixes: Per candidate kernel of the first block: departures (first, second), prior variances along the first
-            axis, and the matrix that leads back.
-        others: Prior variances along the second axis.
-        right: The matrix that leads back.
-    """
-
-    mixes: tuple[tuple[Floats, Floats, Floats], ...]
-    others: Floats
-    right: Floats
-
-    @classmethod
-    def rotate(cls, precision: Floats, evident: Floats, firsts: Sequence[Floats], second: Floats) -> "Problem":
-        values, vectors = np.linalg.eigh(precision)
-        root = np.sqrt(np.maximum(values, 0.0))
-        inverse = np.where(root > 1e-9 * root.max(), 1 / np.maximum(root, 1e-300), 0.0)
-        white = (vectors * inverse) @ vectors.T @ evident
-        half = (vectors * root) @ vectors.T
-        others, right = _eigen(second)
-        mixes = []
-        for first in firsts:
-            spread, left = _eigen(half @ first @ half)
-            back = first @ half @ left / np.maximum(spread, 1e-12)  # = half^-1 left where half has an inverse
-            mixes.append((left.T @ white @ right, spread, np.where(spread > 1e-10, back, 0.0)))
-        return cls(tuple(mixes), others, right)
-
-
-def shrink(problems: Sequence[Problem], total: float) -> list[Floats]:
-    """Posterior means of departures in counts, under a prior over scale and kernel that all tables share.
-
-    The prior is the mixture over a fixed grid that makes the tables likeliest (20 steps of EM).
-    """
-    if not problems:
-        return []
-    likelihood = np.stack([_likelihoods(problem, total) for problem in problems])
-    likelihood = np.exp(likelihood - likelihood.max(1, keepdims=True))
-    prior = np.full(likelihood.shape[1], 1 / likelihood.shape[1])
-    for _ in range(20):
-        posterior = likelihood * prior
-        posterior /= posterior.sum(1, keepdims=True)
-        prior = posterior.mean(0)
-    posterior = likelihood * prior
-    posterior /= posterior.sum(1, keepdims=True)
-    means = []
-    for problem, weights in zip(problems, posterior, strict=True):
-        mean = np.zeros(1)
-        for (rotated, values, back), share in zip(problem.mixes, weights.reshape(-1, len(_TAUS)), strict=True):
-            signal = total**2 * np.multiply.outer(_TAUS, np.outer(values, problem.others))
-            mean = mean + back @ (rotated * np.tensordot(share, signal / (signal + 1), 1)) @ problem.right.T
-        means.append(mean)
-    return means
-
-
-def _likelihoods(problem: Problem, total: float) -> Floats:
-    found = []
-    for rotated, values, _ in problem.mixes:
-        spread = 1 + total**2 * np.multiply.outer(_TAUS, np.outer(values, problem.others))  # (taus, first, second)
-        base = rotated**2  # null directions give the same for every tau of a mix, and must for every mix
-        found.append(-0.5 * (np.log(spread) + base / spread - base).sum((1, 2)))
-    return np.concatenate(found)
-
-
-def covariance(shares: Floats, kernel: Floats) -> Floats:
-    """Prior covariance of departures along one axis: sqrt(p) K sqrt(p), made to sum to zero."""
-    root = np.sqrt(shares)
-    project = np.eye(len(shares)) - np.outer(shares, np.ones(len(shares)))
-    matrix: Floats = project @ (root[:, None] * kernel * root) @ project.T
-    return matrix
-
-
-def _eigen(matrix: Floats) -> tuple[Floats, Floats]:
-    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
-    return np.maximum(values, 0.0), vectors
-
-
-def raked(shares: Floats, rows: Floats, columns: Floats) -> Floats:
-    """Make a table of shares positive and give it these margins (iterative proportional fitting)."""
-    table = np.maximum(shares, _FLOOR * np.outer(rows, columns))
-    for _ in range(50):
-        table *= (rows / np.maximum(table.sum(1), 1e-300))[:, None]
-        sums = table.sum(0)
-        if np.abs(sums - columns).max() < 1e-10:
-            break
-        table *= columns / np.maximum(sums, 1e-300)
-    return table
+    return dict(zip(measured, estimate(problems, evidence.total), strict=True))
 
 
 def _oriented(counts: Floats, pair: Pair, first: int) -> Floats:
     return counts if pair[0] == first else counts.T
 
 
-def _centred(departure: Floats) -> Floats:
-    """Remove row and column means: true departures sum to zero, noise does not."""
-    centred: Floats = departure - departure.mean(0) - departure.mean(1, keepdims=True) + departure.mean()
-    return centred
-
-
 def _combined(found: Sequence[Measured]) -> Measured:
     trust = sum(1 / one.variance for one in found)
     summed: Floats = np.sum([one.counts / one.variance for one in found], axis=0)
     return Measured(summed / trust, 1 / trust)
-
-
-def _simplex(shares: Floats) -> Floats:
-    """The nearest shares that are not negative and sum to one (Duchi et al., ICML 2008), none exactly zero."""
-    ordered = np.sort(shares)[::-1]
-    excess = (np.cumsum(ordered) - 1) / np.arange(1, len(shares) + 1)
-    last = np.flatnonzero(ordered > excess)[-1]
-    projected: Floats = np.maximum(shares - excess[last], 1e-9)
-    projected /= projected.sum()
-    return projected

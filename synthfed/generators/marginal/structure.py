@@ -13,7 +13,8 @@ import numpy as np
 
 from synthfed.generators.marginal.axes import Axis
 from synthfed.generators.marginal.counting import Floats
-from synthfed.generators.marginal.evidence import Evidence, Pair, centre_joints, pair_joints
+from synthfed.generators.marginal.evidence import Evidence, Pair, centre_joints, pair_estimates
+from synthfed.generators.marginal.shrinkage import raked
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Joints:
     by_centre: Mapping[int, Floats]
     pairs: Mapping[Pair, Floats]
     scores: Mapping[Pair, float]
+    doubts: Mapping[Pair, Floats]
 
 
 def denoise(evidence: Evidence, axes: Sequence[Axis], centre: int | None) -> Joints:
@@ -50,12 +52,14 @@ def denoise(evidence: Evidence, axes: Sequence[Axis], centre: int | None) -> Joi
         else:
             given = by_centre[b] / evidence.one_way[centre][:, None]
             expected[a, b] = by_centre[a].T @ given
-    pairs = pair_joints(evidence, axes, expected)
-    scores = {
-        (a, b): float(((joint - expected[a, b]) ** 2 / np.outer(evidence.one_way[a], evidence.one_way[b])).sum() / 2)
-        for (a, b), joint in pairs.items()
-    }
-    return Joints(by_centre, pairs, scores)
+    estimates = pair_estimates(evidence, axes, expected)
+    pairs, scores = {}, {}
+    for (a, b), one in estimates.items():
+        departure = one.mean / evidence.total
+        independent = np.outer(evidence.one_way[a], evidence.one_way[b])
+        pairs[a, b] = raked(expected[a, b] + departure, evidence.one_way[a], evidence.one_way[b])
+        scores[a, b] = float((departure**2 / independent).sum() / 2)
+    return Joints(by_centre, pairs, scores, {pair: one.variances for pair, one in estimates.items()})
 
 
 def choose_structure(evidence: Evidence, joints: Joints, centre: int | None, forced: Sequence[Pair]) -> Structure:

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from synthfed.errors import UnknownColumn
 from synthfed.generators.base import Layout
 from synthfed.generators.marginal.axes import Axis, axes_of
-from synthfed.generators.marginal.counting import CountTable, Groups, NoisyTables
-from synthfed.generators.marginal.evidence import gather
+from synthfed.generators.marginal.counting import CountTable, Floats, Groups, NoisyTables
+from synthfed.generators.marginal.evidence import gather, group_doubts
 from synthfed.generators.marginal.structure import choose_structure, denoise, edges_of
 
 if TYPE_CHECKING:  # types only: a site's key messages load no tables
@@ -24,7 +26,13 @@ if TYPE_CHECKING:  # types only: a site's key messages load no tables
 
 REMEASURE_SHARE = 0.2  # of the mu^2 of both rounds: what to give `remeasure`
 # Parts of the first round's mu^2, shared equally by the tables of a kind.
-_SHARES = {"one way": 0.2, "centre": 0.25, "groups": 0.3, "outcome": 0.1, "pair": 0.15}
+_OPTIONAL = frozenset({"centre", "outcome", "pair"})
+_PARTS = 200  # of the second round's budget
+_GROUP_WEIGHT = 8.0  # a column by the centre's groups serves every prediction, a pair of columns itself
+_OUTCOME_WEIGHT = 2.0
+_USELESS = 0.1  # noise in a cell over patients at which a kind of table loses half its share
+_PATIENTS = 1000  # where nobody declared them
+_SHARES = {"centre alone": 0.08, "one way": 0.12, "groups": 0.45, "centre": 0.1, "outcome": 0.08, "pair": 0.17}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +44,14 @@ class Workload:
         outcomes: Blocks of other declared targets.
         forced: Pairs that the tree must join: declared structure.
         axes: What is known about the levels of every block; left out: nothing.
+        patients: Declared number of patients; decides which kinds of tables can say anything through the noise.
     """
 
     centre: int | None
     outcomes: tuple[int, ...] = ()
     forced: tuple[tuple[int, int], ...] = ()
     axes: tuple[Axis, ...] = ()
+    patients: int | None = None
 
     def axes_for(self, layout: Layout) -> tuple[Axis, ...]:
         """One axis per block.
@@ -61,6 +71,7 @@ def workload_of(
     targets: Sequence[str],
     *,
     forced: Sequence[tuple[str, str]] = (),
+    patients: int | None = None,
 ) -> Workload:
     """Derive the workload of a run from public declarations.
 
@@ -81,7 +92,7 @@ def workload_of(
         centre = transformer.names.index(endpoint.name)
     outcomes = sorted({block_of[name] for name in targets} - {centre})
     pairs = sorted({(min(a, b), max(a, b)) for a, b in ((block_of[x], block_of[y]) for x, y in forced) if a != b})
-    return Workload(centre, tuple(outcomes), tuple(pairs), axes_of(transformer))
+    return Workload(centre, tuple(outcomes), tuple(pairs), axes_of(transformer), patients)
 
 
 def shot(layout: Layout, workload: Workload, *, mu: float, sites: int) -> tuple[CountTable, ...]:
@@ -99,8 +110,9 @@ def shot(layout: Layout, workload: Workload, *, mu: float, sites: int) -> tuple[
     blocks = range(len(layout.widths))
     centre = workload.centre
     columns = [block for block in blocks if block != centre]
-    kinds: dict[str, list[CountTable]] = {"one way": [CountTable((block,), 0.0) for block in blocks]}
+    kinds: dict[str, list[CountTable]] = {"one way": [CountTable((block,), 0.0) for block in columns]}
     if centre is not None:
+        kinds["centre alone"] = [CountTable((centre,), 0.0)]
         kinds["centre"] = [_pair(centre, block) for block in columns]
         groups = workload.axes_for(layout)[centre].groups
         if max(groups) > 0:
@@ -108,29 +120,83 @@ def shot(layout: Layout, workload: Workload, *, mu: float, sites: int) -> tuple[
     pairs = list(combinations(columns, 2))
     kinds["outcome"] = [_pair(a, b) for a, b in pairs if {a, b} & set(workload.outcomes)]
     kinds["pair"] = [_pair(a, b) for a, b in pairs if not {a, b} & set(workload.outcomes)]
-    return _with_noise({kind: tables for kind, tables in kinds.items() if tables}, mu)
+    return _with_noise(
+        {kind: tables for kind, tables in kinds.items() if tables},
+        mu,
+        (workload.patients or _PATIENTS) / math.sqrt(sites),
+    )
 
 
 def remeasure(layout: Layout, workload: Workload, first: NoisyTables, *, mu: float) -> tuple[CountTable, ...]:
-    """The second round's tables: the pairs that the tree joins, chosen from noisy sums only.
+    """The second round's tables, and how much of the round each gets: read off noisy sums only.
+
+    Candidates are the pairs that the tree joins, pairs with an outcome, and every column by the centre's groups. The
+    budget is spent in small parts, each where it takes away most of what is still unknown (posterior variance).
 
     Raises:
         ValueError: `mu` is not positive.
     """
     if not mu > 0:
         raise ValueError(f"mu is {mu}; it must be positive")
-    evidence = gather(layout, [first], patients=None)
-    joints = denoise(evidence, workload.axes_for(layout), workload.centre)
+    axes = workload.axes_for(layout)
+    evidence = gather(layout, axes, [first], patients=None)
+    joints = denoise(evidence, axes, workload.centre)
     structure = choose_structure(evidence, joints, workload.centre, workload.forced)
-    tables = [_pair(a, b) for a, b in edges_of(structure, workload.centre)]
-    return _with_noise({"pair": tables}, mu) if tables else ()
+    tables: list[CountTable] = []
+    doubts: list[Floats] = []
+    for a, b in sorted({*edges_of(structure, workload.centre), *_outcome_pairs(layout, workload)}):
+        weight = _OUTCOME_WEIGHT if {a, b} & set(workload.outcomes) else 1.0
+        tables.append(_pair(a, b))
+        doubts.append(np.sqrt(weight) * joints.doubts[a, b])
+    if workload.centre is not None and max(axes[workload.centre].groups) > 0:
+        for block, doubt in sorted(group_doubts(evidence, workload.centre).items()):
+            tables.append(_pair(workload.centre, block, axes[workload.centre].groups))
+            doubts.append(_GROUP_WEIGHT * doubt)
+    if math.isinf(mu):
+        return tuple(tables)
+    parts = _spend([doubt / first.sites for doubt in doubts], mu**2)
+    return tuple(
+        CountTable(table.blocks, 1 / math.sqrt(part), table.groups)
+        for table, part in zip(tables, parts, strict=True)
+        if part > 0
+    )
 
 
 def remeasure_cells_at_most(layout: Layout, workload: Workload) -> int:
     """The most cells that `remeasure` can ask for, whatever was measured: the length that travels."""
     columns = [block for block in range(len(layout.widths)) if block != workload.centre]
-    sizes = sorted((layout.widths[a] * layout.widths[b] for a, b in combinations(columns, 2)), reverse=True)
-    return sum(sizes[: max(len(columns) - 1, 0)])
+    outcome = set(_outcome_pairs(layout, workload))
+    others = (pair for pair in combinations(columns, 2) if pair not in outcome)
+    sizes = sorted((layout.widths[a] * layout.widths[b] for a, b in others), reverse=True)
+    edges = sum(sizes[: max(len(columns) - 1, 0)]) + sum(layout.widths[a] * layout.widths[b] for a, b in outcome)
+    if workload.centre is None:
+        return edges
+    groups = max(workload.axes_for(layout)[workload.centre].groups) + 1
+    return edges + groups * sum(layout.widths[block] for block in columns)
+
+
+def _outcome_pairs(layout: Layout, workload: Workload) -> list[tuple[int, int]]:
+    columns = [block for block in range(len(layout.widths)) if block != workload.centre]
+    return [pair for pair in combinations(columns, 2) if set(pair) & set(workload.outcomes)]
+
+
+def _spend(doubts: Sequence[Floats], whole: float) -> list[float]:
+    """Split mu^2 so that what stays unknown is least: each part to the table where it helps most."""
+    spent = [0.0] * len(doubts)
+    if not doubts:
+        return spent
+    step = whole / _PARTS
+    gains = [_gain(doubt, 0.0, step) for doubt in doubts]
+    for _ in range(_PARTS):
+        best = int(np.argmax(gains))
+        spent[best] += step
+        gains[best] = _gain(doubts[best], spent[best], step)
+    return spent
+
+
+def _gain(doubt: Floats, spent: float, step: float) -> float:
+    """How much posterior variance a further `step` of 1 / variance takes away."""
+    return float((doubt / (1 + doubt * spent) - doubt / (1 + doubt * (spent + step))).sum())
 
 
 def _pair(one: int, other: int, groups_of_one: Groups = ()) -> CountTable:
@@ -140,13 +206,23 @@ def _pair(one: int, other: int, groups_of_one: Groups = ()) -> CountTable:
     return CountTable((min(one, other), max(one, other)), 0.0, groups)
 
 
-def _with_noise(kinds: dict[str, list[CountTable]], mu: float) -> tuple[CountTable, ...]:
-    """Give every kind its part of mu^2, what absent kinds leave included, and every table of a kind the same noise."""
-    whole = sum(_SHARES[kind] for kind in kinds)
+def _with_noise(kinds: dict[str, list[CountTable]], mu: float, patients: float) -> tuple[CountTable, ...]:
+    """Give every kind its part of mu^2 and every table of a kind the same noise.
+
+    A kind that would drown in noise gives its share to the others.
+
+    Args:
+        patients: Of all sites, over sqrt(sites): noise of one site weighs so much in the sum.
+    """
+    shares = {}
+    for kind, tables in kinds.items():
+        noise = 0.0 if math.isinf(mu) else math.sqrt(len(tables) / _SHARES[kind]) / mu / patients
+        shares[kind] = _SHARES[kind] / (1 + (noise / _USELESS) ** 2 * (kind in _OPTIONAL))
+    whole = sum(shares.values())
     return tuple(
         CountTable(
             table.blocks,
-            0.0 if math.isinf(mu) else math.sqrt(len(tables) * whole / _SHARES[kind]) / mu,
+            0.0 if math.isinf(mu) else math.sqrt(len(tables) * whole / shares[kind]) / mu,
             table.groups,
         )
         for kind, tables in kinds.items()

@@ -1,0 +1,136 @@
+"""Shrinkage: how much of what noisy counts depart from an expectation is to be believed.
+
+Departures of a table have a prior covariance (scale tau^2 times a kernel per axis) and Gaussian noise. In coordinates
+where both are diagonal the posterior mean is a factor per coordinate. Scale and kernel are not chosen: their prior is
+the mixture over a fixed grid that makes all tables of a kind likeliest together (empirical Bayes). A table that shows
+nothing beyond noise ends at its expectation, and without noise nothing is changed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from synthfed.generators.marginal.counting import Floats
+
+_TAUS = np.concatenate([[0.0], np.geomspace(1e-3, 3e2, 28) ** 2])  # prior variance of a departure over n^2 p_a p_b
+_FLOOR = 0.01  # of the expected share: no estimate says that a cell is impossible
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Departures of one table in coordinates where noise is white and the prior covariance is diagonal.
+
+    Attributes:
+        mixes: Per candidate kernel of the first block: departures (first, second), prior variances along the first
+            axis, and the matrix that leads back.
+        others: Prior variances along the second axis.
+        right: The matrix that leads back.
+    """
+
+    mixes: tuple[tuple[Floats, Floats, Floats], ...]
+    others: Floats
+    right: Floats
+
+    @classmethod
+    def rotate(cls, precision: Floats, evident: Floats, firsts: Sequence[Floats], second: Floats) -> "Problem":
+        values, vectors = np.linalg.eigh(precision)
+        root = np.sqrt(np.maximum(values, 0.0))
+        inverse = np.where(root > 1e-9 * root.max(), 1 / np.maximum(root, 1e-300), 0.0)
+        white = (vectors * inverse) @ vectors.T @ evident
+        half = (vectors * root) @ vectors.T
+        others, right = eigen(second)
+        mixes = []
+        for first in firsts:
+            spread, left = eigen(half @ first @ half)
+            back = first @ half @ left / np.maximum(spread, 1e-12)  # = half^-1 left where half has an inverse
+            mixes.append((left.T @ white @ right, spread, np.where(spread > 1e-10, back, 0.0)))
+        return cls(tuple(mixes), others, right)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What is known of one table's departures after shrinkage, in counts.
+
+    Attributes:
+        mean: Posterior means, in the table's own shape.
+        variances: What is still unknown: posterior variances, one per coordinate, as counts squared.
+    """
+
+    mean: Floats
+    variances: Floats
+
+
+def estimate(problems: Sequence[Problem], total: float) -> list[Estimate]:
+    """Posteriors of departures, under a prior over scale and kernel that all tables share.
+
+    The prior is the mixture over a fixed grid that makes the tables likeliest (20 steps of EM).
+    """
+    if not problems:
+        return []
+    likelihood = np.stack([_likelihoods(problem, total) for problem in problems])
+    likelihood = np.exp(likelihood - likelihood.max(1, keepdims=True))
+    prior = np.full(likelihood.shape[1], 1 / likelihood.shape[1])
+    for _ in range(20):
+        posterior = likelihood * prior
+        posterior /= posterior.sum(1, keepdims=True)
+        prior = posterior.mean(0)
+    posterior = likelihood * prior
+    posterior /= posterior.sum(1, keepdims=True)
+    found = []
+    for problem, weights in zip(problems, posterior, strict=True):
+        mean, variances = np.zeros(1), np.zeros(0)
+        for (rotated, values, back), share in zip(problem.mixes, weights.reshape(-1, len(_TAUS)), strict=True):
+            signal = total**2 * np.multiply.outer(_TAUS, np.outer(values, problem.others))
+            kept = signal / (signal + 1)
+            shrunk = np.tensordot(share, kept, 1)
+            mean = mean + back @ (rotated * shrunk) @ problem.right.T
+            doubt = np.tensordot(share, kept**2, 1) - shrunk**2 / max(share.sum(), 1e-300)
+            length = (back**2).sum(0)[:, None]  # counts squared per unit of a whitened coordinate
+            variances = np.concatenate([variances, (length * (shrunk + rotated**2 * doubt)).ravel()])
+        found.append(Estimate(mean, variances))
+    return found
+
+
+def _likelihoods(problem: Problem, total: float) -> Floats:
+    found = []
+    for rotated, values, _ in problem.mixes:
+        spread = 1 + total**2 * np.multiply.outer(_TAUS, np.outer(values, problem.others))  # (taus, first, second)
+        base = rotated**2  # null directions give the same for every tau of a mix, and must for every mix
+        found.append(-0.5 * (np.log(spread) + base / spread - base).sum((1, 2)))
+    return np.concatenate(found)
+
+
+def covariance(shares: Floats, kernel: Floats) -> Floats:
+    """Prior covariance of departures along one axis: sqrt(p) K sqrt(p), made to sum to zero."""
+    root = np.sqrt(shares)
+    project = np.eye(len(shares)) - np.outer(shares, np.ones(len(shares)))
+    matrix: Floats = project @ (root[:, None] * kernel * root) @ project.T
+    return matrix
+
+
+def eigen(matrix: Floats) -> tuple[Floats, Floats]:
+    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+    return np.maximum(values, 0.0), vectors
+
+
+def raked(shares: Floats, rows: Floats, columns: Floats) -> Floats:
+    """Make a table of shares positive and give it these margins (iterative proportional fitting)."""
+    table = np.maximum(shares, _FLOOR * np.outer(rows, columns))
+    for _ in range(50):
+        table *= (rows / np.maximum(table.sum(1), 1e-300))[:, None]
+        sums = table.sum(0)
+        if np.abs(sums - columns).max() < 1e-10:
+            break
+        table *= columns / np.maximum(sums, 1e-300)
+    return table
+
+
+def simplex(shares: Floats) -> Floats:
+    """The nearest shares that are not negative and sum to one (Duchi et al., ICML 2008), none exactly zero."""
+    ordered = np.sort(shares)[::-1]
+    excess = (np.cumsum(ordered) - 1) / np.arange(1, len(shares) + 1)
+    last = np.flatnonzero(ordered > excess)[-1]
+    projected: Floats = np.maximum(shares - excess[last], 1e-9)
+    projected /= projected.sum()
+    return projected
