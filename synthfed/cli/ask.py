@@ -129,7 +129,8 @@ def _plain(answered: "Answered") -> dict[str, Any]:
     return {
         "origin": answered.origin,
         "sites": answered.sites,
-        "exact": answered.exact,
+        "exact": answered.noise_for is None,
+        "noise_for_epsilon": answered.noise_for,
         "epsilon": answered.epsilon,
         "delta": answered.delta,
         "unit": UNIT,
@@ -172,7 +173,8 @@ def _tell(answered: "Answered") -> None:
         console = Console(soft_wrap=True, highlight=False, markup=False, width=120)
     console.print(f"{answered.sites} sites: {answered.origin}")
     console.print()
-    headings = ["question", "figure", "value", *([] if answered.exact else ["95 % interval"])]
+    exact = answered.noise_for is None
+    headings = ["question", "figure", "value", *([] if exact else ["95 % interval"])]
     table = Table(*headings, box=None, pad_edge=False)
     table.columns[2].justify = "right"
     subjects: dict[str, set[tuple[str, ...]]] = {}
@@ -186,7 +188,7 @@ def _tell(answered: "Answered") -> None:
             shown = "" if asking.text == last else asking.text
             last = asking.text
             row = [shown, about + figure.name, _value(figure)]
-            table.add_row(*row, *([] if answered.exact else [_interval(figure)]))
+            table.add_row(*row, *([] if exact else [_interval(figure)]))
     console.print(table)
     console.print()
     plural = "" if answered.rounds == 1 else "s"
@@ -199,8 +201,10 @@ def _tell(answered: "Answered") -> None:
             f"privacy   epsilon {answered.epsilon:g}, delta {answered.delta:g} per patient, of those who train and of "
             f"those held out alike ({ADJACENCY}; {UNIT})"
         )
+    elif answered.noise_for is not None:
+        console.print(f"privacy   noise as for epsilon {answered.noise_for:g}, but no formal guarantee; see below")
     else:
-        console.print("privacy   no formal guarantee; see below")
+        console.print("privacy   no noise and no formal guarantee; see below")
     if answered.spent_over_runs is not None:
         console.print(
             f"ledgers   epsilon {answered.spent_over_runs:.2f} spent by these patients over all recorded runs"

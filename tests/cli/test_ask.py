@@ -66,7 +66,7 @@ def test_patients_are_asked_with_noise_unless_every_hospital_allows_otherwise(tm
     assert "spent by these patients over all recorded runs" in said
     assert "Epsilon 2 holds even if all other sites collude." in said
     exact = ask("smoke", "count by sex", "--data", data, "--exact", "--sites-allow-exact", **state)
-    assert "no formal guarantee" in exact
+    assert "no noise and no formal guarantee" in exact
 
 
 def test_no_count_of_one_site_is_printed() -> None:

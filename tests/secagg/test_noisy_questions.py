@@ -11,11 +11,9 @@ from synthfed.secagg.analytics import (
     Plan,
     Query,
     answer_in_clear,
-    cells_of,
     noise_stddevs,
     noisy_plan,
     round_mu,
-    standard_errors,
     stddevs_of_sum,
 )
 from synthfed.secagg.questions import (
@@ -38,6 +36,7 @@ from synthfed.secagg.questions import (
     Within,
 )
 from synthfed.secagg.refusals import MalformedMessage, OutOfOrder
+from synthfed.secagg.uncertainty import cells_of, standard_errors
 from tests.secagg.test_analytics import AGE, EVERYTHING, SEX, WBC, pooled, table
 
 SITES = 4

@@ -40,6 +40,7 @@ class Answered:
     """Answers, what they cost and what must be said with them.
 
     Attributes:
+        noise_for: The epsilon that the noise was drawn for; None where there was none.
         epsilon: What this plan cost one patient of each population; None where no epsilon covers the answers.
         spent_over_runs: Largest epsilon that a site's ledger holds over all its runs; None where none is charged.
         bytes_up, bytes_down: From and to all sites together.
@@ -48,7 +49,7 @@ class Answered:
     answers: tuple[Answer, ...]
     origin: str
     sites: int
-    exact: bool
+    noise_for: float | None
     epsilon: float | None
     delta: float
     spent_over_runs: float | None
@@ -123,7 +124,7 @@ def ask_cohort(
         ),
         origin=cohort.origin,
         sites=len(tables),
-        exact=exact,
+        noise_for=None if exact else epsilon,
         epsilon=None if exact or (seeded and cohort.simulated) else epsilon,
         delta=delta,
         spent_over_runs=_spent(asked.ledgers) if ledgers and not exact else None,  # exact answers are in no ledger

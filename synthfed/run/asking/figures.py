@@ -2,7 +2,7 @@
 
 An interval is about the noise: how far the figure may be from the one that all rows together give. It does not say how
 well these patients stand for others. Means, variances and coefficients get theirs by first-order propagation
-(`analytics.standard_errors`), quantiles by testing every edge of their bins (`BinnedQuantiles.intervals`).
+(`uncertainty.standard_errors`), quantiles by testing every edge of their bins (`BinnedQuantiles.intervals`).
 
 Everything here comes after the noise and costs nothing. A count below the smallest that may be shown is withheld, and
 so is every figure about fewer patients than that; no count is negative.
@@ -19,8 +19,9 @@ import numpy.typing as npt
 from synthfed.run.asking.language import Asking
 from synthfed.run.asking.planning import Planned, limits
 from synthfed.run.asking.rows import as_number
-from synthfed.secagg.analytics import Query, cells_of, standard_errors
+from synthfed.secagg.analytics import Query
 from synthfed.secagg.questions import Among, BinnedQuantiles
+from synthfed.secagg.uncertainty import cells_of, standard_errors
 from synthfed.tables.schema import Column, Schema
 
 DEVIATIONS = 1.959963984540054  # of a normal, around 95 %

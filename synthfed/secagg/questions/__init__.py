@@ -12,11 +12,12 @@ What the answers reveal is what they say: exact sums, over all sites, are as sen
 is the caller's: `parts` bounds what one record adds, in the units of the cells. `Moments`, `Covariance` and `Quantiles`
 take several rounds, each of which rests on the exact sums of the one before; their `noisy` forms take one.
 
-Files: `question` (what all have in common), `sums`, `counts`, `covariance`, `quantiles`, `among` (conditions), `codec`
-(plain values).
+Files: `question` (what all have in common), `sums`, `counts`, `covariance`, `quantiles` (by search), `binned`
+(quantiles under noise), `among` (conditions), `codec` (plain values).
 """
 
 from synthfed.secagg.questions.among import Among, Condition, Every, Is, Not, Present, Some, Within
+from synthfed.secagg.questions.binned import BinnedQuantiles, QuantilesAnswer
 from synthfed.secagg.questions.counts import (
     Contingency,
     ContingencyAnswer,
@@ -26,7 +27,7 @@ from synthfed.secagg.questions.counts import (
     HistogramAnswer,
 )
 from synthfed.secagg.questions.covariance import Covariance, CovarianceAnswer, RawCovariance
-from synthfed.secagg.questions.quantiles import BinnedQuantiles, Quantiles, QuantilesAnswer
+from synthfed.secagg.questions.quantiles import Quantiles
 from synthfed.secagg.questions.question import Bounds, Known, Part, Question, Table, describe_all
 from synthfed.secagg.questions.sums import (
     Count,

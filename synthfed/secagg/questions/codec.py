@@ -8,9 +8,10 @@ from dataclasses import fields
 from typing import Any
 
 from synthfed.secagg.questions.among import Among, Condition, Every, Is, Not, Present, Some, Within
+from synthfed.secagg.questions.binned import BinnedQuantiles
 from synthfed.secagg.questions.counts import Contingency, Frequency, Histogram
 from synthfed.secagg.questions.covariance import Covariance, RawCovariance
-from synthfed.secagg.questions.quantiles import BinnedQuantiles, Quantiles
+from synthfed.secagg.questions.quantiles import Quantiles
 from synthfed.secagg.questions.question import Bounds, Question
 from synthfed.secagg.questions.sums import Count, Moments, RawMoments, RawSum, Sum
 

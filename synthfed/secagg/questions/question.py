@@ -23,6 +23,7 @@ Known = tuple[tuple[int, ...], ...]  # per past round, the sums over all sites o
 # Reach of the sums in noisy forms. Finer units would need wider noise, of which the samplers of whole-numbered normals
 # can prove less; coarser ones would round away what little the noise leaves.
 RAW_UNITS = 1 << 11
+_MOST_PROBABILITIES = 100
 _ROOM_BITS = 62  # sums stay below 2**62 in size
 
 
@@ -117,6 +118,17 @@ def increasing(column: str, edges: tuple[float, ...]) -> tuple[float, ...]:
     if len(found) < 2 or not rising or not all(map(math.isfinite, found)):
         raise ValueError(f"the edges of {column!r} must increase, be finite, and be two or more")
     return found
+
+
+def probabilities_of(wanted: tuple[float, ...]) -> tuple[float, ...]:
+    """Probabilities of quantiles as floats.
+
+    Raises:
+        ValueError: None at all, too many, or one outside [0, 1].
+    """
+    if not 0 < len(wanted) <= _MOST_PROBABILITIES or any(not 0 <= p <= 1 for p in wanted):
+        raise ValueError(f"probabilities {wanted[:5]} are not 1 to {_MOST_PROBABILITIES} numbers in [0, 1]")
+    return tuple(float(p) for p in wanted)
 
 
 def scale_bits(reach: float, records: int) -> int:
