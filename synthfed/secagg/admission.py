@@ -51,8 +51,8 @@ def require_enough(roster: Roster, found: Collection[int], asked: Collection[int
         )
 
 
-def require_keys(config: SumConfig, hello: messages.Hello, name: str) -> None:
-    """Refuse a HELLO whose keys nobody could use, before anything is dealt to them.
+def require_keys(config: SumConfig, hello: messages.Hello, name: str, peers: Collection[int]) -> None:
+    """Refuse a HELLO whose keys these peers could not use, before anything is dealt to them.
 
     Raises:
         MalformedMessage: An ML-KEM key that nobody wants, or none where all want one.
@@ -63,7 +63,7 @@ def require_keys(config: SumConfig, hello: messages.Hello, name: str) -> None:
             f"the HELLO of site {name!r} has an ML-KEM key too many or too few for this configuration", site=name
         )
     try:
-        for shown in (hello.mask_key, *hello.seal_keys.values()):
+        for shown in (hello.mask_key, *(hello.seal_keys[peer] for peer in peers)):
             masks.exchange(_PROBE, shown)
         if hello.kem_key:
             hybrid.require_kem_key(hello.kem_key)

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from synthfed.secagg.contexts import digest, lp
 from synthfed.secagg.refusals import AuditBroken
+from synthfed.secagg.signatures import Signer, first_key
 
 _DOMAIN = b"synthfed/secagg/v1/audit"
 _KEYS = ("seq", "prev", "time", "kind", "body", "id", "signature")
@@ -29,7 +30,7 @@ class AuditHead:
 
 
 def append_line(
-    head: AuditHead, *, time: str, kind: str, body: Mapping[str, Any], identity: Ed25519PrivateKey
+    head: AuditHead, *, time: str, kind: str, body: Mapping[str, Any], identity: Signer
 ) -> tuple[AuditHead, str]:
     """Make the next line (without newline) and the head after it. `time` is the caller's, ISO 8601."""
     entry: dict[str, Any] = {
@@ -41,7 +42,7 @@ def append_line(
     }
     line_id = digest(_DOMAIN, head.id, _canonical(entry))
     entry["id"] = line_id.hex()
-    entry["signature"] = identity.sign(lp(_DOMAIN, line_id)).hex()
+    entry["signature"] = first_key(identity).sign(lp(_DOMAIN, line_id)).hex()
     return AuditHead(head.length + 1, line_id), _canonical(entry).decode()
 
 

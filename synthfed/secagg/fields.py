@@ -32,6 +32,15 @@ class Reader:
         self._at += length
         return self._body[self._at - length : self._at]
 
+    def take_rows(self, count: int, length: int) -> list[bytes]:
+        """The next `count` times `length` bytes.
+
+        Raises:
+            MalformedMessage: Fewer are left.
+        """
+        block = self.take(count * length)
+        return [block[at : at + length] for at in range(0, len(block), length)]
+
     def left(self) -> int:
         """How many bytes are left."""
         return len(self._body) - self._at

@@ -116,7 +116,7 @@ class Hello:
         reader = Reader(body, "a HELLO")
         mask_key, audit_head = reader.take(HASH_BYTES), reader.take(HASH_BYTES)
         peers = [member.index for member in roster.members if member.index != sender]
-        seal_keys = {peer: reader.take(HASH_BYTES) for peer in peers}
+        seal_keys = dict(zip(peers, reader.take_rows(len(peers), HASH_BYTES), strict=True))
         hello = cls(mask_key, audit_head, seal_keys, reader.take(KEM_KEY_BYTES) if reader.left() else b"")
         reader.end()
         return hello
@@ -153,9 +153,12 @@ class Share:
         holders = take_set(reader, roster)
         size = HASH_BYTES if key_shares else 0
         tag_part, self_seed = reader.take(HASH_BYTES), reader.take(size)
-        digests = {holder: (reader.take(HASH_BYTES), reader.take(size), reader.take(size)) for holder in holders}
+        rows = reader.take_rows(len(holders), HASH_BYTES + 2 * size)
         reader.end()
-        box, self_share, mask_share = ({holder: three[k] for holder, three in digests.items()} for k in range(3))
+        box, self_share, mask_share = (
+            {holder: row[start:end] for holder, row in zip(holders, rows, strict=True)}
+            for start, end in ((0, HASH_BYTES), (HASH_BYTES, HASH_BYTES + size), (HASH_BYTES + size, None))
+        )
         return cls(tag_part, box, self_seed, self_share, mask_share)
 
 

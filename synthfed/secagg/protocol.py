@@ -33,6 +33,7 @@ site                        relay                         learns
 NEW      hello()    ---->   add_hello, hellos()           public keys
 HELLO    share()    ---->   add_share, deliveries(model)  hashes of shares, closed boxes
 SHARED   mask()     ---->   add_masked, heads()           uniform words
+   or    complain() ---->   add_complaint, complaints()   the boxes between two sites, of which one lied; ABORTED
 MASKED   unmask()   ---->   add_unmask, result()          t shares of every self mask, hence the sum over U1
    or    sign_survivors() ->  add_survivors, survivors()  who was lost
 SIGNED   release()  ---->   add_unmask, result()          self masks of U2, mask seeds of the rest: the sum over U2

@@ -50,7 +50,7 @@ class RelaySession(RelayAttempt):
         self._require(not self._u0, "HELLO after the HELLOs were sent out")
         with self._taking(message, Kind.HELLO, self._context0, came_from) as envelope:
             hello = messages.Hello.unpack(envelope.body, self._roster, envelope.sender)
-            require_keys(self._config, hello, self._roster.at(envelope.sender).site)
+            require_keys(self._config, hello, self._roster.at(envelope.sender).site, hello.seal_keys.keys())
             self._keep(envelope, message)
 
     def hellos(self) -> tuple[bytes, ...]:

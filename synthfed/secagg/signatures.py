@@ -44,9 +44,7 @@ class Identity:
         try:
             return cls(Ed25519PrivateKey.from_private_bytes(first), MLDSA65PrivateKey.from_seed_bytes(second))
         except UnsupportedAlgorithm as error:
-            raise BadKey(
-                "this OpenSSL has no ML-DSA; install the cryptography wheel, or leave out `second_key`"
-            ) from error
+            raise BadKey(_NO_MLDSA) from error
 
     def sign(self, data: bytes, /) -> bytes:
         """Ed25519 signature 64, ML-DSA-65 signature 3309."""
@@ -59,11 +57,20 @@ def public_keys(signer: Signer) -> tuple[bytes, bytes]:
     Raises:
         TypeError: Neither an `Identity` nor an Ed25519 key.
     """
-    if isinstance(signer, Identity):
-        return signer.first.public_key().public_bytes_raw(), signer.second.public_key().public_bytes_raw()
-    if isinstance(signer, Ed25519PrivateKey):
-        return signer.public_key().public_bytes_raw(), b""
-    raise TypeError(f"wanted an Identity or an Ed25519 key, found {type(signer).__name__}")
+    second = signer.second.public_key().public_bytes_raw() if isinstance(signer, Identity) else b""
+    return first_key(signer).public_key().public_bytes_raw(), second
+
+
+def first_key(signer: Signer) -> Ed25519PrivateKey:
+    """The Ed25519 key of a signer, for what outlives a run and is signed once: audit logs.
+
+    Raises:
+        TypeError: Neither an `Identity` nor an Ed25519 key.
+    """
+    key = signer.first if isinstance(signer, Identity) else signer
+    if not isinstance(key, Ed25519PrivateKey):
+        raise TypeError(f"wanted an Identity or an Ed25519 key, found {type(signer).__name__}")
+    return key
 
 
 def signature_bytes(second_key: bytes) -> int:
@@ -85,7 +92,5 @@ def verify(public_key: bytes, second_key: bytes, signature: bytes, data: bytes) 
         try:
             second = MLDSA65PublicKey.from_public_bytes(second_key)
         except UnsupportedAlgorithm as error:
-            raise BadKey(
-                "this OpenSSL has no ML-DSA, which the roster asks for; install the cryptography wheel"
-            ) from error
+            raise BadKey(_NO_MLDSA) from error
         second.verify(signature[SIGNATURE_BYTES:], data)

@@ -81,7 +81,8 @@ class HidingSite(SiteAttempt):
         peers = {index: messages.Hello.unpack(body_of(raw), self._roster, index) for index, raw in received.items()}
         # Tried before anything is dealt, so that a key of low order ends the attempt here and not under a mask.
         for index, peer in peers.items():
-            require_keys(self._config, peer, self._roster.at(index).site)
+            used_here = peer.seal_keys.keys() & {self._own.index}
+            require_keys(self._config, peer, self._roster.at(index).site, used_here)
         public, sealed, own_shares = self._dealing.deal(peers)
         state.hellos, state.sealed, state.share_request = received, sealed, request
         state.own_shares = own_shares

@@ -60,7 +60,7 @@ def _page(measured: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str:
             for n, r in masking.items()
         ),
         "",
-        "Masking is the second column less the third. In neither: the tag, and hashing the message for its signature.",
+        "Masking is `encode and mask` less `encode`. In neither: the tag, and hashing the message for its signature.",
         "",
         "## Others over ours, CPU",
         "",

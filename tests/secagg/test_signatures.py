@@ -9,6 +9,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import mldsa
 
 from synthfed.secagg import hybrid, messages, signatures
+from synthfed.secagg.audit import AuditHead, append_line, verify_lines
 from synthfed.secagg.envelopes import body_of, signature_of
 from synthfed.secagg.messages import Kind
 from synthfed.secagg.protocol import RelaySession, SiteSession
@@ -39,6 +40,9 @@ def twice(sites=4, *, singly=(), relay=True):
         valid_until=UNTIL,
         relay_second_key=public_keys(identity("relay"))[1] if relay else b"",
     )
+
+
+TWICE = twice()
 
 
 def parties(roster):
@@ -172,6 +176,12 @@ def test_a_session_needs_both_keys_of_the_roster():
         SiteSession(plain, "site0", "key", make_context(plain))
 
 
+def test_an_audit_log_is_signed_once():
+    head, line = append_line(AuditHead(), time="2026-01-01", kind="x", body={}, identity=identity("site0"))
+    assert verify_lines([line], public("site0")) == head
+    assert append_line(AuditHead(), time="2026-01-01", kind="x", body={}, identity=key("site0")) == (head, line)
+
+
 def test_an_openssl_without_ml_dsa_is_said_plainly(monkeypatch):
     class Missing:
         @staticmethod
@@ -186,14 +196,7 @@ def test_an_openssl_without_ml_dsa_is_said_plainly(monkeypatch):
     with pytest.raises(BadKey, match="no ML-DSA"):
         Identity.from_seeds(bytes(32), bytes(32))
     with pytest.raises(BadKey, match="no ML-DSA"):
-        messages.read(good, kind=Kind.HELLO, context=CTX, roster=twice_roster())
-
-
-_TWICE = twice()
-
-
-def twice_roster():
-    return _TWICE
+        messages.read(good, kind=Kind.HELLO, context=CTX, roster=TWICE)
 
 
 def test_ml_dsa_is_the_one_of_fips_204():
