@@ -24,7 +24,8 @@ ONE_BAD = "attacks/test_secagg_one_bad_site.py"
 ROWS = {
     1: (
         "NC: shares drawn as floats follow the weights",
-        f"{TRANSCRIPT}::test_float_shares_follow_the_weight_and_masked_words_do_not",
+        f"{TRANSCRIPT}::test_float_shares_follow_the_weight",
+        f"{TRANSCRIPT}::test_masked_words_follow_no_weight_however_many_rounds_are_averaged",
     ),
     2: (
         "NC: weights are applied to sums of shares",

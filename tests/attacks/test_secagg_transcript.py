@@ -45,18 +45,29 @@ def encoded_run(sites=3, n=D):
     return attempt(sites, vectors=vectors, fixed="curious")
 
 
-def test_float_shares_follow_the_weight_and_masked_words_do_not():
-    """Attack 1: shares drawn as floats of the weight's own size; the last one carries what is left."""
+@pytest.mark.parametrize(("rounds", "found"), [(1, 0.12), (10, 0.36), (100, 0.78)])
+def test_float_shares_follow_the_weight(rounds, found):
+    """Attack 1: shares drawn from [-1, 1]; the last one carries what is left, and rounds average the others away."""
     x = weights(0)
     rng = np.random.default_rng(9)
-    last = x - sum(rng.standard_normal(D) * 0.1 for _ in range(2))
-    assert correlation(last, x) > 0.4
+    last = np.mean([x - rng.uniform(-1, 1, D) - rng.uniform(-1, 1, D) for _ in range(rounds)], axis=0)
+    assert abs(correlation(last, x) - found) < 0.02
 
-    run = encoded_run()
-    run.finish()
-    for index, words in masked_words(run).items():
+
+def test_masked_words_follow_no_weight_however_many_rounds_are_averaged():
+    """Ten rounds over the same inputs: each round's words, and their mean, are unrelated to every input."""
+    seen = []
+    for index in range(10):
+        vectors = {i: encode(weights(i), bound=1.0, weight=1 / 3).values for i in range(3)}
+        run = attempt(3, vectors=vectors, fixed=f"curious{index}", changes={"round_index": index})
+        run.masked()
+        seen.append(masked_words(run))
+    limit = 4.5 / math.sqrt(D)  # 90 comparisons
+    for index in seen[0]:
+        words = [one[index].view(np.int32).astype(np.float64) for one in seen]
         for other in run.inputs.values():
-            assert correlation(words.view(np.int32), other.view(np.int32)) < 4 / math.sqrt(D), index
+            plain = other.view(np.int32)
+            assert max(correlation(one, plain) for one in [*words, np.mean(words, axis=0)]) < limit
 
 
 @pytest.mark.parametrize("counts", [(20, 50, 130), (100, 500, 940), (1, 1, 100_000)])
