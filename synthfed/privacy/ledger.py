@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any
 
 from synthfed.errors import BudgetRefused, LedgerBroken, UnsupportedEvent
-from synthfed.privacy.accounting import check_event, epsilon_of
+from synthfed.privacy.accounting import check_event, epsilon_alone, epsilon_of
 from synthfed.privacy.events import Budget, PrivacyEvent
 from synthfed.privacy.history import SCHEMA, Entry, History, Run, event_dict, plain, plan_lines, short
 
@@ -196,6 +196,7 @@ class Ledger:
         """Plain JSON values for a release: what was charged, with the chain that shows it.
 
         With `manifest`, `events` holds that run's charges only; `entries` and `head` always cover the whole ledger.
+        The local epsilons hold against all other sites together; the limit is on the others.
         Infinity is written "inf". Nothing in it is computed from rows. `history.check_export` checks it.
 
         Raises:
@@ -212,6 +213,8 @@ class Ledger:
                 "limit": {"epsilon": plain(self.limit.epsilon), "delta": self.limit.delta},
                 "epsilon_spent": plain(epsilon_of(history.charged(), self.limit.delta)),
                 "epsilon_committed": plain(epsilon_of(history.committed(), self.limit.delta)),
+                "epsilon_local_spent": plain(epsilon_alone(history.charged(), self.limit.delta)),
+                "epsilon_local_committed": plain(epsilon_alone(history.committed(), self.limit.delta)),
                 "events": history.charge_records(manifest),
                 "entries": [{**entry._asdict(), "body": json.loads(entry.body)} for entry in self._entries(0)],
                 "head": history.head,

@@ -15,10 +15,14 @@ UNIT = "one patient: all rows of that patient at one site, capped at one row"
 
 _SECRET = "AES-256-CTR under a fresh 32-byte key of the operating system per stint, normals by Box and Muller"
 _SEEDED = "AES-256-CTR under keys derived from the public seed of the pipeline, normals by Box and Muller"
-_FLOATS = "noise and sums are floating-point numbers; the proof is for real numbers"
+_FLOATS = (
+    "noise on weight changes and their sums are floating-point numbers; the proof is for real numbers. Noise on counts "
+    "is whole numbers and their sums are exact; a number is off by one with probability 1e-14 times its deviation at "
+    "most"
+)
 
 _WHOLE = (
-    "shared noise and its sums are whole numbers and exact; the sampler starts from 53-bit uniforms, which moves the "
+    "shared noise and its sums are whole numbers and exact; the sampler (transformed rejection) starts from 53-bit uniforms, which moves the "
     "probability of a number by a factor of about 1 +- 1e-7 at most"
 )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from synthfed.errors import BudgetRefused, LedgerBroken, UnsupportedEvent
-from synthfed.privacy.accounting import epsilon_of
+from synthfed.privacy.accounting import epsilon_alone, epsilon_of
 from synthfed.privacy.events import Budget, PrivacyEvent
 from synthfed.privacy.history import SCHEMA, History, check_export, event_dict
 from synthfed.privacy.ledger import Ledger
@@ -361,6 +361,8 @@ def test_counts_samples_and_shares_are_kept_by_one_ledger_and_survive_it(path: P
         assert ledger._history.charged() == MIXED
         export = json.loads(json.dumps(ledger.export(), allow_nan=False))
         assert check_export(export).charged() == MIXED
+        assert export["epsilon_spent"] == epsilon_of(MIXED, 1e-5)
+        assert export["epsilon_local_spent"] == export["epsilon_local_committed"] == epsilon_alone(MIXED, 1e-5)
 
 
 def test_a_run_of_another_kind_may_use_only_what_the_first_left(path: Path) -> None:
