@@ -7,8 +7,10 @@ the probability of a number: by Loader's saddle-point form (Fast and Accurate Co
 
 What is assumed, and outside proofs that start from the exact distribution: uniforms have 53 bits and the functions of
 the platform are right to a few units in the last place. Inversion is then off by less than 1e-14 in total variation
-per number. For PTRS the candidate is a step function of one uniform: within 6 standard deviations a value gets about
-2**52/sqrt(mean) of its steps, so its probability is off by a factor of about 1 +- sqrt(mean) 2**-50 (1e-7 at 2**56).
+per number. For PTRS the candidate would be a step function of one uniform, with few steps per value at large means
+(2**24 of them at 2**56, each a share of 1e-7); so a second uniform spreads each step over its width. Left are the
+slope within a step and the rounding of candidates, which gives each value at one end what it takes at the other, and
+the acceptance test: about 1e-14 per number again, an estimate, not a theorem.
 """
 
 import math
@@ -22,6 +24,7 @@ Floats = npt.NDArray[np.float64]
 Uniforms = Callable[[int], Floats]  # that many numbers in (0, 1), both ends excluded
 
 LARGEST_MEAN = 2.0**56
+_STEP = 2.0**-52  # between two uniforms
 _FEWEST = 10.0  # PTRS is proved from this mean on
 _SERIES = 0.1  # |difference / sum| below which Loader's series converges in ten terms
 
@@ -43,25 +46,26 @@ def poisson_offsets(uniforms: Uniforms, mean: float, count: int) -> npt.NDArray[
     drawn = np.empty(count, dtype=np.int64)
     open_places = np.arange(count)
     while len(open_places):
-        offsets, accepted = _ptrs(mean, uniforms(len(open_places)) - 0.5, uniforms(len(open_places)))
+        offsets, accepted = _ptrs(mean, *(uniforms(len(open_places)) for _ in range(3)))
         drawn[open_places[accepted]] = offsets[accepted]
         open_places = open_places[~accepted]
     return drawn
 
 
-def _ptrs(mean: float, u: Floats, v: Floats) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """One candidate for each pair of uniforms, and whether it is accepted; letters as in the paper."""
+def _ptrs(mean: float, u: Floats, v: Floats, w: Floats) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """One candidate for each of three uniforms, and whether it is accepted; letters as in the paper, `w` is ours."""
+    u = u - 0.5
     below = math.floor(mean)
     b = 0.931 + 2.53 * math.sqrt(mean)
     a = -0.059 + 0.02483 * b
     v_r = 0.9277 - 3.6224 / (b - 2)
     u_s = 0.5 - np.abs(u)
-    offsets = np.floor((2 * a / u_s + b) * u + (mean - below) + 0.43)
+    slope = a / (u_s * u_s) + b
+    offsets = np.floor((2 * a / u_s + b) * u + (slope * (_STEP * (w - 0.5)) + (mean - below) + 0.43))
     accepted = (u_s >= 0.07) & (v <= v_r)
     unsure = np.flatnonzero(~accepted & (offsets >= -below) & ((u_s >= 0.013) | (v <= u_s)))
-    u_s, k = u_s[unsure], offsets[unsure]
-    height = np.log(v[unsure] * (1.1239 + 1.1328 / (b - 3.4)) / (a / (u_s * u_s) + b))
-    accepted[unsure] = height <= log_probability(k - (mean - below), mean)
+    height = np.log(v[unsure] * (1.1239 + 1.1328 / (b - 3.4)) / slope[unsure])
+    accepted[unsure] = height <= log_probability(offsets[unsure] - (mean - below), mean)
     offsets[~accepted] = 0  # a far candidate may not fit the integers
     return offsets.astype(np.int64), accepted
 

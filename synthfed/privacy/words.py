@@ -22,8 +22,8 @@ _FLOATS = (
 )
 
 _WHOLE = (
-    "shared noise and its sums are whole numbers and exact; the sampler (transformed rejection) starts from 53-bit uniforms, which moves the "
-    "probability of a number by a factor of about 1 +- 1e-7 at most"
+    "shared noise and its sums are whole numbers and exact; what 53-bit uniforms leave of error in the sampler "
+    "(transformed rejection) is estimated at 1e-14 in total variation per number"
 )
 
 _LEFT_THE_SITE = "every weight change and every noisy count that left a site, in every round"

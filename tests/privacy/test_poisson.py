@@ -8,7 +8,7 @@ from mpmath import mp, mpf
 from scipy import stats
 
 from synthfed.privacy.mechanisms import NoiseStream
-from synthfed.privacy.poisson import LARGEST_MEAN, log_probability, poisson_offsets
+from synthfed.privacy.poisson import LARGEST_MEAN, _ptrs, log_probability, poisson_offsets
 
 KEY = bytes(range(32))
 
@@ -47,8 +47,25 @@ def test_extreme_uniforms_give_numbers_that_exist() -> None:
     edge = 2.0**-53
     for value in (edge, 1 - edge):
         assert 0 <= poisson_offsets(lambda n, v=value: np.full(n, v), 9.9, 3)[0] + 9 < 60
-    turns = iter([np.array([edge]), np.array([edge]), np.array([0.5]), np.array([0.5])])
+    turns = iter([np.array([edge])] * 3 + [np.array([0.5])] * 3)
     assert abs(poisson_offsets(lambda n: next(turns), LARGEST_MEAN, 1)[0]) < 2**30
+
+
+def test_a_step_of_the_first_uniform_across_a_boundary_gives_both_values() -> None:
+    """At large means a value gets few steps of 2**-52; the third uniform shares the step between two of them."""
+
+    def candidates(u: float, w: np.ndarray) -> set[int]:
+        return set(_ptrs(LARGEST_MEAN, np.full(len(w), u), np.full(len(w), 2.0**-53), w)[0].tolist())
+
+    middle = np.array([0.5])
+    low, high = 0.6, 0.6 + 2.0**-21  # some ten values apart
+    (wanted,) = candidates(high, middle)
+    while high - low > 2.0**-52:
+        half = low + (high - low) / 2
+        low, high = (low, half) if candidates(half, middle) == {wanted} else (half, high)
+    spread = np.arange(0.5, 64) / 64
+    assert candidates(low, spread) | candidates(high, spread) == {wanted - 1, wanted}
+    assert max(len(candidates(low, spread)), len(candidates(high, spread))) == 2
 
 
 @pytest.mark.parametrize("mean", [-1.0, math.nan, math.inf, 2.0**57])
