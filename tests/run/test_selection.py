@@ -121,3 +121,16 @@ def test_progress_counts_up_to_the_wanted_rows(fitted: sf.Synthesizer, small_pie
     fitted.sample(600, seed=2, where="age_years >= 18", progress=lambda kept, drawn: said.append((kept, drawn)))
     assert said == [(500, 500), (600, 1000)]
     assert np.all(np.diff([drawn for _, drawn in said]) == 500)
+
+
+@pytest.mark.slow
+def test_a_million_drawn_patients_break_no_hard_rule() -> None:
+    synth = untrained("marginal")
+    rules = synth.rules
+    drawn = 0
+    for piece in drawing.stream(synth.trained, rules, seed=11):
+        broken = rules.check(piece)
+        assert not any(broken[rule.id].any() for rule in rules.hard)
+        drawn += len(piece)
+        if drawn >= 1_000_000:
+            break
