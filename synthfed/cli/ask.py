@@ -1,6 +1,7 @@
 """`synthfed ask`: statistics over all hospitals' tables, while nobody sees one hospital's numbers."""
 
 import json
+import math
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -135,7 +136,7 @@ def _plain(answered: "Answered") -> dict[str, Any]:
         "delta": answered.delta,
         "unit": UNIT,
         "adjacency": ADJACENCY,
-        "epsilon_over_all_runs": answered.spent_over_runs,
+        "epsilon_over_all_runs": "inf" if answered.spent_over_runs == math.inf else answered.spent_over_runs,
         "rounds": answered.rounds,
         "bytes_up": answered.bytes_up,
         "bytes_down": answered.bytes_down,

@@ -49,6 +49,7 @@ over different sets reveal differences.
 11. The relay: `relay_attempt` (whom to blame), `relay_session` (with `opening`). `evidence`: for sites that add up the
     sum themselves.
 12. `parts`, `parts_session`: the literal scheme and vector Shamir sharing, as modes of their own.
-13. `questions`, `analytics`: counts, moments, quantiles and tables over all sites, by sums modulo 2**64.
+13. `questions`, `analytics`, `uncertainty`: counts, moments, quantiles and tables over all sites, exact or with noise,
+    by sums modulo 2**64.
 14. `sealed`: state on disk. `audit`: the signed log. `shares`: the literal scheme, told step by step.
 """

@@ -1,5 +1,6 @@
 """Ask a cohort's sites: one plan, a few secure sums, one list of answers."""
 
+import math
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from synthfed.errors import ConfigError
 from synthfed.pipeline import Pipeline
@@ -15,11 +17,13 @@ from synthfed.run.asking.language import describe, read_question
 from synthfed.run.asking.planning import Planned, make_plan
 from synthfed.run.asking.rows import site_rows
 from synthfed.run.training import LedgerHome, noise_is_seeded
+from synthfed.secagg.analytics import Query
 
 if TYPE_CHECKING:
     from synthfed.cohorts.sites import Cohort
 
 _MANY = 20
+_DRAWING = 1e-14  # total variation of one number per (1 + standard deviation): `NoiseStream.rounded_gaussian`
 UNIT = "one patient at one site: all its rows there, merged into one"
 ADJACENCY = "add or remove one patient"
 INTERVALS = (
@@ -29,6 +33,7 @@ INTERVALS = (
 BOTH = "All rows were asked, so patients who train and patients held out pay alike."
 CLIPPED = "Values outside the dictionary's bounds count at the bounds; levels and edges are the dictionary's."
 MANY = "{count} questions share one epsilon: ask fewer, or spend more (--epsilon), and the intervals get narrower."
+DRAWN = "Drawing the noise in double precision may add up to {more:.0e} to delta."
 WITHHELD = (
     "Counts below {smallest} are withheld here only: the sites and the server see all sums, "
     "and a withheld count can follow from others by subtraction."
@@ -97,7 +102,7 @@ def ask_cohort(
     """
     from synthfed.federation.questions import AskNoise, ask_in_process
 
-    if not epsilon > 0 or not np.isfinite(epsilon):
+    if not 0 < epsilon < math.inf:
         raise ConfigError(f"epsilon is {epsilon}; wanted a positive, finite number (--exact asks without noise)")
     planned = plan_questions(texts, cohort, exact=exact)
     delta = pipeline.privacy.delta
@@ -133,16 +138,22 @@ def ask_cohort(
         bytes_down=asked.bytes_down,
         words=(
             *asked.words,
-            *(() if exact else _of_noise(len(planned.plan.questions))),
+            *(() if exact else _of_noise(planned, asked.stddevs[0], epsilon)),
             CLIPPED,
             WITHHELD.format(smallest=smallest_count),
         ),
     )
 
 
-def _of_noise(questions: int) -> tuple[str, ...]:
+def _of_noise(planned: Planned, stddevs: npt.NDArray[np.float64], epsilon: float) -> tuple[str, ...]:
+    questions = len(planned.plan.questions)
     many = (MANY.format(count=questions),) if questions >= _MANY else ()
-    return (BOTH, INTERVALS, *many)
+    # each number that one patient touches adds its own share; the noise of one site is narrower than that of the sum
+    touched, at = 0.0, 0
+    for part in Query(planned.plan).all_parts():
+        touched += _DRAWING * (1 + float(stddevs[at])) * (1 if part.one_of else part.cells)
+        at += part.cells
+    return (BOTH, INTERVALS, *many, DRAWN.format(more=touched * (1 + math.exp(epsilon))))
 
 
 def _spent(ledgers: Mapping[str, Mapping[str, Any]]) -> float:

@@ -140,7 +140,7 @@ def describe(
     for column in schema.columns:
         if column.kind == "id" or (columns is not None and column.name not in columns):
             continue
-        text = f"describe {column.name}"
+        text = f"describe {column.name}" + (f" where {where.text}" if where else "")
         if column.has_levels:
             asked.append(Asking(text, "levels", (column.name,), where=where))
         else:

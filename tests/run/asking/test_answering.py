@@ -9,7 +9,7 @@ import pytest
 from synthfed.cohorts.sites import load_cohort
 from synthfed.errors import BudgetRefused, ConfigError, TooFewSites
 from synthfed.pipeline import Pipeline
-from synthfed.run.asking.answering import BOTH, CLIPPED, INTERVALS, MANY, WITHHELD, ask_cohort
+from synthfed.run.asking.answering import BOTH, CLIPPED, DRAWN, INTERVALS, MANY, WITHHELD, ask_cohort
 from synthfed.run.training import LedgerHome
 
 PIPELINE = Pipeline.load("smoke")
@@ -49,6 +49,8 @@ def test_patients_pay_in_both_populations_before_anything_leaves(tmp_path):
     assert 0.98 < one.spent_over_runs <= 1.0
     assert "Epsilon 1 holds even if all other sites collude." in one.words
     assert {BOTH, INTERVALS} <= set(one.words)
+    more = next(float(words.split()[-3]) for words in one.words if words.startswith(DRAWN[:20]))
+    assert 0 < more < PIPELINE.privacy.delta / 1000
     assert not any(words.startswith(MANY[-20:]) for words in one.words)
     files = sorted((tmp_path / "sites").glob("*/ledger.sqlite"))
     assert len(files) == 3

@@ -74,6 +74,7 @@ def test_the_default_describes_every_column_but_the_patients_names():
     asked = describe(SCHEMA)
     assert {name for asking in asked for name in asking.columns} == set(SCHEMA.names) - {"patient_id"}
     assert [asking.verb for asking in read("describe age_years, sex")] == ["sd", "quantiles", "levels"]
+    assert one("describe sex where NPM1 == 1").text == "describe sex where NPM1 == 1"
 
 
 @pytest.mark.parametrize(
