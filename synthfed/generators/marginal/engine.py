@@ -14,11 +14,12 @@ from synthfed.generators.base import Layout
 from synthfed.generators.marginal.counting import Floats, NoisyTables
 from synthfed.generators.marginal.evidence import gather
 from synthfed.generators.marginal.model import BOUND, MarginalModel, marginal, softmax, summed
-from synthfed.generators.marginal.structure import Joints, Structure, choose_structure, denoise
+from synthfed.generators.marginal.structure import Joints, Structure, choose_structure, denoise, ordered, tops_of
 from synthfed.generators.marginal.workload import Workload
 
 _ROUNDS = 100
 _CLOSE = 1e-7
+_SLIGHT = 0.003  # nats: an outcome that says less about a block is no parent of it in effect
 
 
 def fit(layout: Layout, workload: Workload, measured: Sequence[NoisyTables], *, patients: int) -> MarginalModel:
@@ -34,7 +35,8 @@ def fit(layout: Layout, workload: Workload, measured: Sequence[NoisyTables], *, 
     axes = workload.axes_for(layout)
     evidence = gather(layout, axes, measured, patients=patients)
     joints = denoise(evidence, axes, workload.centre)
-    structure = choose_structure(evidence, joints, workload.centre, workload.forced)
+    tops = tops_of(layout, workload.centre, workload.outcomes)
+    structure = choose_structure(evidence, joints, tops, workload.forced)
     potentials: list[tuple[Floats, ...]] = []
     for place, (block, parents) in enumerate(zip(structure.order, structure.parents, strict=True)):
         if not parents:
@@ -43,35 +45,44 @@ def fit(layout: Layout, workload: Workload, measured: Sequence[NoisyTables], *, 
         done = MarginalModel(layout, Structure(structure.order[:place], structure.parents[:place]), tuple(potentials))
         shares = marginal(done, parents)
         targets = [_target(joints, workload.centre, parent, block, evidence.one_way) for parent in parents]
-        potentials.append(match(shares, targets))
+        telling = [_is_telling(joints, workload, parent, block) for parent in parents]
+        potentials.append(match(shares, targets, telling if any(telling) else [True] * len(parents)))
     return MarginalModel(layout, structure, tuple(potentials))
 
 
-def match(shares: Floats, targets: Sequence[Floats]) -> tuple[Floats, ...]:
+def match(shares: Floats, targets: Sequence[Floats], telling: Sequence[bool]) -> tuple[Floats, ...]:
     """Potentials of a block such that its joint with every parent is as wanted.
 
     Args:
         shares: Joint shares of the parents, one axis each.
         targets: Per parent, wanted joint shares (levels of the parent, levels of the block). Where no distribution has
             them all, the last rounds decide.
+        telling: Parents whose target is to be met; the block does not depend on the others, given these.
 
     Returns:
         Per parent, (levels of the parent, levels of the block): the block given its parents is the softmax of the sum.
     """
-    count = len(targets)
     potentials = [np.zeros_like(target) for target in targets]
     for _ in range(_ROUNDS):
         worst = 0.0
-        for axis, target in enumerate(targets):
+        for axis in (axis for axis, met in enumerate(telling) if met):
             joint = shares[..., None] * softmax(summed(potentials))
-            others = tuple(other for other in range(count) if other != axis)
-            current = joint.sum(axis=others)
-            worst = max(worst, float(np.abs(current - target).max()))
-            ratio = np.log(np.maximum(target, 1e-12)) - np.log(np.maximum(current, 1e-12))
+            current = joint.sum(axis=tuple(other for other in range(len(targets)) if other != axis))
+            worst = max(worst, float(np.abs(current - targets[axis]).max()))
+            ratio = np.log(np.maximum(targets[axis], 1e-12)) - np.log(np.maximum(current, 1e-12))
             potentials[axis] = _bounded(potentials[axis] + ratio)
         if worst < _CLOSE:
             break
     return tuple(potentials)
+
+
+def _is_telling(joints: Joints, workload: Workload, parent: int, block: int) -> bool:
+    """Whether a block depends on this parent: outcomes are parents of all blocks, but few blocks speak of them.
+
+    A pair whose departures were shrunk away would only pull against what the tree already says of it.
+    """
+    pair = ordered(parent, block)
+    return parent not in workload.outcomes or pair in workload.forced or joints.scores.get(pair, 0.0) >= _SLIGHT
 
 
 def _bounded(potential: Floats) -> Floats:
@@ -83,7 +94,7 @@ def _bounded(potential: Floats) -> Floats:
 def _target(joints: Joints, centre: int | None, parent: int, block: int, one_way: Sequence[Floats]) -> Floats:
     if parent == centre:
         return joints.by_centre[block]
-    pair = (min(parent, block), max(parent, block))
+    pair = ordered(parent, block)
     if pair not in joints.pairs:
         return np.outer(one_way[parent], one_way[block])
     joint = joints.pairs[pair]

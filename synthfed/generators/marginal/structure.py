@@ -1,8 +1,8 @@
 """Which blocks hang together: an order of the blocks and the parents of each, chosen from noisy sums.
 
-The centre, where there is one, comes first and is a parent of every block. The other blocks form a spanning tree of
-largest summed score, grown from its strongest edge (Prim), where a pair's score is what its denoised table adds to what
-the centre already explains. Declared edges come first.
+The centre, where there is one, comes first and is a parent of every block, and so are the outcomes, as long as their
+levels are few. The other blocks form a spanning tree of largest summed score, grown from its strongest edge (Prim),
+where a pair's score is what its denoised table adds to what the centre already explains. Declared edges come first.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,13 @@ from itertools import combinations
 
 import numpy as np
 
+from synthfed.generators.base import Layout
 from synthfed.generators.marginal.axes import Axis
 from synthfed.generators.marginal.counting import Floats
 from synthfed.generators.marginal.evidence import Evidence, Pair, centre_joints, pair_estimates
 from synthfed.generators.marginal.shrinkage import raked
+
+_MOST_OUTCOME_CELLS = 16  # joint levels of outcomes that every block depends on: they multiply all tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,41 +65,53 @@ def denoise(evidence: Evidence, axes: Sequence[Axis], centre: int | None) -> Joi
     return Joints(by_centre, pairs, scores, {pair: one.variances for pair, one in estimates.items()})
 
 
-def choose_structure(evidence: Evidence, joints: Joints, centre: int | None, forced: Sequence[Pair]) -> Structure:
+def tops_of(layout: Layout, centre: int | None, outcomes: Sequence[int]) -> tuple[int, ...]:
+    """The blocks that are parents of every other: the centre, then outcomes as long as their levels are few."""
+    tops, cells = [] if centre is None else [centre], 1
+    for outcome in outcomes:
+        cells *= layout.widths[outcome]
+        if cells > _MOST_OUTCOME_CELLS:
+            break
+        tops.append(outcome)
+    return tuple(tops)
+
+
+def choose_structure(evidence: Evidence, joints: Joints, tops: Sequence[int], forced: Sequence[Pair]) -> Structure:
     """Grow the tree. Equal scores: the lower indices win, so equal sums give equal trees."""
-    blocks = [block for block in range(len(evidence.one_way)) if block != centre]
-    wanted = {tuple(sorted(pair)) for pair in forced if centre not in pair}
+    blocks = [block for block in range(len(evidence.one_way)) if block not in tops]
+    wanted = {tuple(sorted(pair)) for pair in forced if not set(pair) & set(tops)}
 
     def rank(pair: Pair) -> tuple[bool, float]:
         return pair in wanted, joints.scores.get(pair, -1.0)
 
-    top = () if centre is None else (centre,)
+    order, parents = list(tops), [tuple(tops[:place]) for place in range(len(tops))]
     if not blocks:
-        return Structure(top, ((),) * len(top))
+        return Structure(tuple(order), tuple(parents))
     first = max(combinations(blocks, 2), key=rank, default=(blocks[0], blocks[0]))[0]
-    order, parents = [*top, first], [*(() for _ in top), top]
+    order.append(first)
+    parents.append(tuple(tops))
     best = {block: first for block in blocks if block != first}  # the placed block that each open one would join
     while best:
-        joined = max(best, key=lambda block: (*rank(_pair(block, best[block])), -block))
+        joined = max(best, key=lambda block: (*rank(ordered(block, best[block])), -block))
         order.append(joined)
-        parents.append((*top, best.pop(joined)))
+        parents.append((*tops, best.pop(joined)))
         for block in best:
-            if rank(_pair(block, joined)) > rank(_pair(block, best[block])):
+            if rank(ordered(block, joined)) > rank(ordered(block, best[block])):
                 best[block] = joined
     return Structure(tuple(order), tuple(parents))
 
 
-def edges_of(structure: Structure, centre: int | None) -> tuple[Pair, ...]:
-    """The pairs that the tree joins, the centre's left out, sorted."""
+def edges_of(structure: Structure, tops: Sequence[int]) -> tuple[Pair, ...]:
+    """The pairs that the tree joins, those of the common parents left out, sorted."""
     return tuple(
         sorted(
-            _pair(block, parent)
+            ordered(block, parent)
             for block, parents in zip(structure.order, structure.parents, strict=True)
             for parent in parents
-            if parent != centre
+            if not {block, parent} & set(tops)
         )
     )
 
 
-def _pair(a: int, b: int) -> Pair:
+def ordered(a: int, b: int) -> Pair:
     return (a, b) if a < b else (b, a)

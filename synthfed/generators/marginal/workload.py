@@ -18,7 +18,7 @@ from synthfed.generators.base import Layout
 from synthfed.generators.marginal.axes import Axis, axes_of
 from synthfed.generators.marginal.counting import CountTable, Floats, Groups, NoisyTables
 from synthfed.generators.marginal.evidence import gather, group_doubts
-from synthfed.generators.marginal.structure import choose_structure, denoise, edges_of
+from synthfed.generators.marginal.structure import choose_structure, denoise, edges_of, tops_of
 
 if TYPE_CHECKING:  # types only: a site's key messages load no tables
     from synthfed.tables.schema import Schema
@@ -141,10 +141,11 @@ def remeasure(layout: Layout, workload: Workload, first: NoisyTables, *, mu: flo
     axes = workload.axes_for(layout)
     evidence = gather(layout, axes, [first], patients=None)
     joints = denoise(evidence, axes, workload.centre)
-    structure = choose_structure(evidence, joints, workload.centre, workload.forced)
+    tops = tops_of(layout, workload.centre, workload.outcomes)
+    structure = choose_structure(evidence, joints, tops, workload.forced)
     tables: list[CountTable] = []
     doubts: list[Floats] = []
-    for a, b in sorted({*edges_of(structure, workload.centre), *_outcome_pairs(layout, workload)}):
+    for a, b in sorted({*edges_of(structure, tops), *_outcome_pairs(layout, workload)}):
         weight = _OUTCOME_WEIGHT if {a, b} & set(workload.outcomes) else 1.0
         tables.append(_pair(a, b))
         doubts.append(np.sqrt(weight) * joints.doubts[a, b])

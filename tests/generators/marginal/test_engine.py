@@ -15,13 +15,14 @@ from synthfed.generators.marginal.model import marginal
 from tests.generators.marginal.worlds import LAYOUT, WORKLOAD, fitted, make_codes, measure, shares
 
 PLAIN = Workload(centre=None)
+WORKLOADS = {"centre": WORKLOAD, "plain tree": PLAIN, "outcomes only": Workload(centre=None, outcomes=(0, 3))}
 
 
 def _bytes(model: MarginalModel) -> bytes:
     return b"".join(name.encode() + tensor.tobytes() for name, tensor in model.to_weights().items())
 
 
-@pytest.mark.parametrize("workload", [WORKLOAD, PLAIN], ids=["centre", "plain tree"])
+@pytest.mark.parametrize("workload", WORKLOADS.values(), ids=WORKLOADS)
 def test_without_noise_the_joined_tables_are_reproduced(workload: Workload) -> None:
     """Every block alone, with the centre, and with its parents in the tree."""
     codes = make_codes(3000)
@@ -38,13 +39,31 @@ def test_the_centre_is_a_parent_of_every_block() -> None:
     assert all(WORKLOAD.centre in parents for parents in structure.parents[1:])
 
 
+def test_outcomes_are_parents_of_what_speaks_of_them() -> None:
+    """A target is predicted from many blocks, and a tree would give it a few neighbours only."""
+    codes = make_codes(3000)
+    model = fitted(codes)
+    for place, parents in enumerate(model.structure.parents[2:], start=2):
+        assert set(parents) >= {2, 3}
+        joint = marginal(model, (3, model.structure.order[place]))
+        np.testing.assert_allclose(joint, shares(codes, (3, model.structure.order[place])), atol=1e-4)
+
+
+def test_an_outcome_that_says_nothing_is_no_parent_in_effect() -> None:
+    codes = make_codes(3000)
+    codes[:, 3] = np.random.default_rng(9).integers(0, 3, 3000)
+    model = fitted(codes, mu=5.0)
+    for parents, parts in zip(model.structure.parents[2:], model.potentials[2:], strict=True):
+        assert not parts[parents.index(3)].any()
+
+
 def test_forced_pairs_are_joined() -> None:
     """Even when nothing in the counts speaks for them."""
     rng = np.random.default_rng(0)
     codes = np.stack([rng.integers(0, width, 500) for width in LAYOUT.widths], axis=1).astype(np.int32)
     codes[:, 1] = codes[:, 4] % 4
     for centre in (2, None):
-        workload = replace(WORKLOAD, centre=centre, forced=((0, 3), (0, 4)))
+        workload = replace(WORKLOAD, centre=centre, outcomes=(), forced=((0, 3), (0, 4)))
         structure = fitted(codes, workload).structure
         pairs = {
             frozenset((block, parent))

@@ -12,6 +12,7 @@ from synthfed.generators.marginal.model import marginal
 from tests.generators.marginal.worlds import LAYOUT, WORKLOAD, fitted, make_codes, shares
 
 PLAIN = Workload(centre=None)
+OUTCOMES = Workload(centre=None, outcomes=(0, 3))
 
 
 def full_joint(model: MarginalModel) -> Floats:
@@ -24,7 +25,7 @@ def full_joint(model: MarginalModel) -> Floats:
     return table
 
 
-@pytest.fixture(params=[WORKLOAD, PLAIN], ids=["centre", "plain tree"])
+@pytest.fixture(params=[WORKLOAD, PLAIN, OUTCOMES], ids=["centre", "plain tree", "outcomes only"])
 def model(request: pytest.FixtureRequest) -> MarginalModel:
     return fitted(make_codes(400), request.param, mu=2.0)
 
