@@ -25,7 +25,8 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from synthfed.errors import ModelError
+from synthfed.errors import ModelError, TrainingError
+from synthfed.generators import condition
 from synthfed.generators.base import Layout, Weights
 from synthfed.generators.marginal import MarginalModel
 
@@ -170,6 +171,19 @@ def _check_weights(kind: str, layout: Layout, weights: Weights, *, where: str) -
     last = weights.get(f"{prefix}layers.{depth - 1}.weight")
     if last is None or last.ndim != 2 or last.shape[0] != layout.total_width:
         raise ModelError(f"{where}: the last layer does not give the layout's {layout.total_width} outputs")
+    _check_inputs(prefix, layout, weights, where)
+
+
+def _check_inputs(prefix: str, layout: Layout, weights: Weights, where: str) -> None:
+    """What a network is told must be shares of one block, and its first layer must have room for them."""
+    try:
+        given = condition.centre_of(weights, prefix, layout)
+    except TrainingError as error:
+        raise ModelError(f"{where}: {error}") from error
+    first = weights.get(f"{prefix}layers.0.weight")
+    told = 0 if given is None else layout.widths[given]
+    if first is None or first.ndim != 2 or first.shape[1] <= told:
+        raise ModelError(f"{where}: the first layer has no room for the {told} levels that the network is told")
 
 
 def _canonical(value: object) -> bytes:

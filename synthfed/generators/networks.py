@@ -22,6 +22,7 @@ from synthfed.generators.base import Codes, Layout, Weights
 SLOPE = 0.2  # of leaky ReLU below zero
 LOGIT_BOUND = 30.0  # exp(30) = 1e13: sums stay inside float32 without subtracting a maximum per block
 LOG_VARIANCE = (-6.0, 3.0)
+_CHUNK = 4096  # rows drawn at a time: what they need stays in the processor's cache
 
 
 class Mlp(nn.Module):
@@ -250,24 +251,33 @@ def draw_rows(
     weights: Weights, prefix: str, layout: Layout, latent_width: int, rows: int, rng: np.random.Generator
 ) -> Codes:
     """Rows of a released network: latent noise, what it is told (`condition`), then every other block at once."""
-    latent = rng.standard_normal((rows, latent_width)).astype(np.float32)
     given = condition.centre_of(weights, prefix, layout)
-    if given is None:
-        return draw_codes(forward(weights, prefix, latent), layout, rng)
-    shares = condition.shares_of(weights, prefix, layout, given)
-    told = rng.choice(len(shares), size=rows, p=shares)
-    inputs = np.concatenate([latent, np.eye(len(shares), dtype=np.float32)[told]], axis=1)
-    codes = draw_codes(forward(weights, prefix, inputs), layout, rng)
-    codes[:, given] = told
+    codes = np.empty((rows, len(layout.widths)), dtype=np.int32)
+    for start in range(0, rows, _CHUNK):
+        part = codes[start : start + _CHUNK]
+        inputs = rng.standard_normal((len(part), latent_width), dtype=np.float32)
+        if given is None:
+            part[:] = draw_codes(forward(weights, prefix, inputs), layout, rng)
+            continue
+        shares = condition.shares_of(weights, prefix, layout, given)
+        told = rng.choice(len(shares), size=len(part), p=shares)
+        inputs = np.concatenate([inputs, np.eye(len(shares), dtype=np.float32)[told]], axis=1)
+        part[:] = draw_codes(forward(weights, prefix, inputs), layout, rng)
+        part[:, given] = told
     return codes
 
 
 def draw_codes(logits: npt.NDArray[np.float32], layout: Layout, rng: np.random.Generator) -> Codes:
-    """One categorical draw per row and block (Gumbel maximum): (rows, width) -> codes (rows, blocks)."""
-    scores = np.clip(logits, -LOGIT_BOUND, LOGIT_BOUND) + rng.gumbel(size=logits.shape)
-    codes = np.empty((len(logits), len(layout.widths)), dtype=np.int32)
+    """One categorical draw per row and block: (rows, width) -> codes (rows, blocks).
+
+    A level is drawn where a uniform share of the block's total falls among its cumulated powers.
+    """
+    powers = np.exp(np.clip(logits.T, -LOGIT_BOUND, LOGIT_BOUND))  # (width, rows): a level's powers side by side
+    places = rng.random((len(layout.widths), len(logits)), dtype=np.float32)
+    codes = np.zeros((len(logits), len(layout.widths)), dtype=np.int32)
     offset = 0
     for block, width in enumerate(layout.widths):
-        codes[:, block] = scores[:, offset : offset + width].argmax(axis=1)
+        upto = np.cumsum(powers[offset : offset + width], axis=0)
+        codes[:, block] = (places[block] * upto[-1] >= upto[:-1]).sum(axis=0)
         offset += width
     return codes

@@ -91,6 +91,30 @@ def test_encoder_critic_and_optimiser_state_are_refused(name: str, model: SavedM
         model_bytes(replace(model, weights={**model.weights, name: np.zeros(2, np.float32)}))
 
 
+def test_a_network_that_is_told_a_block_comes_back_and_draws_the_same(model: SavedModel, tmp_path: Path) -> None:
+    generator = make_generator("tvae")
+    weights = generator.init(model.layout, seed=1, given=2)
+    told = replace(model, weights=generator.release(weights, generator.start(weights)))
+    save_model(tmp_path / "m.synthfed", told)
+    back = load_model(tmp_path / "m.synthfed")
+    drawn = [generator.sample(m.weights, m.layout, rows=50, seed=3).tobytes() for m in (told, back)]
+    assert drawn[0] == drawn[1]
+
+
+def test_counts_in_place_of_shares_are_refused(model: SavedModel) -> None:
+    counts = np.zeros(model.layout.total_width, np.float32)
+    counts[7:14] = 30.0
+    with pytest.raises(ModelError, match="shares"):
+        model_bytes(replace(model, weights={**model.weights, "decoder.condition": counts}))
+
+
+def test_a_first_layer_without_room_for_the_condition_is_refused(model: SavedModel) -> None:
+    shares = np.zeros(model.layout.total_width, np.float32)
+    shares[7] = 1.0
+    with pytest.raises(ModelError, match="first layer"):
+        model_bytes(replace(model, weights={**model.weights, "decoder.condition": shares}))
+
+
 def test_an_infinite_epsilon_is_written_as_text(model: SavedModel, tmp_path: Path) -> None:
     save_model(tmp_path / "m.synthfed", replace(model, ledger={"epsilon": math.inf}))
     assert load_model(tmp_path / "m.synthfed").ledger == {"epsilon": "inf"}
