@@ -118,7 +118,13 @@ class FederationSettings(_Section):
     local_steps: int = Field(3, ge=1, le=10_000)
     sample_rate: float = Field(1.0, gt=0, le=1, description="1 = full batch, else Poisson sampling")
     noise: Literal["local"] = "local"
-    shares: Literal["compressed"] = "compressed"
+    shares: Literal["compressed", "pairwise", "full", "shamir"] = Field(
+        "compressed", description="how a site's vector is hidden: masks from shared keys, pair masks alone, literal parts"
+    )
+    verify: Literal["tag", "recompute"] = Field(
+        "tag", description="how sites check a sum: by its tag, or by adding up all signed vectors themselves"
+    )
+    pq: bool = Field(False, description="pair keys rest on ML-KEM-768 beside X25519")
     min_sites: int = Field(3, ge=3, le=50)
     max_missing: int = Field(
         0,
@@ -128,6 +134,14 @@ class FederationSettings(_Section):
     )
     delta_bound: float = Field(1.0, gt=0, description="public bound on one coordinate of a site's weight change")
     deadline_s: float = Field(600.0, gt=0)
+
+    @model_validator(mode="after")
+    def _modes_fit_together(self) -> "FederationSettings":
+        if self.shares in ("pairwise", "full") and self.max_missing:
+            raise ValueError(f"shares = {self.shares!r} needs every site in every round; set max_missing = 0")
+        if self.verify == "recompute" and (self.pq or self.shares == "shamir"):
+            raise ValueError("verify = 'recompute' goes with neither pq = true nor shares = 'shamir'; use verify = 'tag'")
+        return self
 
 
 class ReleaseSettings(_Section):

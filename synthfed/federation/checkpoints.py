@@ -40,6 +40,7 @@ class Checkpoint:
             the coming round are the sites of `shares`.
         bytes_up, bytes_down: Payload so far.
         missing: Sites that are not in the sum of a round so far, by round; only rounds that lack one.
+        evidence: What lets sites add up the sum behind `result` themselves; empty unless the run says `recompute`.
     """
 
     round_index: int
@@ -50,6 +51,7 @@ class Checkpoint:
     bytes_up: int
     bytes_down: int
     missing: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    evidence: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class Checkpoints:
 
         tensors: dict[str, Any] = {f"standing/{name}": np.asarray(value) for name, value in point.standing.items()}
         tensors["result"] = np.frombuffer(point.result, np.uint8)
+        tensors["evidence"] = np.frombuffer(point.evidence, np.uint8)
         for index, hello in point.hellos.items():
             tensors[f"hello/{index}"] = np.frombuffer(hello, np.uint8)
         for index, share in point.shares.items():
@@ -166,6 +169,7 @@ class Checkpoints:
                 },
                 bytes_up=note["up"],
                 bytes_down=note["down"],
+                evidence=tensors["evidence"].tobytes(),
                 missing={row[0]: tuple(row[1:]) for row in note["missing"]},
             )
         except (OSError, ValueError, KeyError, struct.error, SafetensorError) as error:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from synthfed.federation import stages, wire
+from synthfed.federation import pair_keys, stages, wire
 from synthfed.federation.manifest import Manifest, RunManifest, synthfed_version
 from synthfed.federation.refused import Refused, refusal_of
 from synthfed.federation.site import Site, split_key
@@ -94,6 +94,22 @@ def build_client_app(
             return stages.contribute(site, request, work_of=lambda manifest: work_of(context, manifest))
 
         return answer(message, context, wire.RoundRequest, work)
+
+    @app.query("parts")
+    def parts(message: Message, context: Context) -> Message:
+        return answer(message, context, wire.PartsRequest, stages.parts)
+
+    @app.query("show")
+    def show(message: Message, context: Context) -> Message:
+        return answer(message, context, wire.ShowRequest, pair_keys.show)
+
+    @app.query("offer")
+    def offer(message: Message, context: Context) -> Message:
+        return answer(message, context, wire.OfferRequest, pair_keys.offer)
+
+    @app.query("accept")
+    def accept(message: Message, context: Context) -> Message:
+        return answer(message, context, wire.AcceptRequest, pair_keys.accept)
 
     @app.query("survivors")
     def survivors(message: Message, context: Context) -> Message:

@@ -158,6 +158,7 @@ def run_in_process(
         bytes_down=outcome.bytes_down,
         words=honest_sentences(
             roster,
+            manifest.sums,
             epsilon=pipeline.privacy.epsilon,
             seeded=manifest.randomness == "seeded",
             in_process=not simulated,

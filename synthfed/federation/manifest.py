@@ -261,7 +261,12 @@ class Manifest(RunManifest):
     @property
     def sums(self) -> SumSettings:
         federation = self.parse_pipeline().federation
-        return SumSettings(max_missing=federation.max_missing)
+        return SumSettings(
+            shares=federation.shares,
+            verify=federation.verify,
+            post_quantum=federation.pq,
+            max_missing=federation.max_missing,
+        )
 
     @property
     def delta(self) -> float:

@@ -153,7 +153,7 @@ def ask_in_process(
         rounds=outcome.rounds,
         bytes_up=outcome.bytes_up,
         bytes_down=outcome.bytes_down,
-        words=inquiry_sentences(roster, epsilon=epsilon, seeded=seeded, in_process=not simulated)
+        words=inquiry_sentences(roster, manifest.sums, epsilon=epsilon, seeded=seeded, in_process=not simulated)
         + reduced_sentences(outcome.missing),
         ledgers={name: json.loads(outcome.ledgers[site]) for name, site in names.items()},
     )

@@ -1,8 +1,14 @@
 """The coordinator's loop: enrol, first keys, rounds of two trips, close.
 
-Reads as the protocol does. A round is trip A (`train.round`: the model out, masked changes back) and trip B
-(`query.unmask`: who answered out, key shares back); both carry the next round's keys, so no third trip is needed.
-The coordinator opens one sum per round and nothing else. What it computes from a sum is post-processing.
+Reads as the protocol does. A round is trip A (`train.round`: what the `Course` says out, masked vectors back) and trip
+B, which opens their sum; both carry the next round's keys, so no third trip is needed. The coordinator opens one sum
+per round and nothing else. What it computes from a sum is post-processing.
+
+| `federation.shares` | trip A brings | trip B |
+|---|---|---|
+| `compressed` | masked vectors | `query.unmask`: who answered out, key shares back |
+| `pairwise` | masked vectors, which open by themselves | `query.share`: only the next round's keys |
+| `full`, `shamir` | sealed parts | `query.parts`: to each its parts out, their sums back |
 
 By default a round waits for all sites; one that fails ends the run until it is resumed. Where `federation.max_missing`
 allows it, a round goes on without a site that is lost:
@@ -12,6 +18,7 @@ allows it, a round goes on without a site that is lost:
 | in trip A | trip B' (`query.survivors`): the others sign the smaller set; trip B opens their sum |
 | in trip B' or B | its vector counts; the others' key shares open the sum; it has no keys for the next round |
 | and comes back | `query.hello` beside the next trip A, `query.share` beside B: it is in the round after that |
+| or sends what the protocol refuses | as if it had sent nothing |
 
 What a sum means is the `Course`'s affair: it is told how many sites are in it. Weights are uniform and public, so that
 count is the total weight and no auxiliary coordinate travels. An answer that comes after its trip is over is dropped;
@@ -22,25 +29,29 @@ alone, so a loop that is started again continues where it was, with the same byt
 """
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.serverapp import Grid
 
-from synthfed.errors import DeadlineMissed, FederationError, LedgerBroken, SecAggError
+from synthfed.errors import FederationError, SecAggError, SynthfedError
 from synthfed.federation import wire
-from synthfed.federation.asking import Answers, Beside, Traffic, ask_some
+from synthfed.federation.asking import Traffic
 from synthfed.federation.checkpoints import Checkpoint, Checkpoints, Decided
+from synthfed.federation.closing import Closed, close
+from synthfed.federation.connections import Connections
 from synthfed.federation.manifest import RunManifest
 from synthfed.federation.progress import Odometer, RoundDone
 from synthfed.federation.sums import smallest_set, sum_config, sum_context
 from synthfed.federation.work import Course, Standing
-from synthfed.secagg.protocol import RelaySession
+from synthfed.secagg.contexts import Context0
+from synthfed.secagg.protocol import PartsRelaySession, RelaySession
 from synthfed.secagg.roster import Roster
+
+_MOST_PARTS_BYTES = 50_000_000  # through one relay and round; above it, parts should not travel by the relay
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +76,6 @@ class Outcome:
     missing: Mapping[int, tuple[str, ...]]
 
 
-_BESIDE_S = 10.0  # longest wait, after a trip, for sites that may be back
-
-
 class Coordinator:
     """One run, seen from the relay."""
 
@@ -83,6 +91,11 @@ class Coordinator:
         progress: Callable[[RoundDone], None] | None = None,
         poll_s: float = 0.25,
     ) -> None:
+        """Prepare a run.
+
+        Raises:
+            FederationError: Parts of the vectors would be too large to go through a relay.
+        """
         self.manifest = manifest
         self.roster = roster
         self.course = course
@@ -94,9 +107,9 @@ class Coordinator:
         self._odometer = Odometer(manifest)
         self._poll_s = poll_s
         self._traffic = Traffic()
-        self._nodes: dict[str, int] = {}
         self._smallest = smallest_set(manifest, roster)
         self._may_miss = self._smallest < len(manifest.sites)
+        self._require_small_parts()
 
     def run(self, grid: Grid) -> Outcome:
         """Go from enrolment, or from the newest checkpoint, to the closed run.
@@ -105,109 +118,83 @@ class Coordinator:
             SiteRefused, BudgetRefused: A site said no, and too few are left; nothing of it was used.
             SiteBroken, DeadlineMissed: A site failed, and too few are left; resume when it is back.
             LedgerBroken: A site's ledger lacks a charge for a round in which its change was added.
-            SecAggError: A message was forged, replayed or altered.
+            SecAggError: A message was forged, replayed or altered, and too few sites are left.
         """
         point = self.checkpoints.latest()
         begun = point is not None or self.checkpoints.decided(0) is not None
-        self._nodes = self._enrol(grid, needed=self._smallest if begun else len(self.manifest.sites))
-        point = point or self._begin(grid)
+        sites = Connections(
+            grid,
+            self.manifest,
+            self.roster,
+            self._relay,
+            deadline_s=self.deadline_s,
+            poll_s=self._poll_s,
+            traffic=self._traffic,
+        )
+        sites.enrol(needed=self._smallest if begun else len(self.manifest.sites))
+        point = point or self._begin(sites)
         self._traffic.down += point.bytes_down
         self._traffic.up += point.bytes_up
         while point.round_index < self.manifest.rounds:
-            self._welcome(grid)
-            point = self._round(grid, point)
-        self._welcome(grid)
-        return self._close(grid, point)
+            sites.welcome()
+            point = self._round(sites, point)
+        sites.welcome()
+        closed = close(sites, self.manifest, point)
+        return self._outcome(point, closed)
 
-    def _enrol(self, grid: Grid, *, needed: int) -> dict[str, int]:
-        """Ask every node for its name; a run begins with all sites, and may be resumed with `needed`."""
-        listed = self._wait_for_nodes(grid, needed)
-        nodes = self._named(grid, listed, needed=len(listed) if needed == len(self.manifest.sites) else needed)
-        missing = [site for site in self.manifest.sites if site not in nodes]
-        if len(nodes) < needed:
-            raise DeadlineMissed(f"sites {', '.join(missing)} are not connected; start them, then resume")
-        return nodes
-
-    def _named(self, grid: Grid, listed: Iterable[int], *, needed: int) -> dict[str, int]:
-        """Enrol nodes; identity is the signature under the roster's key."""
-        request = wire.EnrolRequest(self.manifest.to_bytes(), self.manifest.sign(self._relay))
-        asked = {f"node {node}": node for node in listed}
-        answers = ask_some(
-            grid,
-            "query.enrol",
-            dict.fromkeys(asked, request),
-            wire.EnrolReply,
-            needed=needed,
-            nodes=asked,
-            deadline_s=self.deadline_s if needed else self._beside_s,
-            traffic=self._traffic,
-            poll_s=self._poll_s,
-        )
-        nodes: dict[str, int] = {}
-        for name, reply in answers.replies.items():
-            member = self.roster.member(reply.site)
-            statement = wire.enrol_statement(self._hash, reply.site, asked[name])
-            try:
-                Ed25519PublicKey.from_public_bytes(member.public_key).verify(reply.signature, statement)
-            except InvalidSignature as error:
-                raise FederationError(f"{name} answers as site {reply.site!r} without that site's key") from error
-            if reply.site in nodes:
-                raise FederationError(f"two nodes answer as site {reply.site!r}; stop one of them")
-            nodes[reply.site] = asked[name]
-        return {site: nodes[site] for site in self.manifest.sites if site in nodes}
-
-    def _wait_for_nodes(self, grid: Grid, needed: int) -> list[int]:
-        """All nodes, or at the deadline as many as are needed."""
-        end = time.monotonic() + self.deadline_s
-        while len(listed := sorted(grid.get_node_ids())) < len(self.manifest.sites):
-            if time.monotonic() > end:
-                if len(listed) >= needed:
-                    break
-                raise DeadlineMissed(
-                    f"{len(listed)} of {len(self.manifest.sites)} sites are connected; start the others"
-                )
-            time.sleep(self._poll_s)
-        return listed
-
-    def _welcome(self, grid: Grid) -> None:
-        """After a resume without some sites: enrol the nodes that have come since."""
-        if len(self._nodes) < len(self.manifest.sites):
-            new = sorted(set(grid.get_node_ids()) - set(self._nodes.values()))
-            self._nodes |= self._named(grid, new, needed=0)
-
-    def _begin(self, grid: Grid) -> Checkpoint:
+    def _begin(self, sites: Connections) -> Checkpoint:
         """What is known before any sum, and the first round's keys."""
+        if self.manifest.sums.post_quantum:
+            self._agree_on_pair_keys(sites)
         relay = self._session(0)
         decided = self.checkpoints.decided(0)
         if decided is None:
             asked = dict.fromkeys(self.manifest.sites, wire.HelloRequest(self._hash, 0, 0))
-            shown = self._ask(grid, "query.hello", asked, wire.HelloReply, needed=self._smallest)
-            decided = Decided(0, {self._index(site): reply.hello for site, reply in shown.replies.items()})
+            shown = sites.ask("query.hello", asked, wire.HelloReply, needed=self._smallest)
+            hellos = self._taken(
+                shown.replies, lambda index, reply: self._session(0).add_hello(reply.hello, came_from=index)
+            )
+            decided = Decided(0, {self._index(site): reply.hello for site, reply in hellos.items()})
             self._decide(decided)
         for hello in decided.hellos.values():
             relay.add_hello(hello)
         request = wire.ShareRequest(self._hash, 0, 0, tuple(relay.hellos()))
-        dealt = self._ask(
-            grid,
-            "query.share",
-            dict.fromkeys(self._names(decided.hellos), request),
-            wire.ShareReply,
-            needed=self._smallest,
-        )
+        names = self._names(decided.hellos)
+        dealt = sites.ask("query.share", dict.fromkeys(names, request), wire.ShareReply, needed=self._smallest)
         point = Checkpoint(
             round_index=0,
             standing=self.course.start(),
             result=b"",
             hellos=decided.hellos,
-            shares={self._index(site): reply for site, reply in dealt.replies.items()},
+            shares=self._good_shares(0, decided.hellos, dealt.replies, needed=self._smallest),
             bytes_up=self._traffic.up,
             bytes_down=self._traffic.down,
         )
         self.checkpoints.save(point)
-        self._traffic = Traffic()
+        self._traffic.up = self._traffic.down = 0
         return point
 
-    def _round(self, grid: Grid, point: Checkpoint) -> Checkpoint:
+    def _agree_on_pair_keys(self, sites: Connections) -> None:
+        """Three trips, once: keys shown, pair keys offered, offers handed over. Every site is needed."""
+        everybody = self.manifest.sites
+        show = dict.fromkeys(everybody, wire.ShowRequest(self._hash))
+        shown = sites.ask("query.show", show, wire.ShowReply, needed=len(everybody)).replies
+        in_order = tuple(shown[site].shown for site in self._names(map(self._index, everybody)))
+        offer = dict.fromkeys(everybody, wire.OfferRequest(self._hash, in_order))
+        offered = sites.ask("query.offer", offer, wire.OfferReply, needed=len(everybody)).replies
+        sealed = {
+            (self._index(site), receiver): raw
+            for site, reply in offered.items()
+            for receiver, raw in zip(reply.receivers, reply.offers, strict=True)
+        }
+        accept = {}
+        for site in everybody:
+            senders = sorted(sender for sender, receiver in sealed if receiver == self._index(site))
+            mine = tuple(sealed[sender, self._index(site)] for sender in senders)
+            accept[site] = wire.AcceptRequest(self._hash, tuple(senders), mine)
+        sites.ask("query.accept", accept, wire.AcceptReply, needed=len(everybody))
+
+    def _round(self, sites: Connections, point: Checkpoint) -> Checkpoint:
         began = time.monotonic()
         index = point.round_index
         relay = self._session(index)
@@ -218,13 +205,19 @@ class Coordinator:
             share = point.shares[sender]
             relay.add_share(share.share, dict(zip(share.sealed_to, share.sealed, strict=True)))
 
-        decided = self._train(grid, point, relay)
-        if relay.reduced and not decided.survivors:
-            decided = self._sign(grid, relay, decided)
-        for raw in decided.survivors.values():
-            relay.add_survivors(raw)
-        shares = self._unmask(grid, index, relay, decided)
+        decided = self._contributions(sites, point, relay)
+        if isinstance(relay, PartsRelaySession):
+            shares = self._add_up(sites, index, relay, decided)
+        elif not sum_config(self.manifest, self.roster, index).deals_keys:
+            shares = self._next_keys(sites, index, decided)
+        else:
+            if relay.reduced and not decided.survivors:
+                decided = self._sign(sites, relay, decided)
+            for raw in decided.survivors.values():
+                relay.add_survivors(raw)
+            shares = self._unmask(sites, index, relay, decided)
         result, total = relay.result()
+        recomputed = self.manifest.sums.verify == "recompute"
 
         counted = self._names(decided.counted)
         standing = self.course.after(point.standing, index, total, counted=len(counted))
@@ -239,6 +232,7 @@ class Coordinator:
             bytes_up=self._traffic.up,
             bytes_down=self._traffic.down,
             missing={**point.missing, index: missing} if missing else point.missing,
+            evidence=wire.pack_evidence(relay.evidence()) if recomputed else b"",
         )
         self.checkpoints.save(after)
         if self._progress is not None:
@@ -255,56 +249,69 @@ class Coordinator:
             )
         return after
 
-    def _train(self, grid: Grid, point: Checkpoint, relay: RelaySession) -> Decided:
-        """Trip A: masked changes, and everybody's HELLO of the coming round; then settle whose changes count."""
+    def _contributions(self, sites: Connections, point: Checkpoint, relay: RelaySession) -> Decided:
+        """Trip A: hidden vectors, and everybody's HELLO of the coming round; then settle whose vectors count."""
         index = point.round_index
         last = index + 1 == self.manifest.rounds
-        model = self.course.broadcast(point.standing, index)
-        deliveries = relay.deliveries(hashlib.sha256(model).digest())
+        broadcast = self.course.broadcast(point.standing, index)
+        deliveries = relay.deliveries(hashlib.sha256(broadcast).digest())
         decided = self.checkpoints.decided(index + 1)
         asked = self._names(point.shares if decided is None else decided.counted)
         requests = {}
         for site in asked:
             mine = deliveries[self._index(site)]
-            requests[site] = wire.RoundRequest(self._hash, index, 0, model, point.result, mine.shares, mine.sealed)
+            requests[site] = wire.RoundRequest(
+                self._hash, index, 0, broadcast, point.result, point.evidence, mine.shares, mine.sealed
+            )
         away = () if last or decided else [site for site in self.manifest.sites if site not in asked]
-        answers = self._ask(
-            grid,
+        hello = wire.HelloRequest(self._hash, index + 1, 0)
+        answers = sites.ask(
             "train.round",
             requests,
             wire.RoundReply,
             needed=self._smallest if decided is None else len(asked),  # vectors that count must all be there
-            beside=self._beside(
-                grid, "query.hello", away, wire.HelloRequest(self._hash, index + 1, 0), wire.HelloReply
-            ),
+            beside=sites.beside("query.hello", away, hello, wire.HelloReply),
         )
-        for answer in answers.replies.values():
-            relay.add_masked(answer.masked)
+
+        def take(sender: int, reply: wire.RoundReply) -> None:
+            if not last and decided is None:
+                self._session(index + 1).add_hello(reply.hello, came_from=sender)
+            if isinstance(relay, PartsRelaySession):
+                relay.add_parts(sender, dict(zip(reply.parts_to, reply.parts, strict=True)))
+            else:
+                relay.add_masked(reply.masked, came_from=sender)
+
+        good = self._taken(answers.replies, take, needed=self._smallest if decided is None else len(asked))
         if decided is None:
-            shown = {} if last else {self._index(site): reply.hello for site, reply in answers.replies.items()}
+            shown = {} if last else {self._index(site): reply.hello for site, reply in good.items()}
             shown |= self._good_hellos(index + 1, answers.beside)
-            counted = tuple(sorted(self._index(site) for site in answers.replies))
+            counted = tuple(sorted(self._index(site) for site in good))
             decided = Decided(index + 1, dict(sorted(shown.items())), counted)
             self._decide(decided)
-        relay.heads()  # the set is fixed
+        if sum_config(self.manifest, self.roster, index).deals_keys:
+            relay.heads()  # the set is fixed
         return decided
 
-    def _sign(self, grid: Grid, relay: RelaySession, decided: Decided) -> Decided:
+    def _sign(self, sites: Connections, relay: RelaySession, decided: Decided) -> Decided:
         """Trip B', after a drop: every site that is left gives its word on the same smaller set."""
         request = wire.SurvivorsRequest(self._hash, decided.coming - 1, 0, relay.heads())
-        signed = self._ask(
-            grid,
+        signed = sites.ask(
             "query.survivors",
             dict.fromkeys(self._names(decided.counted), request),
             wire.SurvivorsReply,
             needed=self._smallest,
         )
-        words = {self._index(site): reply.survivors for site, reply in signed.replies.items()}
-        decided = replace(decided, survivors=words)
+        index = decided.coming - 1
+        kept = relay.freeze()  # a word that is refused by this copy is never decided on
+        trial = RelaySession.thaw(kept, self.roster, self._context(index), self._relay, **self._sized(index))
+        good = self._taken(signed.replies, lambda sender, reply: trial.add_survivors(reply.survivors, came_from=sender))
+        decided = replace(decided, survivors={self._index(site): reply.survivors for site, reply in good.items()})
         self._decide(decided)
         return decided
 
-    def _unmask(self, grid: Grid, index: int, relay: RelaySession, decided: Decided) -> dict[int, wire.ShareReply]:
+    def _unmask(
+        self, sites: Connections, index: int, relay: RelaySession, decided: Decided
+    ) -> dict[int, wire.ShareReply]:
         """Trip B: key shares that open the sum; the SHAREs of the coming round come back."""
         hellos = tuple(decided.hellos[i] for i in sorted(decided.hellos))
         if decided.survivors:
@@ -313,131 +320,122 @@ class Coordinator:
             request = wire.UnmaskRequest(self._hash, index, 0, relay.heads(), (), hellos)
         asked = self._names(decided.survivors or decided.counted)
         back = [site for site in self._names(decided.hellos) if site not in asked]
-        released = self._ask(
-            grid,
+        coming = wire.ShareRequest(self._hash, index + 1, 0, hellos)
+        released = sites.ask(
             "query.unmask",
             dict.fromkeys(asked, request),
             wire.UnmaskReply,
             needed=self._smallest,
-            beside=self._beside(
-                grid, "query.share", back, wire.ShareRequest(self._hash, index + 1, 0, hellos), wire.ShareReply
-            ),
+            beside=sites.beside("query.share", back, coming, wire.ShareReply),
         )
-        for reply in released.replies.values():
-            relay.add_unmask(reply.unmask)
+        good = self._taken(released.replies, lambda sender, reply: relay.add_unmask(reply.unmask, came_from=sender))
+        dealt = {site: wire.ShareReply(reply.share, reply.sealed_to, reply.sealed) for site, reply in good.items()}
+        return self._coming_shares(index, decided, dealt, released.beside)
+
+    def _add_up(
+        self, sites: Connections, index: int, relay: PartsRelaySession, decided: Decided
+    ) -> dict[int, wire.ShareReply]:
+        """Trip B in modes with parts: to each site its parts, their sum back, and the coming round's SHAREs."""
+        hellos = tuple(decided.hellos[i] for i in sorted(decided.hellos))
+        delivered = {self._name(receiver): parts for receiver, parts in relay.part_deliveries().items()}
+        requests = {site: wire.PartsRequest(self._hash, index, 0, parts, hellos) for site, parts in delivered.items()}
+        back = [site for site in self._names(decided.hellos) if site not in requests]
+        coming = wire.ShareRequest(self._hash, index + 1, 0, hellos)
+        added = sites.ask(
+            "query.parts",
+            requests,
+            wire.PartsReply,
+            needed=self._smallest,
+            beside=sites.beside("query.share", back, coming, wire.ShareReply),
+        )
+        good = self._taken(added.replies, lambda sender, reply: relay.add_masked(reply.masked, came_from=sender))
+        dealt = {site: wire.ShareReply(reply.share, reply.sealed_to, reply.sealed) for site, reply in good.items()}
+        return self._coming_shares(index, decided, dealt, added.beside)
+
+    def _next_keys(self, sites: Connections, index: int, decided: Decided) -> dict[int, wire.ShareReply]:
+        """Trip B where sums open by themselves: only the coming round's SHAREs."""
         if not decided.hellos:
             return {}
-        dealt = {
-            self._index(site): wire.ShareReply(reply.share, reply.sealed_to, reply.sealed)
-            for site, reply in released.replies.items()
-        }
-        return dealt | self._good_shares(index + 1, decided.hellos, released.beside)
+        hellos = tuple(decided.hellos[i] for i in sorted(decided.hellos))
+        asked = dict.fromkeys(self._names(decided.hellos), wire.ShareRequest(self._hash, index + 1, 0, hellos))
+        dealt = sites.ask("query.share", asked, wire.ShareReply, needed=self._smallest)
+        return self._good_shares(index + 1, decided.hellos, dealt.replies, needed=self._smallest)
+
+    def _coming_shares(
+        self,
+        index: int,
+        decided: Decided,
+        dealt: Mapping[str, wire.ShareReply],
+        beside: Mapping[str, wire.ShareReply],
+    ) -> dict[int, wire.ShareReply]:
+        """SHAREs of the coming round: of the sites of this one, who must be enough, and of those that come back."""
+        if not decided.hellos:
+            return {}
+        own = self._good_shares(index + 1, decided.hellos, dealt, needed=self._smallest)
+        return own | self._good_shares(index + 1, decided.hellos, beside, needed=0)
 
     def _good_hellos(self, coming: int, replies: Mapping[str, wire.HelloReply]) -> dict[int, bytes]:
         """HELLOs of sites that come back; what is no HELLO of its sender leaves that site out, and nobody else."""
-        good = {}
-        for site, reply in replies.items():
-            try:
-                self._session(coming).add_hello(reply.hello)
-            except SecAggError:
-                continue
-            good[self._index(site)] = reply.hello
-        return good
+        good = self._taken(
+            replies,
+            lambda sender, reply: self._session(coming).add_hello(reply.hello, came_from=sender),
+            needed=0,
+        )
+        return {self._index(site): reply.hello for site, reply in good.items()}
 
     def _good_shares(
-        self, coming: int, hellos: Mapping[int, bytes], replies: Mapping[str, wire.ShareReply]
+        self, coming: int, hellos: Mapping[int, bytes], replies: Mapping[str, wire.ShareReply], *, needed: int
     ) -> dict[int, wire.ShareReply]:
-        """SHAREs of sites that come back, likewise."""
-        good: dict[int, wire.ShareReply] = {}
+        """SHAREs that are ones, by roster index."""
         if not replies:
-            return good
+            return {}
         relay = self._session(coming)
         for hello in hellos.values():
             relay.add_hello(hello)
         relay.hellos()
+        good = self._taken(
+            replies,
+            lambda sender, reply: relay.add_share(
+                reply.share, dict(zip(reply.sealed_to, reply.sealed, strict=True)), came_from=sender
+            ),
+            needed=needed,
+        )
+        return {self._index(site): reply for site, reply in good.items()}
+
+    def _taken(
+        self, replies: Mapping[str, wire.M], take: Callable[[int, wire.M], None], *, needed: int | None = None
+    ) -> dict[str, wire.M]:
+        """Hand each reply to the protocol; a site whose reply is refused is lost for this trip.
+
+        Raises:
+            SecAggError: The last refusal, if fewer than `needed` replies are good (by default the smallest set).
+        """
+        good: dict[str, wire.M] = {}
+        refused: SynthfedError | None = None
         for site, reply in replies.items():
             try:
-                relay.add_share(reply.share, dict(zip(reply.sealed_to, reply.sealed, strict=True)))
-            except (SecAggError, ValueError):
-                continue
-            good[self._index(site)] = reply
+                take(self._index(site), reply)
+            except SecAggError as error:
+                refused = error
+            except ValueError:
+                refused = wire.BadMessage(f"site {site!r} sent lists that do not belong together")
+            else:
+                good[site] = reply
+        if refused is not None and len(good) < (self._smallest if needed is None else needed):
+            raise refused
         return good
 
-    def _close(self, grid: Grid, point: Checkpoint) -> Outcome:
-        """Verdicts and ledgers. Every site is needed: a release states what it cost the patients of each."""
-        last, everybody = self.manifest.rounds - 1, self.manifest.sites
-        request = wire.CloseRequest(self._hash, last, 0, point.result)
-        closed = self._ask(
-            grid, "query.close", dict.fromkeys(everybody, request), wire.CloseReply, needed=len(everybody)
-        ).replies
-        self._require_charges(point, {site: reply.ledger for site, reply in closed.items()})
-        closes = tuple(closed[site].close for site in everybody if closed[site].close)
-        settled = self._ask(
-            grid,
-            "query.settle",
-            dict.fromkeys(everybody, wire.SettleRequest(self._hash, closes)),
-            wire.SettleReply,
-            needed=len(everybody),
-        ).replies
+    def _outcome(self, point: Checkpoint, closed: Closed) -> Outcome:
         return Outcome(
             standing=point.standing,
             released=self.course.released(point.standing),
             rounds=point.round_index,
-            ledgers={site: reply.ledger for site, reply in closed.items()},
-            audits={site: reply.audit for site, reply in settled.items()},
+            ledgers=closed.ledgers,
+            audits=closed.audits,
             bytes_up=self._traffic.up,
             bytes_down=self._traffic.down,
             missing=point.missing,
         )
-
-    def _require_charges(self, point: Checkpoint, ledgers: Mapping[str, bytes]) -> None:
-        """A site may have charged more rounds than it is counted in, never fewer."""
-        for site, ledger in ledgers.items():
-            charged = {event["purpose"] for event in json.loads(ledger)["events"]}
-            for index in range(point.round_index):
-                owed = {event.purpose for event in self.manifest.round_events(index)}
-                if site not in point.missing.get(index, ()) and not owed <= charged:
-                    raise LedgerBroken(
-                        f"the ledger of site {site!r} lacks round {index}, in which its change was added; "
-                        "a release with a missing charge is refused: ask the site for its ledger"
-                    )
-
-    def _ask(
-        self,
-        grid: Grid,
-        action: str,
-        requests: Mapping[str, object],
-        kind: type[wire.M],
-        *,
-        needed: int,
-        beside: Beside | None = None,
-    ) -> Answers[wire.M]:
-        reachable = {site: request for site, request in requests.items() if site in self._nodes}
-        if len(reachable) < needed:
-            away = ", ".join(site for site in requests if site not in reachable)
-            raise DeadlineMissed(f"sites {away} are not connected; nothing more is released: start them, then resume")
-        return ask_some(
-            grid,
-            action,
-            reachable,
-            kind,
-            needed=needed,
-            nodes=self._nodes,
-            deadline_s=self.deadline_s,
-            traffic=self._traffic,
-            poll_s=self._poll_s,
-            beside=beside,
-        )
-
-    def _beside(self, grid: Grid, action: str, sites: Iterable[str], request: object, kind: type) -> Beside | None:
-        """Requests to those of `sites` that are connected."""
-        listed = set(grid.get_node_ids()) if sites else set()
-        requests = {site: request for site in sites if self._nodes.get(site) in listed}
-        return Beside(action, requests, kind, self._beside_s) if requests else None
-
-    @property
-    def _beside_s(self) -> float:
-        return min(_BESIDE_S, self.deadline_s / 10)
 
     def _decide(self, choice: Decided) -> None:
         """Where every round needs all sites there is nothing to choose."""
@@ -445,17 +443,38 @@ class Coordinator:
             self.checkpoints.decide(choice)
 
     def _session(self, index: int) -> RelaySession:
-        return RelaySession(
-            self.roster,
-            sum_context(self.manifest, self.roster, index, 0),
-            self._relay,
-            length=self.manifest.step(index).size,
-            config=sum_config(self.manifest, self.roster, index),
-            smallest=self._smallest,
-        )
+        parts = sum_config(self.manifest, self.roster, index).deals_parts
+        kind = PartsRelaySession if parts else RelaySession
+        return kind(self.roster, self._context(index), self._relay, **self._sized(index))
+
+    def _context(self, index: int) -> Context0:
+        return sum_context(self.manifest, self.roster, index, 0)
+
+    def _sized(self, index: int) -> dict[str, Any]:
+        return {
+            "length": self.manifest.step(index).size,
+            "config": sum_config(self.manifest, self.roster, index),
+            "smallest": self._smallest,
+        }
+
+    def _require_small_parts(self) -> None:
+        sites = len(self.manifest.sites)
+        if not sum_config(self.manifest, self.roster, 0).deals_parts:
+            return
+        most = max(self.manifest.step(index).size for index in range(self.manifest.rounds))
+        bytes_a_round = 4 * most * sites * (sites - 1)
+        if bytes_a_round > _MOST_PARTS_BYTES:
+            raise FederationError(
+                f"shares = {self.manifest.sums.shares!r} would send {bytes_a_round / 1e6:.0f} MB of parts through "
+                f"the relay in a round, at most {_MOST_PARTS_BYTES / 1e6:.0f} MB fit; use shares = 'compressed': "
+                "it adds up the same integers"
+            )
 
     def _index(self, site: str) -> int:
         return self.roster.member(site).index
+
+    def _name(self, index: int) -> str:
+        return self.roster.at(index).site
 
     def _names(self, indices: Iterable[int]) -> list[str]:
         """Sites by roster index, in roster order."""

@@ -6,7 +6,7 @@ A ClientApp lives for one message, so nothing may be kept in memory. `runs/<mani
 |---|---|
 | `manifest.json`, `manifest.sig` | the signed manifest, written once the budget is reserved |
 | `lock` | held (flock) while a message is worked on: an orphaned process cannot interleave |
-| `state.sqlite` | sealed replies and sessions by (round, attempt, stage), and the signed audit chain |
+| `state.sqlite` | sealed replies and sessions by (round, attempt, stage), pair keys, and the signed audit chain |
 | `audit.jsonl` | the audit chain as text, once the run is settled |
 | `parked/` | the noised result of a round until its sum is verified: a crash costs no second training and no charge |
 | `training.jsonl` | losses, clipped shares, seconds; computed from patients and not paid for: never sent |
@@ -39,6 +39,7 @@ CREATE TABLE IF NOT EXISTS stage (
     PRIMARY KEY (round, attempt, stage));
 CREATE TABLE IF NOT EXISTS session (
     round INTEGER, attempt INTEGER, frozen BLOB NOT NULL, PRIMARY KEY (round, attempt));
+CREATE TABLE IF NOT EXISTS secret (name TEXT PRIMARY KEY, sealed BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS audit (seq INTEGER PRIMARY KEY, id BLOB NOT NULL, line TEXT NOT NULL);
 """
 
@@ -173,6 +174,23 @@ class RunState:
         """Keep a session's newest state; inside a transaction."""
         sealed = seal(self._seal_key, frozen, row=Key(round_index, attempt, "session").row(self.run))
         self.base.execute("INSERT OR REPLACE INTO session VALUES (?, ?, ?)", (round_index, attempt, sealed))
+
+    def secret(self, name: str) -> bytes | None:
+        """A secret of the whole run, None before it was made."""
+        row = self.base.execute("SELECT sealed FROM secret WHERE name=?", (name,)).fetchone()
+        return None if row is None else unseal(self._seal_key, row[0], row=self._secret_row(name))
+
+    def keep_secret(self, name: str, secret: bytes) -> None:
+        """Keep a secret until the run is closed; inside a transaction."""
+        sealed = seal(self._seal_key, secret, row=self._secret_row(name))
+        self.base.execute("INSERT OR REPLACE INTO secret VALUES (?, ?)", (name, sealed))
+
+    def forget_secrets(self) -> None:
+        """Delete all secrets of the run; inside a transaction."""
+        self.base.execute("DELETE FROM secret")
+
+    def _secret_row(self, name: str) -> bytes:
+        return f"synthfed/site/v1|{self.run}|secret|{name}".encode()
 
     def erase(self, round_index: int) -> None:
         """Forget secrets and sent vectors of an ended round and all before it; which stages ran stays for ever."""

@@ -16,25 +16,32 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from synthfed.federation import wire
 from synthfed.federation.durable import write_durably
 from synthfed.federation.manifest import RunManifest, check_signature, read_manifest
 from synthfed.federation.refused import Refused
 from synthfed.federation.run_state import Key, RunState
+from synthfed.federation.sessions import (
+    check_sum,
+    deal,
+    false_sum_ends,
+    may_miss,
+    note_reduced,
+    open_session,
+    require_one_result,
+    session_of_sum,
+    smallest_of,
+    thaw,
+)
 from synthfed.federation.site import Site
-from synthfed.federation.sums import check_roster, smallest_set, sum_config, sum_context
+from synthfed.federation.sums import check_roster
 from synthfed.federation.work import SiteWork
 from synthfed.privacy.mechanisms import seeded_key
-from synthfed.secagg import messages
-from synthfed.secagg.protocol import SiteSession, Stage
-from synthfed.secagg.refusals import SplitView, TagMismatch
+from synthfed.secagg.protocol import PartsSiteSession
 from synthfed.secagg.ring import Ring
 
 R = TypeVar("R")
@@ -86,7 +93,7 @@ def hello(site: Site, request: wire.HelloRequest) -> wire.HelloReply:
             begun = run.has_session(request.round_index, request.attempt)
             if run.ended or begun or request.round_index <= run.last_round("masked"):
                 raise Refused("order")  # a second session for one context could mask a second vector
-            return wire.HelloReply(_open_session(site, run, manifest, request.round_index, request.attempt))
+            return wire.HelloReply(open_session(site, run, manifest, request.round_index, request.attempt))
 
         return _once(run, Key(request.round_index, request.attempt, "hello"), request, wire.HelloReply, work)
 
@@ -97,7 +104,7 @@ def share(site: Site, request: wire.ShareRequest) -> wire.ShareReply:
     with site.run(request.manifest) as run:
 
         def work() -> wire.ShareReply:
-            return wire.ShareReply(*_deal(site, run, manifest, request.round_index, request.attempt, request.hellos))
+            return wire.ShareReply(*deal(site, run, manifest, request.round_index, request.attempt, request.hellos))
 
         return _once(run, Key(request.round_index, request.attempt, "share"), request, wire.ShareReply, work)
 
@@ -114,8 +121,31 @@ def contribute(site: Site, request: wire.RoundRequest, *, work_of: WorkOf) -> wi
         def work() -> wire.RoundReply:
             return _contribute(site, run, manifest, request, work_of)
 
-        with _false_sum_ends(run, request.round_index - 1, site.identity):
+        with false_sum_ends(run, request.round_index - 1, site.identity):
             return _once(run, Key(request.round_index, request.attempt, "masked"), request, wire.RoundReply, work)
+
+
+def parts(site: Site, request: wire.PartsRequest) -> wire.PartsReply:
+    """In modes with parts: add up the parts held and send their sum; deal the next round's keys.
+
+    The relay learns this site's share of the sum, and with enough of them the sum.
+    """
+    manifest = site.manifest(request.manifest)
+    with site.run(request.manifest) as run:
+
+        def work() -> wire.PartsReply:
+            index, attempt = request.round_index, request.attempt
+            session = thaw(site, run, manifest, index, attempt)
+            if not isinstance(session, PartsSiteSession):
+                raise Refused("order")
+            masked = session.add_up(request.parts)
+            note_reduced(site, run, session, index)
+            run.store_session(index, attempt, session.freeze())
+            if index + 1 == manifest.rounds:
+                return wire.PartsReply(masked, b"", (), ())
+            return wire.PartsReply(masked, *deal(site, run, manifest, index + 1, 0, request.hellos))
+
+        return _once(run, Key(request.round_index, request.attempt, "parts"), request, wire.PartsReply, work)
 
 
 def survivors(site: Site, request: wire.SurvivorsRequest) -> wire.SurvivorsReply:
@@ -129,9 +159,9 @@ def survivors(site: Site, request: wire.SurvivorsRequest) -> wire.SurvivorsReply
 
         def work() -> wire.SurvivorsReply:
             index, attempt = request.round_index, request.attempt
-            session = _thaw(site, run, manifest, index, attempt)
+            session = thaw(site, run, manifest, index, attempt)
             word = session.sign_survivors(request.heads)
-            _note_reduced(site, run, session, index)
+            note_reduced(site, run, session, index)
             run.store_session(index, attempt, session.freeze())
             return wire.SurvivorsReply(word)
 
@@ -145,16 +175,16 @@ def unmask(site: Site, request: wire.UnmaskRequest) -> wire.UnmaskReply:
 
         def work() -> wire.UnmaskReply:
             index, attempt = request.round_index, request.attempt
-            session = _thaw(site, run, manifest, index, attempt)
+            session = thaw(site, run, manifest, index, attempt)
             if request.survivors:
                 released = session.release(request.survivors)
             else:
                 released = session.unmask(request.heads)
-                _note_reduced(site, run, session, index)
+                note_reduced(site, run, session, index)
             run.store_session(index, attempt, session.freeze())
             if index + 1 == manifest.rounds:
                 return wire.UnmaskReply(released, b"", (), ())
-            return wire.UnmaskReply(released, *_deal(site, run, manifest, index + 1, 0, request.hellos))
+            return wire.UnmaskReply(released, *deal(site, run, manifest, index + 1, 0, request.hellos))
 
         return _once(run, Key(request.round_index, request.attempt, "unmask"), request, wire.UnmaskReply, work)
 
@@ -170,22 +200,23 @@ def close(site: Site, request: wire.CloseRequest) -> wire.CloseReply:
     with site.run(request.manifest) as run:
 
         def work() -> wire.CloseReply:
-            session = _session_of_sum(site, run, manifest, request.round_index)
+            session = session_of_sum(site, run, manifest, request.round_index)
             verified, closed = "", b""
             if session is not None:
-                session.verify(request.result)
+                check_sum(session, manifest, request.result, request.evidence)
                 verified = _hash(request.result)
             run.audit("closed", {"result": verified}, site.identity)
             if session is not None:
                 closed = session.close(run.audit_head.id)
             export = _settled_ledger(site, manifest)
             run.erase(request.round_index)
+            run.forget_secrets()
             if session is not None:
                 run.store_session(request.round_index, request.attempt, session.freeze())  # only hashes are left in it
             return wire.CloseReply(closed, json.dumps(export, sort_keys=True).encode())
 
         # One round after the last, so that erasing the last round keeps this reply.
-        with _false_sum_ends(run, request.round_index, site.identity):
+        with false_sum_ends(run, request.round_index, site.identity):
             reply = _once(run, Key(request.round_index + 1, 0, "close"), request, wire.CloseReply, work)
         run.drop_parked(request.round_index)
         return reply
@@ -210,23 +241,10 @@ def settle(site: Site, request: wire.SettleRequest) -> wire.SettleReply:
     manifest = site.manifest(request.manifest)
     with site.run(request.manifest) as run:
         last = manifest.rounds - 1
-        session = _session_of_sum(site, run, manifest, last)
+        session = session_of_sum(site, run, manifest, last)
         if session is not None:  # else this site was away and has nothing to compare
-            _require_one_result(site, session, request.closes, smallest=_smallest(site, manifest))
+            require_one_result(site, session, request.closes, smallest=smallest_of(site, manifest))
         return wire.SettleReply(run.audit_lines())
-
-
-@contextmanager
-def _false_sum_ends(run: RunState, round_index: int, identity: Ed25519PrivateKey) -> Iterator[None]:
-    """After a false sum the run is over for this site: the secrets go before the refusal does."""
-    try:
-        yield
-    except TagMismatch:
-        with run.transaction():
-            run.erase(round_index)
-            run.end(round_index)
-            run.audit("false sum", {"round": round_index}, identity)
-        raise
 
 
 def _once(run: RunState, key: Key, request: object, kind: type[R], work: Callable[[], R]) -> R:
@@ -246,35 +264,40 @@ def _contribute(
 ) -> wire.RoundReply:
     index, attempt = request.round_index, request.attempt
     last = run.last_round("masked")
-    skips = last < index - 1 and _may_miss(site, manifest)
+    skips = last < index - 1 and may_miss(site, manifest)
     if not 0 <= index < manifest.rounds or not (skips or last == index - 1):
         raise Refused("order")
-    before = _session_of_sum(site, run, manifest, index - 1) if index else None
+    before = session_of_sum(site, run, manifest, index - 1) if index else None
     if before is not None:
-        before.verify(request.result)
-    session = _thaw(site, run, manifest, index, attempt)
+        check_sum(before, manifest, request.result, request.evidence)
+    session = thaw(site, run, manifest, index, attempt)
 
     path = run.parked(index, hashlib.sha256(request.model).digest())
     if not path.exists():
         _work_and_park(site, run, manifest, request.model, index, path, work_of)
     parked = path.read_bytes()
     charged = _charge(site, manifest, index, parked)
-    masked = session.mask(_vector_in(parked), hashlib.sha256(request.model).digest(), request.shares, request.sealed)
+    vector, model = _vector_in(parked), hashlib.sha256(request.model).digest()
+    masked, parts = b"", dict[int, bytes]()
+    if isinstance(session, PartsSiteSession):
+        parts = dict(sorted(session.deal(vector, model, request.shares, request.sealed).items()))
+    else:
+        masked = session.mask(vector, model, request.shares, request.sealed)
     entry = {
         "round": index,
         "context": session.context1.hex(),
         "members": list(session.members),
         "verified": _hash(request.result) if before is not None else "",
         "charged": charged,
-        "masked": _hash(masked),
+        "masked": _hash(masked or b"".join(parts.values())),
     }
     run.audit("masked", entry, site.identity)
     run.store_session(index, attempt, session.freeze())
     if index:
         run.erase(index - 1)
         run.drop_parked(index - 1)
-    hello_next = _open_session(site, run, manifest, index + 1, 0) if index + 1 < manifest.rounds else b""
-    return wire.RoundReply(masked, hello_next)
+    hello_next = open_session(site, run, manifest, index + 1, 0) if index + 1 < manifest.rounds else b""
+    return wire.RoundReply(masked, tuple(parts), tuple(parts.values()), hello_next)
 
 
 def _work_and_park(
@@ -314,91 +337,3 @@ def _noise_key(manifest: RunManifest, site: str, index: int) -> bytes:
     if manifest.randomness == "secure":
         return os.urandom(32)
     return seeded_key(manifest.seed, site, index)
-
-
-def _open_session(site: Site, run: RunState, manifest: RunManifest, index: int, attempt: int) -> bytes:
-    context = sum_context(manifest, site.roster, index, attempt)
-    session = SiteSession(
-        site.roster,
-        site.name,
-        site.identity,
-        context,
-        config=sum_config(manifest, site.roster, index),
-        smallest=_smallest(site, manifest),
-    )
-    shown = session.hello(run.audit_head.id)
-    run.store_session(index, attempt, session.freeze())
-    return shown
-
-
-def _deal(
-    site: Site, run: RunState, manifest: RunManifest, index: int, attempt: int, hellos: Sequence[bytes]
-) -> tuple[bytes, tuple[int, ...], tuple[bytes, ...]]:
-    session = _thaw(site, run, manifest, index, attempt)
-    dealt = session.share(hellos)
-    run.store_session(index, attempt, session.freeze())
-    receivers = tuple(sorted(dealt.sealed))
-    return dealt.public, receivers, tuple(dealt.sealed[receiver] for receiver in receivers)
-
-
-def _session_of_sum(site: Site, run: RunState, manifest: RunManifest, index: int) -> SiteSession | None:
-    """The session of a round whose sum this site helped to open; None for a site that was away and may be.
-
-    Raises:
-        Refused: `secagg`: a sum of this run was false. `order`: it took no part, though every round needs all sites.
-    """
-    if run.ended:
-        raise Refused("secagg")
-    if run.has_session(index, 0):
-        session = _thaw(site, run, manifest, index, 0)
-        if session.stage >= Stage.RELEASED:
-            return session
-    if not _may_miss(site, manifest):
-        raise Refused("order")
-    return None
-
-
-def _require_one_result(site: Site, session: SiteSession, closes: Sequence[bytes], *, smallest: int) -> None:
-    own = messages.Close.unpack(messages.body_of(session.close()))
-    said: dict[int, messages.Close] = {}
-    for raw in closes:
-        envelope = messages.read(raw, kind=messages.Kind.CLOSE, context=session.context1, roster=site.roster)
-        said[envelope.sender] = messages.Close.unpack(envelope.body)
-    agree = all(close.accepted and close.result_digest == own.result_digest for close in said.values())
-    if len(said) < smallest or not agree:
-        raise SplitView("the sites did not all accept the same last sum; keep the audit log and ask the relay")
-
-
-def _note_reduced(site: Site, run: RunState, session: SiteSession, index: int) -> None:
-    """Say in the audit chain that a round's sum lacks sites of the roster."""
-    missing = [member.site for member in site.roster.members if member.index not in session.counted]
-    if missing:
-        entry = {
-            "round": index,
-            "context": session.context1.hex(),
-            "members": list(session.members),
-            "counted": list(session.counted),
-            "missing": missing,
-        }
-        run.audit("reduced", entry, site.identity)
-
-
-def _smallest(site: Site, manifest: RunManifest) -> int:
-    return smallest_set(manifest, site.roster, site.policy)
-
-
-def _may_miss(site: Site, manifest: RunManifest) -> bool:
-    return _smallest(site, manifest) < len(site.roster.members)
-
-
-def _thaw(site: Site, run: RunState, manifest: RunManifest, index: int, attempt: int) -> SiteSession:
-    frozen = run.session(index, attempt)
-    return SiteSession.thaw(
-        frozen,
-        site.roster,
-        site.name,
-        site.identity,
-        sum_context(manifest, site.roster, index, attempt),
-        config=sum_config(manifest, site.roster, index),
-        smallest=_smallest(site, manifest),
-    )

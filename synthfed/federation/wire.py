@@ -17,6 +17,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 from synthfed.errors import FederationError
+from synthfed.secagg.evidence import Evidence
 
 PROTOCOL = 1
 _CONFIG = "message"
@@ -98,6 +99,7 @@ class RoundRequest:
         model: float32, little-endian, in the generator's tensor order.
         result: RESULT of round `round_index - 1`; empty in round 0. Its tag is checked before training, by every site
             that helped to open it.
+        evidence: What lets the site add up that sum itself (`pack_evidence`); empty unless the run says `recompute`.
         shares: Public SHARE envelopes of all sites that take part.
         sealed: Sealed envelopes addressed to this site.
     """
@@ -108,17 +110,100 @@ class RoundRequest:
     attempt: int
     model: bytes
     result: bytes
+    evidence: bytes
     shares: tuple[bytes, ...]
     sealed: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class RoundReply:
-    """MASKED of this round, and HELLO of the next (empty after the last)."""
+    """MASKED of this round, or sealed parts of the vector by receiver; and HELLO of the next (empty after the last).
+
+    Attributes:
+        masked: Empty in modes with parts.
+        parts_to, parts: Empty in modes with masks.
+    """
 
     KIND: ClassVar[str] = "round.reply"
     masked: bytes
+    parts_to: tuple[int, ...]
+    parts: tuple[bytes, ...]
     hello: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PartsRequest:
+    """`query.parts`, trip B in modes with parts: the parts that the others sealed for this site; HELLOs of the next."""
+
+    KIND: ClassVar[str] = "parts"
+    manifest: str
+    round_index: int
+    attempt: int
+    parts: tuple[bytes, ...]
+    hellos: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PartsReply:
+    """MASKED: the sum of the parts held; SHARE of the next round (empty after the last)."""
+
+    KIND: ClassVar[str] = "parts.reply"
+    masked: bytes
+    share: bytes
+    sealed_to: tuple[int, ...]
+    sealed: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShowRequest:
+    """`query.show`, once per hybrid run: ask for the site's public key of the run."""
+
+    KIND: ClassVar[str] = "show"
+    manifest: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShowReply:
+    """The signed key."""
+
+    KIND: ClassVar[str] = "show.reply"
+    shown: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OfferRequest:
+    """`query.offer`: the keys of all sites, in roster order."""
+
+    KIND: ClassVar[str] = "offer"
+    manifest: str
+    shown: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OfferReply:
+    """A sealed, signed pair key for each site of a higher roster index."""
+
+    KIND: ClassVar[str] = "offer.reply"
+    receivers: tuple[int, ...]
+    offers: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptRequest:
+    """`query.accept`: the offers for this site, by rising roster index of their senders."""
+
+    KIND: ClassVar[str] = "accept"
+    manifest: str
+    senders: tuple[int, ...]
+    offers: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptReply:
+    """How many pair keys were opened."""
+
+    KIND: ClassVar[str] = "accept.reply"
+    accepted: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,13 +256,14 @@ class UnmaskReply:
 
 @dataclass(frozen=True, slots=True)
 class CloseRequest:
-    """`query.close`: RESULT of the last round."""
+    """`query.close`: RESULT of the last round, and its evidence where the run says `recompute`."""
 
     KIND: ClassVar[str] = "close"
     manifest: str
     round_index: int
     attempt: int
     result: bytes
+    evidence: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,6 +437,28 @@ def unpack(raw: bytes, kind: type[M]) -> M:
 def fingerprint(message: Any) -> bytes:
     """SHA-256 of a message's canonical bytes: the same request has the same fingerprint, and only it."""
     return hashlib.sha256(b"synthfed/wire/v1\0" + pack(message)).digest()
+
+
+def pack_evidence(evidence: Evidence) -> bytes:
+    """What a relay received and opened in one attempt, as one run of bytes."""
+    opened = [part for index, key in sorted(evidence.opened.items()) for part in (struct.pack("<Q", index), key)]
+    return _framed((_framed(evidence.masked), _framed(opened)))
+
+
+def read_evidence(raw: bytes) -> Evidence:
+    """Undo `pack_evidence`.
+
+    Raises:
+        BadMessage: The bytes are none.
+    """
+    outer = _items(raw, "evidence")
+    if len(outer) != 2:
+        raise BadMessage("evidence is missing, though this run's sums are added up by every site")
+    opened = _items(outer[1], "evidence")
+    if len(opened) % 2 or any(len(index) != 8 for index in opened[::2]):
+        raise BadMessage("evidence names a key without its site")
+    indices = [struct.unpack("<Q", index)[0] for index in opened[::2]]
+    return Evidence(_items(outer[0], "evidence"), dict(zip(indices, opened[1::2], strict=True)))
 
 
 def enrol_statement(manifest: str, site: str, node_id: int) -> bytes:

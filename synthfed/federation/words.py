@@ -6,6 +6,7 @@ They say what the sum does not protect from as plainly as what it does. Tests as
 import math
 from collections.abc import Mapping
 
+from synthfed.federation.steps import SumSettings
 from synthfed.secagg.roster import Roster
 
 THREE_SITES = (
@@ -16,6 +17,11 @@ THREE_SITES = (
 ALWAYS = (
     "The server sees who took part, when, sizes and the sum, no single site's update. "
     "This does not prove the data honest."
+)
+RECOMPUTED = "Every site added up all signed vectors itself: no helper of the server can pass a false sum."
+POST_QUANTUM = (
+    "The keys of each pair of sites rest on ML-KEM-768 beside X25519, "
+    "so that what is recorded today is not read by a quantum computer later."
 )
 TAG = "The sites checked the sum; it proves nothing if a site helps the server."
 ONE_HOST = (
@@ -63,21 +69,28 @@ def reduced_sentences(missing: Mapping[int, tuple[str, ...]]) -> tuple[str, ...]
     )
 
 
-def _of_the_sum(roster: Roster) -> list[str]:
+def _of_the_sum(roster: Roster, sums: SumSettings) -> list[str]:
     sites = len(roster.members)
-    return [
+    said = [
         THREE_SITES
         if sites == 3
         else f"{sites - 1} sites together learn the last one's contribution. "
         f"The server with {_up_to(colluders(roster))} learns only the sum of the others.",
         ALWAYS,
-        TAG,
+        RECOMPUTED if sums.verify == "recompute" else TAG,
     ]
+    if sums.shares == "shamir":
+        said.append(f"Any {roster.threshold} sites can open a single input.")
+    if sums.post_quantum:
+        said.append(POST_QUANTUM)
+    return said
 
 
-def honest_sentences(roster: Roster, *, epsilon: float, seeded: bool, in_process: bool) -> tuple[str, ...]:
-    """What must be said of a run with local noise whose sums were checked by the tag."""
-    said = _of_the_sum(roster)
+def honest_sentences(
+    roster: Roster, sums: SumSettings, *, epsilon: float, seeded: bool, in_process: bool
+) -> tuple[str, ...]:
+    """What must be said of a training run with local noise."""
+    said = _of_the_sum(roster, sums)
     if math.isinf(epsilon):
         said.append(NO_NOISE)
     elif seeded:
@@ -89,9 +102,11 @@ def honest_sentences(roster: Roster, *, epsilon: float, seeded: bool, in_process
     return tuple(said)
 
 
-def inquiry_sentences(roster: Roster, *, epsilon: float | None, seeded: bool, in_process: bool) -> tuple[str, ...]:
+def inquiry_sentences(
+    roster: Roster, sums: SumSettings, *, epsilon: float | None, seeded: bool, in_process: bool
+) -> tuple[str, ...]:
     """What must be said of answers to questions; `epsilon` is None where they are exact."""
-    said = _of_the_sum(roster)
+    said = _of_the_sum(roster, sums)
     if epsilon is None:
         said.append(EXACT)
     elif seeded:

@@ -172,7 +172,7 @@ def train_one_site(pipeline: Pipeline, cohort: "Cohort") -> Trained:
     from synthfed.generators import central
     from synthfed.generators.base import Layout
     from synthfed.generators.counted import Counting
-    from synthfed.generators.plan import all_events, make_plan, run_workload
+    from synthfed.generators.plan import make_plan, run_workload
     from synthfed.generators.registry import make_generator
     from synthfed.privacy.mechanisms import seeded_key
     from synthfed.privacy.statement import central_ledger
@@ -202,7 +202,7 @@ def train_one_site(pipeline: Pipeline, cohort: "Cohort") -> Trained:
         counting=counting,
     )
     ledger = central_ledger(
-        events, pipeline, site=site, simulated=cohort.simulated, seeded=seeded, planned=all_events(plan)
+        events, pipeline, site=site, simulated=cohort.simulated, seeded=seeded, planned=events
     )
     return Trained(pipeline, cohort.schema, transformer, released, ledger, rounds=plan.all_rounds)
 

@@ -172,7 +172,7 @@ def test_a_stopped_run_ends_with_the_same_weights(tmp_path, uninterrupted, cross
     assert len(generator.stints) == 12
 
 
-@pytest.mark.parametrize("step", ["_work_and_park", "_charge", "_open_session"])
+@pytest.mark.parametrize("step", ["_work_and_park", "_charge", "open_session"])
 @pytest.mark.parametrize("before", [True, False])
 def test_a_crash_between_two_steps_of_a_site_costs_nothing_twice(tmp_path, monkeypatch, uninterrupted, step, before):
     """Parking, charging and sealing each happen once, wherever the site's process dies."""
@@ -355,8 +355,8 @@ def _raise_marker(*_: object) -> None:
         (training, "_checked_codes"),
         (training, "_weight"),
         (stages, "_charge"),
-        (stages, "_open_session"),
-        (stages, "_deal"),
+        (stages, "open_session"),
+        (stages, "deal"),
     ],
 )
 def test_no_text_of_an_exception_leaves_a_site(tmp_path, monkeypatch, module, place):

@@ -88,7 +88,7 @@ def first_round(work: Path, sites: dict[str, Site]) -> dict[str, wire.RoundReque
         return tuple(reply.sealed[reply.sealed_to.index(own)] for peer, reply in dealt.items() if peer != site.name)
 
     model = bytes(4 * manifest.size)
-    return {k: wire.RoundRequest(name, 0, 0, model, b"", public, sealed_for(site)) for k, site in sites.items()}
+    return {k: wire.RoundRequest(name, 0, 0, model, b"", b"", public, sealed_for(site)) for k, site in sites.items()}
 
 
 def test_the_same_request_gets_the_same_bytes_and_is_charged_once(fresh):

@@ -20,8 +20,8 @@ def test_a_message_is_read_as_it_was_written(hello, sealed, to):
 
 @given(shares=BLOBS, other=BLOBS)
 def test_two_requests_have_one_fingerprint_only_when_equal(shares, other):
-    first = wire.RoundRequest("m", 1, 0, b"model", b"result", shares, ())
-    second = wire.RoundRequest("m", 1, 0, b"model", b"result", other, ())
+    first = wire.RoundRequest("m", 1, 0, b"model", b"result", b"", shares, ())
+    second = wire.RoundRequest("m", 1, 0, b"model", b"result", b"", other, ())
     assert (wire.fingerprint(first) == wire.fingerprint(second)) == (shares == other)
 
 
