@@ -46,19 +46,19 @@ _SINGLES = 5.0  # weight of single levels against pairs of levels
 def distil(
     generator: Tvae | Ctgan, model: MarginalModel, layout: Layout, *, workload: Workload, seed: int, steps: int = STEPS
 ) -> Weights:
-    """First weights of a warm start: the tensors of `generator.init(given=workload.centre)`, fitted to `model`.
+    """First weights of a warm start: the tensors of `generator.init(given=told_block(workload))`, fitted to `model`.
 
     Post-processing of the model: costs nothing, and an adversary learns nothing beyond the model. The same seed gives
     the same bytes on the same machine; another machine may round matrix products differently, so run it in one place
     and send the result.
 
     Args:
-        workload: Its centre is the block that the network is told; without one the network draws every block.
+        workload: Says which block the network is told (`told_block`).
 
     Raises:
         TrainingError: Training became NaN.
     """
-    given, prefix = workload.centre, generator.released_prefix
+    given, prefix = told_block(workload), generator.released_prefix
     weights = generator.init(layout, seed=seed, given=given)
     with one_thread():
         network = generator.autoencoder(layout, given, beta=1.0)
@@ -82,7 +82,7 @@ def calibrate(
     seed: int,
     steps: int = PULLS,
 ) -> Weights:
-    """Pull what a network draws to the model's pair shares, in each group of the centre; the centre's own become exact.
+    """Pull what a network draws to the model's pair shares, in each group of what it is told, and set that exactly.
 
     Post-processing of both arguments: costs nothing. Same promise about bytes as `distil`.
 
@@ -90,12 +90,12 @@ def calibrate(
         released: The tensors that ship, as `generator.release` returns them.
 
     Raises:
-        TrainingError: The tensors do not fit the layout and the workload's centre, or became NaN.
+        TrainingError: The tensors do not fit the layout and the workload, or became NaN.
     """
-    given, prefix = workload.centre, generator.released_prefix
+    given, prefix = told_block(workload), generator.released_prefix
     if condition.centre_of(released, prefix, layout) != given:
         raise TrainingError(
-            f"the network is told block {condition.centre_of(released, prefix, layout)}, the workload's centre is "
+            f"the network is told block {condition.centre_of(released, prefix, layout)}, the workload would tell it "
             f"{given}; calibrate weights that `distil` made for this workload"
         )
     with one_thread():
@@ -144,16 +144,24 @@ def _pull(network: Vae, model: MarginalModel, layout: Layout, workload: Workload
         raise TrainingError("calibration became NaN or infinite; this is a fault of the software, please report it")
 
 
+def told_block(workload: Workload) -> int | None:
+    """The block that a warm network is told: the survival token, else the first declared outcome, else none."""
+    if workload.centre is not None:
+        return workload.centre
+    return workload.outcomes[0] if workload.outcomes else None
+
+
 def pair_shares(model: MarginalModel, layout: Layout, workload: Workload) -> npt.NDArray[np.float64]:
-    """Exact joint shares of all pairs of levels within each group of the centre.
+    """Exact joint shares of all pairs of levels within each group of the told block's levels.
 
     Returns:
         float64 (groups, width, width), symmetric; a block's own square holds its levels' shares on the diagonal.
-        Over the groups they add up to the pairs' shares. Without a centre there is one group.
+        Over the groups they add up to the pairs' shares. Where no block is told there is one group.
     """
-    centre = workload.centre
+    told = told_block(workload)
     starts = np.cumsum((0, *layout.widths))
-    member = _membership(layout, workload)  # (levels of the centre, groups)
+    groups = _groups(layout, workload)
+    member = np.eye(max(groups) + 1)[list(groups)]  # (levels of the told block, groups)
     out = np.zeros((member.shape[1], layout.total_width, layout.total_width))
 
     def put(one: int, other: int, shares: npt.NDArray[np.float64]) -> None:  # (groups, levels of one, of other)
@@ -161,29 +169,27 @@ def pair_shares(model: MarginalModel, layout: Layout, workload: Workload) -> npt
         out[:, rows, columns] = shares
         out[:, columns, rows] = shares.transpose(0, 2, 1)
 
-    def diagonals(shares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:  # (groups, levels) -> squares
-        return shares[:, :, None] * np.eye(shares.shape[1])
+    def grouped(*blocks: int) -> npt.NDArray[np.float64]:  # -> (groups, levels of each block...)
+        if told is None:
+            return marginal(model, blocks)[None]
+        return np.moveaxis(marginal(model, (*blocks, told)) @ member, -1, 0)
 
-    drawn = [block for block in range(len(layout.widths)) if block != centre]
-    if centre is None:
+    drawn = [block for block in range(len(layout.widths)) if block != told]
+    if told is not None:
+        own = marginal(model, (told,))
+        put(told, told, (member * own[:, None]).T[:, :, None] * np.eye(len(own)))
         for block in drawn:
-            put(block, block, diagonals(marginal(model, (block,))[None]))
-        for one, other in combinations(drawn, 2):
-            put(one, other, marginal(model, (one, other))[None])
-        return out
-    put(centre, centre, diagonals((marginal(model, (centre,))[:, None] * member).T))
+            put(block, told, member.T[:, None, :] * marginal(model, (block, told)))
     for block in drawn:
-        by_level = marginal(model, (block, centre))
-        put(block, block, diagonals((by_level @ member).T))
-        put(block, centre, member.T[:, None, :] * by_level)
+        put(block, block, grouped(block)[:, :, None] * np.eye(layout.widths[block]))
     for one, other in combinations(drawn, 2):
-        put(one, other, (marginal(model, (one, other, centre)) @ member).transpose(2, 0, 1))
+        put(one, other, grouped(one, other))
     return out
 
 
 @dataclass(frozen=True, slots=True)
 class _Levels:
-    """How the centre's levels are drawn: those of one group side by side, so that a group's rows are one slice."""
+    """How told levels are drawn: those of one group side by side, so that a group's rows are one slice."""
 
     order: Tensor  # (levels,) the levels, group after group
     upto: Tensor  # (levels,) cumulated shares in that order
@@ -191,11 +197,12 @@ class _Levels:
 
     @classmethod
     def of(cls, model: MarginalModel, workload: Workload) -> "_Levels | None":
-        if workload.centre is None:
+        told = told_block(workload)
+        if told is None:
             return None
-        groups = np.asarray(_groups(model.layout, workload.centre, workload))
+        groups = np.asarray(_groups(model.layout, workload))
         order = np.argsort(groups, kind="stable")
-        upto = np.cumsum(marginal(model, (workload.centre,))[order])
+        upto = np.cumsum(marginal(model, (told,))[order])
         return cls(torch.from_numpy(order), torch.from_numpy(upto), tuple(int(group) for group in groups[order]))
 
 
@@ -221,16 +228,14 @@ def _products(soft: Tensor) -> Tensor:
     return out
 
 
-def _membership(layout: Layout, workload: Workload) -> npt.NDArray[np.float64]:
-    if workload.centre is None:
-        return np.ones((1, 1))
-    groups = _groups(layout, workload.centre, workload)
-    return np.eye(max(groups) + 1)[list(groups)]
-
-
-def _groups(layout: Layout, centre: int, workload: Workload) -> tuple[int, ...]:
-    """Per level of the centre, its group (event, censored, missing); all the same if nothing is known about them."""
-    return tuple(workload.axes_for(layout)[centre].groups)
+def _groups(layout: Layout, workload: Workload) -> tuple[int, ...]:
+    """Per level of the told block, its group: of a survival token event, censored and missing, else each level."""
+    told = told_block(workload)
+    if told is None:
+        return (0,)
+    if told == workload.centre:
+        return tuple(workload.axes_for(layout)[told].groups)
+    return tuple(range(layout.widths[told]))
 
 
 def _falling(optimizer: torch.optim.Optimizer, rate: float, steps: int) -> Iterator[int]:

@@ -12,12 +12,13 @@ from synthfed.generators.ctgan import Ctgan
 from synthfed.generators.marginal import MarginalModel, Workload
 from synthfed.generators.marginal.model import marginal
 from synthfed.generators.tvae import Tvae
-from synthfed.generators.warm_start import calibrate, distil, pair_shares
+from synthfed.generators.warm_start import calibrate, distil, pair_shares, told_block
 from tests.generators.conftest import KEY, make_generator
 from tests.generators.marginal.worlds import LAYOUT, WORKLOAD, fitted, make_codes
 
 both = pytest.mark.parametrize("kind", ["tvae", "ctgan"])
-PLAIN = replace(WORKLOAD, centre=None)
+OUTCOME = replace(WORKLOAD, centre=None)  # no survival token: the network is told the declared outcome
+PLAIN = replace(OUTCOME, outcomes=())
 
 
 @pytest.fixture(scope="module")
@@ -46,17 +47,18 @@ def _released(generator: Tvae | Ctgan, weights: Weights) -> Weights:
     return generator.release(weights, generator.start(weights))
 
 
-@pytest.mark.parametrize("workload", [WORKLOAD, PLAIN], ids=["centre", "no centre"])
-def test_pair_shares_are_those_of_the_trees_rows(workload: Workload) -> None:
+@pytest.mark.parametrize(("workload", "told"), [(WORKLOAD, 2), (OUTCOME, 3), (PLAIN, None)])
+def test_pair_shares_are_those_of_the_trees_rows(workload: Workload, told: int | None) -> None:
+    assert told_block(workload) == told
     tree = fitted(make_codes(3000), workload)
     shares = pair_shares(tree, LAYOUT, workload)
     rows = tree.sample(100_000, 1)
     onehot = np.concatenate([np.eye(width)[rows[:, block]] for block, width in enumerate(LAYOUT.widths)], axis=1)
     np.testing.assert_allclose(shares.sum(0), onehot.T @ onehot / len(rows), atol=0.006)
     np.testing.assert_allclose(shares, shares.transpose(0, 2, 1))
-    if workload.centre is not None:
-        assert len(shares) == 2
-        event = rows[:, workload.centre] % 2 == 1
+    assert len(shares) == {2: 2, 3: 3, None: 1}[told]
+    if told is not None:
+        event = rows[:, told] % 2 == 1  # of the token: events; of the outcome: its second level
         np.testing.assert_allclose(shares[1], onehot[event].T @ onehot[event] / len(rows), atol=0.006)
 
 
@@ -82,11 +84,12 @@ def test_warm_weights_are_those_of_a_told_network_and_repeat(kind: str, tree: Ma
     assert all(value.dtype == np.float32 for value in first.values())
 
 
-def test_without_a_centre_the_network_draws_every_block() -> None:
-    tree = fitted(make_codes(3000), PLAIN, mu=3.0)
+@pytest.mark.parametrize(("workload", "given"), [(OUTCOME, 3), (PLAIN, None)], ids=["outcome", "nothing"])
+def test_without_a_token_the_network_is_told_the_outcome_or_nothing(workload: Workload, given: int | None) -> None:
+    tree = fitted(make_codes(3000), workload, mu=3.0)
     generator = make_generator("tvae")
-    weights = distil(generator, tree, LAYOUT, workload=PLAIN, seed=1, steps=300)
-    assert list(weights) == list(generator.init(LAYOUT, seed=1))
+    weights = distil(generator, tree, LAYOUT, workload=workload, seed=1, steps=300)
+    assert list(weights) == list(generator.init(LAYOUT, seed=1, given=given))
     drawn = generator.sample(_released(generator, weights), LAYOUT, rows=20_000, seed=2)
     rows = tree.sample(20_000, 3)
     assert _distance(drawn, rows) < 0.5 * _distance(_shuffled(rows), rows)
