@@ -34,7 +34,7 @@ def fit(layout: Layout, workload: Workload, measured: Sequence[NoisyTables], *, 
     """
     axes = workload.axes_for(layout)
     evidence = gather(layout, axes, measured, patients=patients)
-    joints = denoise(evidence, axes, workload.centre)
+    joints = denoise(evidence, axes, workload.centre, workload.outcomes)
     tops = tops_of(layout, workload.centre, workload.outcomes)
     structure = choose_structure(evidence, joints, tops, workload.forced)
     potentials: list[tuple[Floats, ...]] = []

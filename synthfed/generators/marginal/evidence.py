@@ -8,7 +8,7 @@ as measured. All of it is post-processing of noisy sums; without noise nothing i
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -194,19 +194,28 @@ def group_doubts(evidence: Evidence, centre: int) -> dict[int, Floats]:
     return {block: one.variances for block, one in zip(problems, found_all, strict=True)}
 
 
-def pair_estimates(evidence: Evidence, axes: Sequence[Axis], expected: Mapping[Pair, Floats]) -> dict[Pair, Estimate]:
-    """What measured pairs depart from `expected` (shares, by some model), in counts."""
+def pair_estimates(
+    evidence: Evidence, axes: Sequence[Axis], expected: Mapping[Pair, Floats], outcomes: Collection[int]
+) -> dict[Pair, Estimate]:
+    """What measured pairs depart from `expected` (shares, by some model), in counts.
+
+    Pairs with an outcome are measured more precisely than the many others and have a prior of their own.
+    """
     measured = [pair for pair in expected if pair in evidence.pairs]
     spread = [covariance(shares, axis.kernels()[0]) for shares, axis in zip(evidence.one_way, axes, strict=True)]
     roots = [eigen(matrix) for matrix in spread]
-    problems = []
+    problems: dict[Pair, Problem] = {}
     for a, b in measured:
         found = evidence.pairs[a, b]
         (values, left), (others, right) = roots[a], roots[b]
         rotated = left.T @ (found.counts - evidence.total * expected[a, b]) @ right
         scale = math.sqrt(found.variance)
-        problems.append(Problem(((rotated / scale, values / found.variance, left * scale),), others, right))
-    return dict(zip(measured, estimate(problems, evidence.total), strict=True))
+        problems[a, b] = Problem(((rotated / scale, values / found.variance, left * scale),), others, right)
+    found_all: dict[Pair, Estimate] = {}
+    for special in (True, False):
+        pool = {pair: problem for pair, problem in problems.items() if bool(set(pair) & set(outcomes)) == special}
+        found_all |= zip(pool, estimate(list(pool.values()), evidence.total), strict=True)
+    return found_all
 
 
 def _oriented(counts: Floats, pair: Pair, first: int) -> Floats:

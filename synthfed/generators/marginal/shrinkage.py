@@ -14,6 +14,9 @@ import numpy as np
 from synthfed.generators.marginal.counting import Floats
 
 _TAUS = np.concatenate([[0.0], np.geomspace(1e-3, 3e2, 28) ** 2])  # prior variance of a departure over n^2 p_a p_b
+# Where the mixture starts: departures of more than a tenth are rarer. Few tables in strong noise stay near it. Looked at
+# .1, .2, .3 and equal weights: .1 gains up to .06 AUC on Beat AML at epsilon 1, moves nothing beyond seeds elsewhere.
+_FIRST_PRIOR = 1 / (1 + _TAUS / 0.1**2)
 _FLOOR = 0.01  # of the expected share: no estimate says that a cell is impossible
 
 
@@ -70,7 +73,8 @@ def estimate(problems: Sequence[Problem], total: float) -> list[Estimate]:
         return []
     likelihood = np.stack([_likelihoods(problem, total) for problem in problems])
     likelihood = np.exp(likelihood - likelihood.max(1, keepdims=True))
-    prior = np.full(likelihood.shape[1], 1 / likelihood.shape[1])
+    prior = np.tile(_FIRST_PRIOR, likelihood.shape[1] // len(_TAUS))
+    prior /= prior.sum()
     for _ in range(20):
         posterior = likelihood * prior
         posterior /= posterior.sum(1, keepdims=True)

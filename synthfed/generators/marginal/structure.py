@@ -44,7 +44,7 @@ class Joints:
     doubts: Mapping[Pair, Floats]
 
 
-def denoise(evidence: Evidence, axes: Sequence[Axis], centre: int | None) -> Joints:
+def denoise(evidence: Evidence, axes: Sequence[Axis], centre: int | None, outcomes: Sequence[int]) -> Joints:
     """Estimate every joint that a structure may use."""
     blocks = [block for block in range(len(evidence.one_way)) if block != centre]
     by_centre = centre_joints(evidence, axes, centre) if centre is not None else {}
@@ -55,7 +55,7 @@ def denoise(evidence: Evidence, axes: Sequence[Axis], centre: int | None) -> Joi
         else:
             given = by_centre[b] / evidence.one_way[centre][:, None]
             expected[a, b] = by_centre[a].T @ given
-    estimates = pair_estimates(evidence, axes, expected)
+    estimates = pair_estimates(evidence, axes, expected, outcomes)
     pairs, scores = {}, {}
     for (a, b), one in estimates.items():
         departure = one.mean / evidence.total

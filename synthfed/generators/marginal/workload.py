@@ -142,7 +142,7 @@ def remeasure(layout: Layout, workload: Workload, first: NoisyTables, *, mu: flo
         raise ValueError(f"mu is {mu}; it must be positive")
     axes = workload.axes_for(layout)
     evidence = gather(layout, axes, [first], patients=None)
-    joints = denoise(evidence, axes, workload.centre)
+    joints = denoise(evidence, axes, workload.centre, workload.outcomes)
     tops = tops_of(layout, workload.centre, workload.outcomes)
     structure = choose_structure(evidence, joints, tops, workload.forced)
     tables: list[CountTable] = []
