@@ -288,16 +288,21 @@ def _curve(times: Any, events: Any, grid: Any) -> Any:
     return np.where(place < 0, 1.0, alive[np.maximum(place, 0)])
 
 
-def score(table: Table, rows: pd.DataFrame) -> dict[str, float]:
+def _likeness(table: Table, rows: pd.DataFrame) -> dict[str, float]:
     (times, events, known), (others, ends, seen) = _times(table, table.train), _times(table, rows)
     grid = np.linspace(0, np.quantile(times[known], 0.9), 200)
     gap = np.abs(_curve(times[known], events[known], grid) - _curve(others[seen], ends[seen], grid)).max()
-    found = {"TV2": _two_way(table, rows), "AUC": _auc(table, rows, table.endpoint.event)}
-    found["AUC b"] = _auc(table, rows, table.endpoint.event, baseline=True)
+    return {"TV2": _two_way(table, rows), "KM": float(gap)}
+
+
+def score(table: Table, rows: pd.DataFrame) -> dict[str, float]:
+    found = {**_likeness(table, rows), "C": _concordance(table, rows)}
+    for name, baseline in (("AUC", False), ("AUC b", True)):
+        found[name] = _auc(table, rows, table.endpoint.event, baseline=baseline)
     targets = [target for target in table.targets if target != table.endpoint.event]
     if targets:
         found["AUC t"] = float(np.mean([_auc(table, rows, target) for target in targets]))
-    return {**found, "C": _concordance(table, rows), "KM": float(gap)}
+    return found
 
 
 def _shuffled(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -313,7 +318,7 @@ def test_what_privacy_costs(name: str) -> None:
         table = make(seed)
         found.setdefault("real rows", []).append(score(table, table.train))
         sample = table.fresh.iloc[: len(table.train)]
-        found.setdefault(f"fresh rows, {len(sample)}", []).append(score(table, sample))
+        found.setdefault(f"fresh rows, {len(sample)}", []).append(_likeness(table, sample))
         found.setdefault("shuffled columns", []).append(score(table, _shuffled(table.train, seed)))
         for epsilon, mu in MU.items():
             codes = make_model(table, mu, seed).sample(ROWS, seed)
