@@ -1,10 +1,9 @@
 """What noisy sums say about each column and each pair of columns: estimates, not counts.
 
-Tables of different noise that speak of the same thing are combined by inverse variance, counts of one column are
-projected onto the simplex, and the departure of a pair from what its parts predict is shrunk by empirical Bayes: a
-departure R of cell (a, b) has prior variance n^2 tau^2 p_a p_b, and the distribution of tau over all pairs is estimated
-from the pairs themselves. So a pair that shows nothing beyond noise becomes independent, and one that stands out stays
-as measured. All of it is post-processing of noisy sums; without noise nothing is changed.
+Tables of different noise that speak of the same thing are combined by inverse variance. Shares of one column are shrunk
+towards columns like it and projected onto the simplex; the departure of a pair from what its parts predict is shrunk
+towards nothing (`shrinkage`), with a prior covariance in which neighbouring levels are alike (`axes`). All of it is
+post-processing of noisy sums; without noise nothing is changed.
 """
 
 import math
