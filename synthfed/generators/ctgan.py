@@ -6,7 +6,9 @@ added after the noise and cost nothing. pac is 1 (one gradient, one patient). Th
 coordinator trains it against the released critic, which is post-processing. Only the generator ships.
 
 With epsilon = inf a site trains both networks on ordinary minibatches, with the penalty on real-fake interpolates.
-At small budgets a critic trained this way hardly sees more than single columns: see the benchmark.
+At small budgets a critic trained this way hardly sees more than single columns; started from noisy tables
+(`warm_start`) the generator is told the survival token, as CTGAN's is its condition, and draws what the tree draws.
+The token's shares are those of the noisy tables, never exact frequencies.
 """
 
 import copy

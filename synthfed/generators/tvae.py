@@ -2,7 +2,8 @@
 
 Stock TVAE keeps an encoder that saw rows without privacy and a decoder trained through it; here every weight that rows
 touch gets the same noise. Sites take plain SGD steps, the coordinator takes an Adam step along the sum, and a running
-mean of the decoder's weights is released. At small budgets a network trained this way is weak: see the benchmark.
+mean of the decoder's weights is released. From a cold start and at small budgets a network trained this way is weak;
+started from noisy tables (`warm_start`) its decoder is told the survival token and draws what the tree draws.
 """
 
 from dataclasses import replace

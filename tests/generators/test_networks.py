@@ -49,6 +49,27 @@ def test_soft_draws_sum_to_one_per_block_and_carry_gradients(layout: Layout) -> 
     assert logits.grad.abs().sum() > 0
 
 
+def test_a_told_block_does_not_count_in_the_loss(layout: Layout, codes: Codes) -> None:
+    blocks, rows = Blocks(layout), one_hot(codes, layout)
+    logits = torch.randn(rows.shape, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    place = blocks.place(2)
+    assert (place.start, place.stop) == (7, 14)
+    blocks.cross_entropy(logits, rows, given=2).sum().backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    assert not logits.grad[:, place].any()
+    assert logits.grad[:, :7].any()
+
+
+def test_fakes_hold_the_told_block_as_it_is_drawn(layout: Layout) -> None:
+    shares = torch.tensor([0.0, 0.5, 0.0, 0.5, 0.0, 0.0, 0.0])
+    gan = Gan(layout, noise_width=4, hidden=8, critic_hidden=8, given=2, shares=shares)
+    load_weights(gan, first_weights(gan, seed=1))
+    with torch.no_grad():
+        told = gan.fakes(2000, 0.4, torch.Generator().manual_seed(2))[:, 7:14]
+    assert set(told.unique().tolist()) == {0.0, 1.0}
+    assert told.mean(0).tolist() == pytest.approx(shares.tolist(), abs=0.03)
+
+
 def test_drawn_codes_follow_the_logits(layout: Layout) -> None:
     logits = np.zeros((20_000, layout.total_width), dtype=np.float32)
     logits[:, 0] = np.log(4.0)  # level 0 of the first block: 4 of 8
