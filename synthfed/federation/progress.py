@@ -7,7 +7,8 @@ and not paid for; it never comes here.
 import math
 from dataclasses import dataclass
 
-from synthfed.federation.manifest import RunManifest
+from synthfed.federation.manifest import Manifest, RunManifest
+from synthfed.generators.words import doing, round_names
 from synthfed.privacy.events import PrivacyEvent
 
 _READINGS = 12  # accountant calls per run below full batch, where each takes about a second
@@ -20,8 +21,10 @@ class RoundDone:
     Attributes:
         epsilon_so_far: Cost of the rounds done, by the accountant; never below it (see `Odometer`).
         bytes_moved: Payload of the run so far, both ways, all sites.
-        update_norm: Euclidean norm of the released mean change.
+        update_norm: Euclidean norm of the released mean change; 0 where a round counted.
         missing: Sites whose change is not in the sum; empty unless the round was reduced.
+        stage: What the round did: "counting tables", "training"; empty in a run of questions.
+        coming: What goes on now, until the next round is done or the run is closed.
     """
 
     round_index: int
@@ -31,21 +34,37 @@ class RoundDone:
     update_norm: float
     seconds: float
     missing: tuple[str, ...] = ()
+    stage: str = ""
+    coming: str = ""
+
+    @property
+    def counted(self) -> bool:
+        """Whether the round added up counts, which have no update norm."""
+        return self.stage.startswith("counting")
+
+
+def stage_and_coming(manifest: RunManifest, round_index: int) -> tuple[str, str]:
+    """What a round did and what goes on after it; two empty texts in a run of questions."""
+    if not isinstance(manifest, Manifest):
+        return "", ""
+    kind = manifest.parse_pipeline().generator.kind
+    return round_names(manifest.plan)[round_index], doing(manifest.plan, kind, round_index + 1)
 
 
 class Odometer:
     """Epsilon after each round of a run, cheap enough to show.
 
-    While all rounds so far were noised sums over all patients, the closed form of Gaussian differential privacy; else
-    the accountant of record, asked at a dozen rounds: between them the next, larger reading stands, so what is shown is
-    never too small.
+    While every round is a sum over all patients under normal noise drawn at each site, the closed form of Gaussian
+    differential privacy; else the accountant of record, asked at a dozen rounds: between them the next, larger reading
+    stands, so what is shown is never too small.
     """
 
     def __init__(self, manifest: RunManifest) -> None:
         self._rounds = [manifest.round_events(index) for index in range(manifest.rounds)]
         self._delta = manifest.delta
-        full = all(event.sample_rate == 1.0 for events in self._rounds for event in events)
-        self._stride = 1 if full else max(1, math.ceil(len(self._rounds) / _READINGS))
+        planned = [event for events in self._rounds for event in events]
+        self._closed = all(event.sample_rate == 1.0 and event.mechanism == "gaussian" for event in planned)
+        self._stride = 1 if self._closed else max(1, math.ceil(len(self._rounds) / _READINGS))
 
     def after(self, rounds: int) -> float:
         """Epsilon of the first `rounds` rounds, or slightly more."""
@@ -57,7 +76,7 @@ class Odometer:
             return 0.0
         if any(event.noise_multiplier == 0 for event in events):
             return math.inf
-        if self._stride == 1 and rounds < len(self._rounds):
+        if self._closed and rounds < len(self._rounds):
             mu = math.sqrt(sum(event.steps / event.noise_multiplier**2 for event in events))
             return gaussian_epsilon(mu, self._delta)
         return epsilon_of(events, self._delta)
