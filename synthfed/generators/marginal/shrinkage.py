@@ -38,6 +38,15 @@ class Problem:
 
     @classmethod
     def rotate(cls, precision: Floats, evident: Floats, firsts: Sequence[Floats], second: Floats) -> "Problem":
+        """Bring a table into such coordinates.
+
+        Args:
+            precision: Inverse covariance of the noise along the first axis (along the second it is white); directions
+                that were not measured have precision 0.
+            evident: precision @ departures, (first, second).
+            firsts: Candidate prior covariances along the first axis, at tau = 1 and one patient.
+            second: Prior covariance along the second axis.
+        """
         values, vectors = np.linalg.eigh(precision)
         root = np.sqrt(np.maximum(values, 0.0))
         inverse = np.where(root > 1e-9 * root.max(), 1 / np.maximum(root, 1e-300), 0.0)
