@@ -1,8 +1,12 @@
-"""How a run looks in a terminal: a line per stage, a bar over the rounds, nothing computed from a patient."""
+"""How a run looks in a terminal: a line per stage, a bar over the rounds, nothing computed from a patient.
+
+Counting rounds are named, and so is what follows a sum and takes a while, such as distilling: the bar always says what
+goes on now, not what is over.
+"""
 
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -12,13 +16,13 @@ if TYPE_CHECKING:
 
 
 class TerminalProgress:
-    """Draws stages and rounds with rich; without a terminal it prints every tenth round as a plain line."""
+    """Draws stages and rounds with rich; without a terminal it prints every tenth round, and each that counted."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._started = time.monotonic()
         self._bar = Progress(
-            TextColumn("  rounds"),
+            TextColumn("  {task.description}"),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TextColumn("{task.fields[facts]}"),
@@ -48,15 +52,15 @@ class TerminalProgress:
             names = ", ".join(done.missing)
             self._console.print(f"          round {done.round_index + 1} went on without {names}", highlight=False)
         if not self._console.is_terminal:
-            if (done.round_index + 1) % 10 == 0 or done.round_index + 1 == done.rounds:
-                self._console.print(
-                    f"          round {done.round_index + 1}/{done.rounds}  {_facts(done)}", highlight=False
-                )
+            if done.counted or (done.round_index + 1) % 10 == 0 or done.round_index + 1 == done.rounds:
+                self._console.print(f"          {_round(done)}  {_facts(done)}", highlight=False)
             return
         if self._task is None:
             self._bar.start()
             self._task = self._bar.add_task("rounds", total=done.rounds, facts="")
-        self._bar.update(self._task, completed=done.round_index + 1, facts=_facts(done))
+        self._bar.update(
+            self._task, completed=done.round_index + 1, description=done.coming or "rounds", facts=_facts(done)
+        )
 
     def _end_rounds(self) -> None:
         if self._task is not None:
@@ -67,6 +71,11 @@ class TerminalProgress:
         self._last = None
 
 
-def _facts(done: Any) -> str:
-    moved = done.bytes_moved / 1e6
-    return f"update norm {done.update_norm:.3g}  epsilon so far {done.epsilon_so_far:.2f}  {moved:.1f} MB moved"
+def _round(done: "RoundDone") -> str:
+    count = f"round {done.round_index + 1}/{done.rounds}"
+    return f"{count} {done.stage}" if done.counted else count
+
+
+def _facts(done: "RoundDone") -> str:
+    facts = [] if done.counted else [f"update norm {done.update_norm:.3g}"]
+    return "  ".join([*facts, f"epsilon so far {done.epsilon_so_far:.2f}", f"{done.bytes_moved / 1e6:.1f} MB moved"])

@@ -1,7 +1,8 @@
 """A pipeline from cohort to dossier, readable top to bottom.
 
 site tables --encode--> codes          stays at the site
-ROUNDS    stint under DP-SGD -> shares -> exact sum -> new weights      charged to each site's ledger
+ROUNDS    noisy counts -> shares -> exact sum -> tree of tables         charged to each site's ledger
+          stint under DP-SGD -> shares -> exact sum -> new weights      the same; networks only
 RELEASE   model -> sample -> decode -> rules hold -> synthetic table    post-processing
 SCORE     against real rows, inside this trusted machine only           those numbers stay here
 DOSSIER   table, model, dictionary, report, ledger, audit chain, signature
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from synthfed.errors import BudgetRefused
+from synthfed.generators.plan import make_plan
+from synthfed.generators.words import outline
 from synthfed.pipeline import Pipeline
 from synthfed.run.contents import RunFacts, write_release
 from synthfed.run.drawing import draw_table, score_table
@@ -77,7 +80,7 @@ def run_pipeline(
     check_before_training(pipeline, cohort)
     work = open_work(pipeline, cohort, out, resume=resume, replace=replace)
 
-    say.stage("rounds", f"{pipeline.federation.rounds} rounds of {pipeline.generator.kind}")
+    say.stage("rounds", outline(pipeline, make_plan(pipeline, sites=len(cohort.sites))))
     try:
         trained = train(pipeline, cohort, work=work, resume=resume, progress=say, ledgers=ledgers)
     except BudgetRefused:

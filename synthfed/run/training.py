@@ -29,7 +29,8 @@ class Trained:
         audit: The sites' audit chains, JSON lines, with the keys that signed them.
         spent_over_runs: Largest epsilon that a site's ledger holds over all its runs; `None` where none is kept.
         words: The sentences about the secure sum that a report must show.
-        history: Per round what was released: round, epsilon so far, bytes moved, norm of the summed update, seconds.
+        history: Per round what was released: round, stage, epsilon so far, bytes moved, norm of the summed update
+            (None where the round counted), seconds.
     """
 
     pipeline: Pipeline
@@ -44,7 +45,7 @@ class Trained:
     bytes_up: int = 0
     bytes_down: int = 0
     words: tuple[str, ...] = ()
-    history: tuple[Mapping[str, float], ...] = ()
+    history: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ def train(
     check_before_training(pipeline, cohort)
     transformer = public_transformer(cohort.schema)
     codes = {site: transformer.encode(rows) for site, rows in cohort.sites.items()}
-    history: list[Mapping[str, float]] = []
+    history: list[Mapping[str, Any]] = []
 
     def round_done(done: "RoundDone") -> None:
         history.append(_history_line(done))
@@ -150,12 +151,13 @@ def train(
     )
 
 
-def _history_line(done: "RoundDone") -> dict[str, float]:
+def _history_line(done: "RoundDone") -> dict[str, Any]:
     return {
         "round": done.round_index + 1,
+        "stage": done.stage,
         "epsilon": done.epsilon_so_far,
         "bytes": done.bytes_moved,
-        "update_norm": done.update_norm,
+        "update_norm": None if done.counted else done.update_norm,
         "seconds": done.seconds,
     }
 
