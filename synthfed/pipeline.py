@@ -119,7 +119,7 @@ class FederationSettings(_Section):
     sample_rate: float = Field(1.0, gt=0, le=1, description="1 = full batch, else Poisson sampling")
     noise: Literal["local"] = "local"
     shares: Literal["compressed", "pairwise", "full", "shamir"] = Field(
-        "compressed", description="how a site's vector is hidden: masks from shared keys, pair masks alone, literal parts"
+        "compressed", description="how vectors are hidden: masks with shared keys, pair masks alone, or literal parts"
     )
     verify: Literal["tag", "recompute"] = Field(
         "tag", description="how sites check a sum: by its tag, or by adding up all signed vectors themselves"
@@ -140,7 +140,7 @@ class FederationSettings(_Section):
         if self.shares in ("pairwise", "full") and self.max_missing:
             raise ValueError(f"shares = {self.shares!r} needs every site in every round; set max_missing = 0")
         if self.verify == "recompute" and (self.pq or self.shares == "shamir"):
-            raise ValueError("verify = 'recompute' goes with neither pq = true nor shares = 'shamir'; use verify = 'tag'")
+            raise ValueError("verify = 'recompute' goes with neither pq nor shares = 'shamir'; use verify = 'tag'")
         return self
 
 

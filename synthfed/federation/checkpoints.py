@@ -40,6 +40,7 @@ class Checkpoint:
             the coming round are the sites of `shares`.
         bytes_up, bytes_down: Payload so far.
         missing: Sites that are not in the sum of a round so far, by round; only rounds that lack one.
+        liars: Sites that were proved to have dealt false key shares; they are not asked for any further round.
         evidence: What lets sites add up the sum behind `result` themselves; empty unless the run says `recompute`.
     """
 
@@ -52,6 +53,7 @@ class Checkpoint:
     bytes_down: int
     missing: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     evidence: bytes = b""
+    liars: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ class Checkpoints:
             "standing": list(point.standing),
             "up": point.bytes_up,
             "down": point.bytes_down,
+            "liars": list(point.liars),
             "missing": [[index, *sites] for index, sites in point.missing.items()],
         }
         write_durably(self._path(point.round_index), save(tensors, {"note": json.dumps(note)}))
@@ -169,6 +172,7 @@ class Checkpoints:
                 },
                 bytes_up=note["up"],
                 bytes_down=note["down"],
+                liars=tuple(note["liars"]),
                 evidence=tensors["evidence"].tobytes(),
                 missing={row[0]: tuple(row[1:]) for row in note["missing"]},
             )

@@ -14,18 +14,23 @@ import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from synthfed.federation import pair_keys, stages, wire
+from synthfed.federation.inquiry import Inquiry, InquiryWork
 from synthfed.federation.manifest import Manifest, RunManifest, synthfed_version
 from synthfed.federation.refused import Refused, refusal_of
 from synthfed.federation.site import Site, split_key
 from synthfed.federation.training import TrainingWork
 from synthfed.federation.work import SiteWork
 from synthfed.generators.base import Codes, Generator
+from synthfed.secagg.questions import Table
+
+if TYPE_CHECKING:
+    from synthfed.cohorts.sites import Cohort
 
 M = TypeVar("M")
 
@@ -140,24 +145,49 @@ def codes_from_node_config(context: Context, manifest: Manifest) -> Codes:
         DataError: The table does not fit the dictionary.
         Refused: `data`: the node config names no table, or this site's dictionary gives another encoder.
     """
-    from synthfed.cohorts.sites import read_cohort
     from synthfed.tables.transform import public_transformer
+
+    pipeline = manifest.parse_pipeline()
+    cohort = _cohort(context, pipeline.disease, pipeline.cohort.columns, pipeline.cohort.holdout_fraction)
+    transformer = public_transformer(cohort.schema)
+    if transformer.digest() != manifest.transformer:
+        raise Refused("data")
+    (rows,) = cohort.sites.values()
+    return transformer.encode(rows)
+
+
+def table_from_node_config(context: Context) -> Table:
+    """Read and check the table that the site's node config names, as questions are filled from it: all its rows.
+
+    The node config must name the dictionary, because a plan of questions carries bounds and levels but no disease.
+
+    Raises:
+        DataError: The table does not fit the dictionary.
+        Refused: `data`: the node config names no table or no dictionary.
+    """
+    from synthfed.tables.arrays import site_rows
+
+    dictionary = str(context.node_config.get("dictionary", ""))
+    if not dictionary:
+        raise Refused("data")
+    cohort = _cohort(context, dictionary, None, 0.0)
+    (rows,) = cohort.sites.values()
+    return site_rows([rows], cohort.schema)
+
+
+def _cohort(context: Context, disease: str, columns: tuple[str, ...] | None, holdout_fraction: float) -> "Cohort":
+    from synthfed.cohorts.sites import read_cohort
 
     name, data = str(context.node_config["site"]), str(context.node_config.get("data", ""))
     if not data:
         raise Refused("data")
-    pipeline = manifest.parse_pipeline()
-    cohort = read_cohort(
+    return read_cohort(
         {name: Path(data)},
-        dictionary=str(context.node_config.get("dictionary", pipeline.disease)),
-        columns=pipeline.cohort.columns,
-        holdout_fraction=pipeline.cohort.holdout_fraction,
+        dictionary=str(context.node_config.get("dictionary", disease)),
+        columns=columns,
+        holdout_fraction=holdout_fraction,
         split_key=split_key(Path(str(context.node_config["site-dir"]))),
     )
-    transformer = public_transformer(cohort.schema)
-    if transformer.digest() != manifest.transformer:
-        raise Refused("data")
-    return transformer.encode(cohort.sites[name])
 
 
 def _note(context: Context, error: Exception) -> None:
@@ -178,7 +208,9 @@ def work_from_node_config(context: Context, manifest: RunManifest) -> SiteWork:
     """What a deployed site does in a run of either kind, with the table that its node config names."""
     if isinstance(manifest, Manifest):
         return TrainingWork(manifest, lambda asked: codes_from_node_config(context, asked), generator_of)
-    raise Refused("site")
+    if isinstance(manifest, Inquiry):
+        return InquiryWork(manifest, table_from_node_config(context))
+    raise Refused("manifest")
 
 
 app = build_client_app(work_from_node_config)

@@ -19,6 +19,7 @@ allows it, a round goes on without a site that is lost:
 | in trip B' or B | its vector counts; the others' key shares open the sum; it has no keys for the next round |
 | and comes back | `query.hello` beside the next trip A, `query.share` beside B: it is in the round after that |
 | or sends what the protocol refuses | as if it had sent nothing |
+| or proves that a dealer lied to it | likewise, and the dealer is not asked again |
 
 What a sum means is the `Course`'s affair: it is told how many sites are in it. Weights are uniform and public, so that
 count is the total weight and no auxiliary coordinate travels. An answer that comes after its trip is over is dropped;
@@ -44,11 +45,12 @@ from synthfed.federation.checkpoints import Checkpoint, Checkpoints, Decided
 from synthfed.federation.closing import Closed, close
 from synthfed.federation.connections import Connections
 from synthfed.federation.manifest import RunManifest
-from synthfed.federation.progress import Odometer, RoundDone
+from synthfed.federation.progress import Odometer, RoundDone, stage_and_coming
 from synthfed.federation.sums import smallest_set, sum_config, sum_context
 from synthfed.federation.work import Course, Standing
 from synthfed.secagg.contexts import Context0
 from synthfed.secagg.protocol import PartsRelaySession, RelaySession
+from synthfed.secagg.refusals import BadShare
 from synthfed.secagg.roster import Roster
 
 _MOST_PARTS_BYTES = 50_000_000  # through one relay and round; above it, parts should not travel by the relay
@@ -233,9 +235,11 @@ class Coordinator:
             bytes_down=self._traffic.down,
             missing={**point.missing, index: missing} if missing else point.missing,
             evidence=wire.pack_evidence(relay.evidence()) if recomputed else b"",
+            liars=tuple(sorted({*point.liars, *self._unwanted(decided)})),
         )
         self.checkpoints.save(after)
         if self._progress is not None:
+            stage, coming = stage_and_coming(self.manifest, index)
             self._progress(
                 RoundDone(
                     round_index=index,
@@ -245,6 +249,8 @@ class Coordinator:
                     update_norm=self.course.size_of(total, index),
                     seconds=time.monotonic() - began,
                     missing=missing,
+                    stage=stage,
+                    coming=coming,
                 )
             )
         return after
@@ -263,7 +269,7 @@ class Coordinator:
             requests[site] = wire.RoundRequest(
                 self._hash, index, 0, broadcast, point.result, point.evidence, mine.shares, mine.sealed
             )
-        away = () if last or decided else [site for site in self.manifest.sites if site not in asked]
+        away = () if last or decided else [site for site in self.manifest.sites if site not in {*asked, *point.liars}]
         hello = wire.HelloRequest(self._hash, index + 1, 0)
         answers = sites.ask(
             "train.round",
@@ -273,9 +279,20 @@ class Coordinator:
             beside=sites.beside("query.hello", away, hello, wire.HelloReply),
         )
 
+        liars: set[str] = set()
+        shown: dict[int, bytes] = {}  # also of a site whose vector is not there: it may be in the coming round
+
         def take(sender: int, reply: wire.RoundReply) -> None:
             if not last and decided is None:
                 self._session(index + 1).add_hello(reply.hello, came_from=sender)
+                shown[sender] = reply.hello
+            if reply.complaint:
+                liars.update(relay.add_complaint(reply.complaint, came_from=sender))
+                raise BadShare(
+                    f"site {self._name(sender)!r} proved that {' or '.join(sorted(liars))} lied to it about a key "
+                    "share; check that site's software, then begin a new run",
+                    party=min(liars),
+                )
             if isinstance(relay, PartsRelaySession):
                 relay.add_parts(sender, dict(zip(reply.parts_to, reply.parts, strict=True)))
             else:
@@ -283,8 +300,9 @@ class Coordinator:
 
         good = self._taken(answers.replies, take, needed=self._smallest if decided is None else len(asked))
         if decided is None:
-            shown = {} if last else {self._index(site): reply.hello for site, reply in good.items()}
             shown |= self._good_hellos(index + 1, answers.beside)
+            if len(liars) == 1:  # of two names, one is innocent
+                shown.pop(self._index(min(liars)), None)
             counted = tuple(sorted(self._index(site) for site in good))
             decided = Decided(index + 1, dict(sorted(shown.items())), counted)
             self._decide(decided)
@@ -368,11 +386,11 @@ class Coordinator:
         dealt: Mapping[str, wire.ShareReply],
         beside: Mapping[str, wire.ShareReply],
     ) -> dict[int, wire.ShareReply]:
-        """SHAREs of the coming round: of the sites of this one, who must be enough, and of those that come back."""
+        """SHAREs of the coming round: of the sites of this one that are invited, and of those that come back."""
         if not decided.hellos:
             return {}
-        own = self._good_shares(index + 1, decided.hellos, dealt, needed=self._smallest)
-        return own | self._good_shares(index + 1, decided.hellos, beside, needed=0)
+        invited = {site: reply for site, reply in dealt.items() if self._index(site) in decided.hellos}
+        return self._good_shares(index + 1, decided.hellos, {**invited, **beside}, needed=self._smallest)
 
     def _good_hellos(self, coming: int, replies: Mapping[str, wire.HelloReply]) -> dict[int, bytes]:
         """HELLOs of sites that come back; what is no HELLO of its sender leaves that site out, and nobody else."""
@@ -436,6 +454,12 @@ class Coordinator:
             bytes_down=self._traffic.down,
             missing=point.missing,
         )
+
+    def _unwanted(self, decided: Decided) -> list[str]:
+        """Sites whose vectors count in this round, though they were not invited to the next: dealers that lied."""
+        if not decided.hellos:
+            return []
+        return [site for site in self._names(decided.counted) if self._index(site) not in decided.hellos]
 
     def _decide(self, choice: Decided) -> None:
         """Where every round needs all sites there is nothing to choose."""

@@ -14,7 +14,7 @@ from synthfed.federation.site import Site
 from synthfed.federation.sums import smallest_set, sum_config, sum_context
 from synthfed.secagg import messages
 from synthfed.secagg.protocol import PartsSiteSession, SiteSession, Stage
-from synthfed.secagg.refusals import SplitView, TagMismatch
+from synthfed.secagg.refusals import OutOfOrder, SplitView, TagMismatch
 
 
 def open_session(site: Site, run: RunState, manifest: RunManifest, index: int, attempt: int) -> bytes:
@@ -44,6 +44,19 @@ def deal(
     run.store_session(index, attempt, session.freeze())
     receivers = tuple(sorted(dealt.sealed))
     return dealt.public, receivers, tuple(dealt.sealed[receiver] for receiver in receivers)
+
+
+def deal_if_invited(
+    site: Site, run: RunState, manifest: RunManifest, index: int, hellos: Sequence[bytes]
+) -> tuple[bytes, tuple[int, ...], tuple[bytes, ...]]:
+    """`deal` for a coming round, or nothing where the run is over or goes on without this site."""
+    if index == manifest.rounds:
+        return b"", (), ()
+    context, kind = sum_context(manifest, site.roster, index, 0).digest(), messages.Kind.HELLO
+    senders = {messages.read(raw, kind=kind, context=context, roster=site.roster).sender for raw in hellos}
+    if site.roster.member(site.name).index not in senders:
+        return b"", (), ()
+    return deal(site, run, manifest, index, 0, hellos)
 
 
 def thaw(site: Site, run: RunState, manifest: RunManifest, index: int, attempt: int) -> SiteSession:
@@ -76,11 +89,23 @@ def session_of_sum(site: Site, run: RunState, manifest: RunManifest, index: int)
         raise Refused("secagg")
     if run.has_session(index, 0):
         session = thaw(site, run, manifest, index, 0)
-        if session.stage >= Stage.RELEASED:
+        if session.stage in (Stage.RELEASED, Stage.VERIFIED, Stage.CLOSED):  # not one that ended in a complaint
             return session
     if not may_miss(site, manifest):
         raise Refused("order")
     return None
+
+
+def complaint_of(session: SiteSession, shares: Sequence[bytes], sealed: Sequence[bytes]) -> bytes:
+    """The proof that a dealer lied to this site; empty where none did. Looked for before any row is touched.
+
+    Raises:
+        SecAggError: The relay, not a dealer, is at fault.
+    """
+    try:
+        return session.complain(shares, sealed)
+    except OutOfOrder:
+        return b""
 
 
 def check_sum(session: SiteSession, manifest: RunManifest, result: bytes, evidence: bytes) -> None:

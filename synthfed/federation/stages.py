@@ -27,7 +27,9 @@ from synthfed.federation.refused import Refused
 from synthfed.federation.run_state import Key, RunState
 from synthfed.federation.sessions import (
     check_sum,
+    complaint_of,
     deal,
+    deal_if_invited,
     false_sum_ends,
     may_miss,
     note_reduced,
@@ -141,9 +143,7 @@ def parts(site: Site, request: wire.PartsRequest) -> wire.PartsReply:
             masked = session.add_up(request.parts)
             note_reduced(site, run, session, index)
             run.store_session(index, attempt, session.freeze())
-            if index + 1 == manifest.rounds:
-                return wire.PartsReply(masked, b"", (), ())
-            return wire.PartsReply(masked, *deal(site, run, manifest, index + 1, 0, request.hellos))
+            return wire.PartsReply(masked, *deal_if_invited(site, run, manifest, index + 1, request.hellos))
 
         return _once(run, Key(request.round_index, request.attempt, "parts"), request, wire.PartsReply, work)
 
@@ -182,9 +182,7 @@ def unmask(site: Site, request: wire.UnmaskRequest) -> wire.UnmaskReply:
                 released = session.unmask(request.heads)
                 note_reduced(site, run, session, index)
             run.store_session(index, attempt, session.freeze())
-            if index + 1 == manifest.rounds:
-                return wire.UnmaskReply(released, b"", (), ())
-            return wire.UnmaskReply(released, *deal(site, run, manifest, index + 1, 0, request.hellos))
+            return wire.UnmaskReply(released, *deal_if_invited(site, run, manifest, index + 1, request.hellos))
 
         return _once(run, Key(request.round_index, request.attempt, "unmask"), request, wire.UnmaskReply, work)
 
@@ -271,6 +269,11 @@ def _contribute(
     if before is not None:
         check_sum(before, manifest, request.result, request.evidence)
     session = thaw(site, run, manifest, index, attempt)
+    if complaint := complaint_of(session, request.shares, request.sealed):
+        run.audit("complaint", {"round": index, "complaint": _hash(complaint)}, site.identity)
+        run.store_session(index, attempt, session.freeze())
+        hello_next = open_session(site, run, manifest, index + 1, 0) if index + 1 < manifest.rounds else b""
+        return wire.RoundReply(complaint, b"", (), (), hello_next)
 
     path = run.parked(index, hashlib.sha256(request.model).digest())
     if not path.exists():
@@ -297,7 +300,7 @@ def _contribute(
         run.erase(index - 1)
         run.drop_parked(index - 1)
     hello_next = open_session(site, run, manifest, index + 1, 0) if index + 1 < manifest.rounds else b""
-    return wire.RoundReply(masked, tuple(parts), tuple(parts.values()), hello_next)
+    return wire.RoundReply(b"", masked, tuple(parts), tuple(parts.values()), hello_next)
 
 
 def _work_and_park(

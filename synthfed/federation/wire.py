@@ -122,9 +122,11 @@ class RoundReply:
     Attributes:
         masked: Empty in modes with parts.
         parts_to, parts: Empty in modes with masks.
+        complaint: COMPLAINT instead of all of these, where a dealer lied to this site; else empty.
     """
 
     KIND: ClassVar[str] = "round.reply"
+    complaint: bytes
     masked: bytes
     parts_to: tuple[int, ...]
     parts: tuple[bytes, ...]

@@ -12,10 +12,15 @@ from synthfed.cohorts.sites import load_cohort
 from synthfed.errors import FederationError, SiteRefused
 from synthfed.federation import client_app, server_app
 from synthfed.federation.durable import make_private_folder, write_durably
+from synthfed.federation.inquiry import Inquiry, InquiryCourse
 from synthfed.federation.local_grid import LocalGrid
+from synthfed.federation.manifest import synthfed_version
 from synthfed.federation.policy import Policy
 from synthfed.federation.site import create_site, pin_roster
+from synthfed.federation.steps import SumSettings
 from synthfed.pipeline import Pipeline
+from synthfed.secagg.analytics import Plan, noisy_plan
+from synthfed.secagg.questions import Bounds, Count, Frequency, Moments
 from synthfed.secagg.roster import Member, sign_roster
 from synthfed.tables.writing import write_csv
 
@@ -26,13 +31,18 @@ PIPELINE = Pipeline.load("smoke")
 def federation(tmp_path) -> tuple[LocalGrid, Context]:
     """Three hospitals with a table each, and a coordinator's folder, as an installation leaves them."""
     cohort = load_cohort("aml", sites=PIPELINE.cohort.simulated_sites, patients=300, columns=PIPELINE.cohort.columns)
-    policy = Policy((PIPELINE.digest(),), 3, 10.0, 1e-5, 10, 100)
+    policy = Policy((PIPELINE.digest(),), 3, 10.0, 1e-5, 10, 100, questions=1)
     nodes, members = {}, []
     for index, (name, rows) in enumerate(cohort.sites.items(), start=1):
         folder = tmp_path / name
         write_csv(rows, cohort.schema, tmp_path / f"{name}.csv")
         members.append(Member(index, name, f"Hospital of {name}", create_site(folder, policy=policy)))
-        nodes[index] = {"site": name, "site-dir": str(folder), "data": str(tmp_path / f"{name}.csv")}
+        nodes[index] = {
+            "site": name,
+            "site-dir": str(folder),
+            "data": str(tmp_path / f"{name}.csv"),
+            "dictionary": "aml",
+        }
     out = tmp_path / "coordinator"
     make_private_folder(out)
     relay, steward = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
@@ -77,3 +87,38 @@ def test_a_broken_table_is_refused_by_its_own_site_only_by_code(federation, tmp_
     with grid.as_server(), pytest.raises(SiteRefused, match="'milano' refused round") as caught:
         server_app.app(grid, context)
     assert "secret-level" not in str(caught.value)
+
+
+def test_deployed_sites_answer_questions_over_all_their_rows_as_often_as_their_policy_says(federation, tmp_path):
+    grid, context = federation
+    out = Path(str(context.run_config["out-dir"]))
+    relay, roster = server_app._relay_and_roster(out)
+    rows = sum(len(path.read_text().splitlines()) - 1 for path in tmp_path.glob("*.csv"))
+    age = Bounds("age_years", 18, 100)
+    plan = noisy_plan(Plan((Count(), Moments(age), Frequency("sex", ("male", "female"))), records=1000))
+
+    def ask(number: int) -> InquiryCourse:
+        manifest = Inquiry(
+            plan=plan.to_json(),
+            settings=SumSettings(),
+            epsilon=5.0,
+            stated_at=1e-5,
+            noise_seed=0,
+            roster=roster.digest().hex(),
+            sites=tuple(member.site for member in roster.members),
+            randomness="secure",
+            simulated=False,
+            version=synthfed_version(),
+            nonce=f"{number:064x}",
+        )
+        course = InquiryCourse(manifest)
+        coordinator = server_app.new_coordinator(manifest, relay, roster, course, out, deadline_s=30.0)
+        answered = course.query(coordinator.run(grid).standing).answers()
+        assert abs(answered[0].count - rows) < 25  # noise of three sites, a few standard deviations
+        assert abs(answered[1].mean - 60) < 15
+        return course
+
+    with grid.as_server():
+        ask(1)
+    with grid.as_server(), pytest.raises(SiteRefused, match="no more question runs"):
+        ask(2)

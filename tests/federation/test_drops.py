@@ -26,6 +26,7 @@ from synthfed.pipeline import Pipeline
 from synthfed.privacy.statement import recompute_epsilon, release_ledger
 from synthfed.secagg import messages, ring
 from synthfed.secagg.audit import verify_lines
+from synthfed.secagg.dealing import Dealing
 from synthfed.secagg.relay_session import RelaySession
 from synthfed.secagg.roster import RELAY
 from tests.federation.fakes import LAYOUT, MeanGenerator, TwoBlocks, small_pipeline, unequal_sites
@@ -558,3 +559,46 @@ def test_whatever_is_lost_and_wherever_it_stops_the_weights_are_those_of_who_was
     assert any(missing.values())
     assert len(generator.stints) <= 8 * count
     assert release_ledger(result.ledgers, pipeline, simulated=True, seeded=True)["sites"]
+
+
+def _lie(monkeypatch, *, dealer: int, victim: int) -> None:
+    """From now on a dealer seals another share for one peer than it publishes."""
+    seal = Dealing.seal
+
+    def lying(self, receiver, receiver_key, self_share, mask_share, kem_key=b""):
+        if (self.own, receiver) == (dealer, victim):
+            self_share = bytes([7] * 33)
+        return seal(self, receiver, receiver_key, self_share, mask_share, kem_key)
+
+    monkeypatch.setattr(Dealing, "seal", lying)
+
+
+def test_a_dealer_that_lies_is_proved_to_and_left_out_of_every_further_round(tmp_path, monkeypatch):
+    """The victim complains in place of its vector; from the next round on it is the dealer that is missing."""
+    _lie(monkeypatch, dealer=3, victim=1)
+    sites, generator = sites_of(4), MeanGenerator()
+    result = run_in_process(
+        pipeline=reducible(),
+        transformer=TwoBlocks(),
+        sites=sites,
+        work=tmp_path,
+        simulated=True,
+        generator=generator,
+    )
+    missing = {0: ("lyon",), 1: ("berlin",), 2: ("berlin",), 3: ("berlin",)}
+    np.testing.assert_array_equal(flatten(result.final), oracle(reducible(), sites, missing))
+    assert len(result.ledgers["lyon"]["events"]) == 3  # it complained before it touched a row
+    assert [json.loads(line)["kind"] for line in result.audit].count("complaint") == 1
+
+
+def test_where_all_sites_are_needed_a_lying_dealer_ends_the_run_by_name(tmp_path, monkeypatch):
+    _lie(monkeypatch, dealer=3, victim=1)
+    with pytest.raises(SecAggError, match="site 'lyon' proved that berlin lied"):
+        run_in_process(
+            pipeline=small_pipeline(),
+            transformer=TwoBlocks(),
+            sites=sites_of(4),
+            work=tmp_path,
+            simulated=True,
+            generator=MeanGenerator(),
+        )

@@ -15,9 +15,9 @@ from synthfed.pipeline import Pipeline
 from synthfed.run.asking.figures import Answer, read_answers
 from synthfed.run.asking.language import describe, read_question
 from synthfed.run.asking.planning import Planned, make_plan
-from synthfed.run.asking.rows import site_rows
 from synthfed.run.training import LedgerHome, noise_is_seeded
 from synthfed.secagg.analytics import Query
+from synthfed.tables.arrays import site_rows
 
 if TYPE_CHECKING:
     from synthfed.cohorts.sites import Cohort

@@ -18,10 +18,10 @@ import numpy.typing as npt
 
 from synthfed.run.asking.language import Asking
 from synthfed.run.asking.planning import Planned, limits
-from synthfed.run.asking.rows import as_number
 from synthfed.secagg.analytics import Query
 from synthfed.secagg.questions import Among, BinnedQuantiles
 from synthfed.secagg.uncertainty import cells_of, standard_errors
+from synthfed.tables.arrays import as_number
 from synthfed.tables.schema import Column, Schema
 
 DEVIATIONS = 1.959963984540054  # of a normal, around 95 %

@@ -13,7 +13,6 @@ from itertools import pairwise
 import numpy as np
 
 from synthfed.run.asking.language import Asking, QuestionError
-from synthfed.run.asking.rows import as_number
 from synthfed.secagg.analytics import Plan, noisy_plan
 from synthfed.secagg.questions import (
     Among,
@@ -36,6 +35,7 @@ from synthfed.secagg.questions import (
     Within,
 )
 from synthfed.secagg.questions.among import Condition
+from synthfed.tables.arrays import as_number
 from synthfed.tables.conditions import Demand
 from synthfed.tables.schema import Column, Schema
 from synthfed.tables.where import Joined, Node, Where

@@ -9,8 +9,8 @@ from synthfed.cohorts.sites import load_cohort
 from synthfed.run.asking.figures import read_answers
 from synthfed.run.asking.language import read_question
 from synthfed.run.asking.planning import make_plan
-from synthfed.run.asking.rows import as_number, site_rows
 from synthfed.secagg.analytics import Query, noise_stddevs, stddevs_of_sum
+from synthfed.tables.arrays import as_number, site_rows
 
 COLUMNS = ["patient_id", "age_years", "sex", "aml_type", "wbc_10e9_l", "hb_g_dl", "NPM1", "TP53", "FLT3_ITD"]
 COHORT = load_cohort("aml", sites=4, patients=1600, seed=3, columns=COLUMNS)
