@@ -29,6 +29,7 @@ from synthfed.pipeline import CtganSettings
 _BETAS = (0.5, 0.9)  # Adam for WGAN-GP, arXiv 1704.00028
 _CRITIC_STEPS = 3  # per generator step, with noise off
 _CRITIC, _GENERATOR = "critic.", "generator."
+_WARM_RATE = 0.0001  # of the generator: larger steps undo a warm start before the critic has learned anything
 
 
 def public_gradient(critic: FlatNetwork, fakes: Tensor, *, clip_norm: float, penalty: float) -> Tensor:
@@ -217,6 +218,7 @@ class Ctgan:
             gan.critic.requires_grad_(False)
             draws = torch.Generator()
             draws.manual_seed((seed * 1_000_003 + round_index) % 2**63)
+            rate = min(s.generator_rate, _WARM_RATE) if gan.given is not None else s.generator_rate
             for index in range(s.generator_steps):
                 load_weights(gan.generator, moved, prefix=_GENERATOR)
                 gan.generator.zero_grad()
@@ -227,7 +229,7 @@ class Ctgan:
                     state,
                     uphill,
                     names=uphill,
-                    rate=s.generator_rate,
+                    rate=rate,
                     betas=_BETAS,
                     count=round_index * s.generator_steps + index + 1,
                 )

@@ -22,6 +22,7 @@ from synthfed.pipeline import TvaeSettings
 _BETAS = (0.9, 0.999)
 _DECODER = "decoder."
 _CONDITION = _DECODER + condition.NAME
+_WARM_RATE = 0.001  # of Adam on the aggregate: larger steps undo a warm start before they can add to it
 
 
 class Tvae:
@@ -131,8 +132,9 @@ class Tvae:
         if plan.noise_multiplier == 0.0:
             moved = aggregate.add(weights, mean_change)
             return moved, aggregate.average(moved, state, decay=0.0, round_index=round_index)
+        rate = min(s.server_rate, _WARM_RATE) if _CONDITION in weights else s.server_rate
         moved, state = aggregate.adam(
-            weights, state, mean_change, names=weights, rate=s.server_rate, betas=_BETAS, count=round_index + 1
+            weights, state, mean_change, names=weights, rate=rate, betas=_BETAS, count=round_index + 1
         )
         return moved, aggregate.average(moved, state, decay=s.server_ema, round_index=round_index)
 

@@ -134,4 +134,7 @@ def test_training_goes_on_from_warm_weights_and_keeps_the_condition(
     released = generator.release(moved, state)
     np.testing.assert_allclose(released[name], weights[name], rtol=1e-6)
     assert any(not np.array_equal(moved[n], weights[n]) for n in weights)
+    if sigma:  # what ships moves in small steps: Adam's first is its rate
+        step = max(np.abs(moved[n] - weights[n]).max() for n in weights if n.startswith(generator.released_prefix))
+        assert 0 < step <= 0.0011
     assert generator.sample(released, LAYOUT, rows=10, seed=1).shape == (10, len(LAYOUT.widths))
