@@ -14,8 +14,8 @@ import numpy as np
 from synthfed.generators.marginal.counting import Floats
 
 _TAUS = np.concatenate([[0.0], np.geomspace(1e-3, 3e2, 28) ** 2])  # prior variance of a departure over n^2 p_a p_b
-# Where the mixture starts: departures of more than a tenth are rarer. A few tables in strong noise stay near it. Against
-# equal weights, AUC on Beat AML over 20 draws: +.006 (standard error .013) at epsilon 1, +.015 (.006) at epsilon 3;
+# Where the mixture starts: departures of more than a tenth are rarer. A few tables in strong noise stay near it.
+# Against equal weights, AUC on Beat AML over 20 draws: +.006 (standard error .013) at epsilon 1, +.015 (.006) at 3;
 # flchain and both simulators: no difference beyond the seeds.
 _FIRST_PRIOR = 1 / (1 + _TAUS / 0.1**2)
 _FLOOR = 0.01  # of the expected share: no estimate says that a cell is impossible
