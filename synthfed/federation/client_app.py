@@ -24,9 +24,9 @@ from synthfed.federation.inquiry import Inquiry, InquiryWork
 from synthfed.federation.manifest import Manifest, RunManifest, synthfed_version
 from synthfed.federation.refused import Refused, refusal_of
 from synthfed.federation.site import Site, split_key
-from synthfed.federation.training import TrainingWork
+from synthfed.federation.training import SiteRows, TableRows, TrainingWork
 from synthfed.federation.work import SiteWork
-from synthfed.generators.base import Codes, Generator
+from synthfed.generators.base import Generator
 from synthfed.secagg.questions import Table
 
 if TYPE_CHECKING:
@@ -135,8 +135,8 @@ def build_client_app(
     return app
 
 
-def codes_from_node_config(context: Context, manifest: Manifest) -> Codes:
-    """Read, check and encode the training rows of the table that the site's node config names.
+def rows_from_node_config(context: Context, manifest: Manifest) -> SiteRows:
+    """Read and check the training rows of the table that the site's node config names.
 
     Pipeline and encoder are those of the manifest that the site agreed to, not of the run config, which belongs to
     whoever submits. Held-out patients (a keyed hash of their id) are left out: no stint ever sees them.
@@ -145,15 +145,15 @@ def codes_from_node_config(context: Context, manifest: Manifest) -> Codes:
         DataError: The table does not fit the dictionary.
         Refused: `data`: the node config names no table, or this site's dictionary gives another encoder.
     """
-    from synthfed.tables.transform import public_transformer
+    from synthfed.generators.plan import run_coding
 
     pipeline = manifest.parse_pipeline()
     cohort = _cohort(context, pipeline.disease, pipeline.cohort.columns, pipeline.cohort.holdout_fraction)
-    transformer = public_transformer(cohort.schema)
-    if transformer.digest() != manifest.transformer:
+    coding = run_coding(pipeline, cohort.schema, sites=len(manifest.sites))
+    if coding.template.digest() != manifest.transformer:
         raise Refused("data")
     (rows,) = cohort.sites.values()
-    return transformer.encode(rows)
+    return TableRows(coding, rows)
 
 
 def table_from_node_config(context: Context) -> Table:
@@ -207,7 +207,7 @@ def _note(context: Context, error: Exception) -> None:
 def work_from_node_config(context: Context, manifest: RunManifest) -> SiteWork:
     """What a deployed site does in a run of either kind, with the table that its node config names."""
     if isinstance(manifest, Manifest):
-        return TrainingWork(manifest, lambda asked: codes_from_node_config(context, asked), generator_of)
+        return TrainingWork(manifest, lambda asked: rows_from_node_config(context, asked), generator_of)
     if isinstance(manifest, Inquiry):
         return InquiryWork(manifest, table_from_node_config(context))
     raise Refused("manifest")

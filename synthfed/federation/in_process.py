@@ -18,13 +18,16 @@ from synthfed.federation.manifest import make_manifest
 from synthfed.federation.one_process import Wiretap, carry
 from synthfed.federation.policy import Policy
 from synthfed.federation.progress import RoundDone
-from synthfed.federation.training import TrainingCourse, TrainingWork, stood
+from synthfed.federation.training import CodedRows, SiteRows, TableRows, TrainingCourse, TrainingWork, stood
 from synthfed.federation.words import honest_sentences, reduced_sentences
 from synthfed.generators.base import Codes, Generator, Layout, Weights
 from synthfed.pipeline import Pipeline
 from synthfed.privacy.events import Budget
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from synthfed.tables.coding import Coding
     from synthfed.tables.transform import Transformer
 
 __all__ = ["FederationResult", "RoundDone", "Wiretap", "run_in_process"]
@@ -37,6 +40,7 @@ class FederationResult:
     Attributes:
         released: The tensors that ship.
         final: The weights after the last round.
+        encoder: What noisy histograms made of the template; None where the encoder is public.
         ledgers: Site to its ledger's export.
         audit: The sites' signed audit chains, JSON lines, site after site.
         audit_keys: Site to the public key (hex) that signed its chain, in the order of the chains.
@@ -46,6 +50,7 @@ class FederationResult:
 
     released: Weights
     final: Weights
+    encoder: "Transformer | None"
     ledgers: Mapping[str, dict[str, Any]]
     audit: tuple[str, ...]
     audit_keys: Mapping[str, str]
@@ -59,9 +64,10 @@ def run_in_process(
     *,
     pipeline: Pipeline,
     transformer: "Transformer",
-    sites: Mapping[str, Codes],
+    sites: "Mapping[str, Codes] | Mapping[str, pd.DataFrame]",
     work: Path,
     simulated: bool,
+    coding: "Coding | None" = None,
     resume: bool = False,
     progress: Callable[[RoundDone], None] | None = None,
     workers: int = 1,
@@ -73,7 +79,9 @@ def run_in_process(
     """Train one generator over several sites' encoded rows.
 
     Args:
-        sites: Site name to int32 codes (rows, blocks); they stay in this process.
+        transformer: The public encoder, or the coding's template.
+        sites: Site name to a typed table, or to int32 codes (rows, blocks); they stay in this process.
+        coding: How tables become codes; needed where `sites` are tables.
         work: Folder for keys, roster, ledgers, protocol state and checkpoints; private.
         simulated: Whether the rows are simulated patients: only then does `randomness = "auto"` mean seeded noise.
         resume: Go on after the last finished round found in `work`; begins when there is none.
@@ -97,7 +105,7 @@ def run_in_process(
             f"{pipeline.federation.min_sites} (federation.min_sites)"
         )
     tap = wiretap or Wiretap()
-    plan = make_plan(pipeline, sites=len(sites))
+    plan = make_plan(pipeline, sites=len(sites), coding=coding)
     names = roster_names(tuple(sites))
     limit = Budget(pipeline.privacy.epsilon if epsilon_limit is None else epsilon_limit, pipeline.privacy.delta)
     homes = {site: (site_home or work / "sites") / site for site in names.values()}
@@ -127,13 +135,14 @@ def run_in_process(
             weights=made.init(layout, seed=pipeline.seed),
             plan=plan,
             workload=run_workload(pipeline, transformer) if plan.measures else None,
+            histograms=coding.grid.coding.widths if coding is not None else (),
             sites=tuple(member.site for member in roster.members),
             simulated=simulated,
         ),
         resume=resume,
     )
-    course = TrainingCourse(manifest, made)
-    rows = {names[name]: codes for name, codes in sites.items()}
+    course = TrainingCourse(manifest, made, coding)
+    rows = {names[name]: _rows(given, coding) for name, given in sites.items()}
     outcome = carry(
         manifest,
         relay,
@@ -150,6 +159,7 @@ def run_in_process(
     return FederationResult(
         released={name: np.asarray(tensor, np.float32) for name, tensor in outcome.released.items()},
         final=stood(outcome.standing)[0],
+        encoder=course.encoder(outcome.standing),
         ledgers={name: json.loads(outcome.ledgers[site]) for name, site in names.items()},
         audit=tuple(line for site in manifest.sites for line in outcome.audits[site].decode().splitlines()),
         audit_keys={site: roster.member(site).public_key.hex() for site in manifest.sites},
@@ -165,6 +175,12 @@ def run_in_process(
         )
         + reduced_sentences(outcome.missing),
     )
+
+
+def _rows(given: "Codes | pd.DataFrame", coding: "Coding | None") -> SiteRows:
+    if coding is None or isinstance(given, np.ndarray):
+        return CodedRows(np.asarray(given))
+    return TableRows(coding, given)
 
 
 def _make_generator(pipeline: Pipeline) -> Generator:

@@ -30,7 +30,7 @@ from synthfed.generators.base import Layout, Measure, Plan, Weights, unflatten
 from synthfed.generators.counted import Counting
 from synthfed.generators.marginal import Workload
 from synthfed.generators.marginal.axes import Axis
-from synthfed.generators.plan import make_plan, round_events
+from synthfed.generators.plan import round_events
 from synthfed.pipeline import Pipeline
 from synthfed.privacy.events import PrivacyEvent
 from synthfed.secagg.contexts import digest, layout_digest
@@ -153,8 +153,10 @@ class Manifest(RunManifest):
 
     Attributes:
         pipeline: Canonical JSON of the pipeline (`Pipeline.canonical`).
-        transformer: SHA-256 of the public encoder, hex. The encoder follows from the dictionary alone.
+        transformer: SHA-256 of the public encoder, hex; or of its template, where histograms move its cells. It
+            follows from the dictionary alone.
         roster: SHA-256 of the roster, hex.
+        histograms: Fine cells of each block whose codes follow from noisy histograms; empty where none do.
         workload: What the counting rounds are about; None where there are none.
         tensors: Name and shape of every weight, in the order on the wire.
         sites: Roster ids of the sites that take part, in roster order.
@@ -169,6 +171,7 @@ class Manifest(RunManifest):
     layout: Layout
     tensors: tuple[tuple[str, tuple[int, ...]], ...]
     plan: Plan
+    histograms: tuple[int, ...]
     workload: Workload | None
     sites: tuple[str, ...]
     randomness: Randomness
@@ -183,6 +186,8 @@ class Manifest(RunManifest):
             raise ManifestError(
                 f"the manifest names {len(set(self.sites))} different sites, its plan counts {self.plan.sites}"
             )
+        if self.plan.encodes != bool(self.histograms):
+            raise ManifestError("a run that counts histograms says how many cells they have, and no other run does")
         if bool(self.plan.measures) != (self.workload is not None):
             raise ManifestError("a run with counting rounds names a workload, and no other run does")
 
@@ -194,6 +199,7 @@ class Manifest(RunManifest):
         body["tensors"] = tuple((str(name), tuple(shape)) for name, shape in body["tensors"])
         body["plan"]["measures"] = tuple(Measure(**measure) for measure in body["plan"]["measures"])
         body["plan"] = Plan(**body["plan"])
+        body["histograms"] = tuple(body["histograms"])
         body["workload"] = None if body["workload"] is None else _workload(body["workload"])
         body["sites"] = tuple(body["sites"])
         return cls(**body)
@@ -230,7 +236,7 @@ class Manifest(RunManifest):
         pipeline, plan = self.parse_pipeline(), self.plan
         settings = pipeline.federation
         wanted = (
-            tuple(measure.name for measure in make_plan(pipeline, len(self.sites)).measures),
+            ("tables", "edges") if pipeline.counts_first else (),
             pipeline.training_rounds,
             settings.local_steps,
             settings.sample_rate,
@@ -239,7 +245,7 @@ class Manifest(RunManifest):
             pipeline.privacy.enabled,
         )
         found = (
-            tuple(measure.name for measure in plan.measures),
+            tuple(measure.name for measure in plan.measures[plan.encodes :]),
             plan.rounds,
             plan.local_steps,
             plan.sample_rate,
@@ -284,7 +290,11 @@ class Manifest(RunManifest):
         """Counting rounds add up integers; training rounds add up encoded weight changes."""
         events = round_events(self.plan, round_index)
         counting = round_index < len(self.plan.measures)
-        tensors = (("counts", (self.counting().cells(round_index),)),) if counting else self.tensors
+        tensors = self.tensors
+        if self.plan.encodes and round_index == 0:
+            tensors = tuple((f"histogram {place}", (cells,)) for place, cells in enumerate(self.histograms))
+        elif counting:
+            tensors = (("counts", (self.counting().cells(round_index - self.plan.encodes),)),)
         return SumStep(
             size=sum(math.prod(shape) for _, shape in tensors),
             ring="2^32",
@@ -292,6 +302,11 @@ class Manifest(RunManifest):
             layout=digest(layout_digest(tensors), bytes.fromhex(self.transformer), repr(self.layout).encode()),
             events=events,
         )
+
+    @property
+    def fitted_blocks(self) -> int:
+        """Blocks whose histograms are counted: one patient adds 1 to one cell of each."""
+        return len(self.histograms)
 
     def tables_asked(self) -> Workload:
         """What the counting rounds are about.
@@ -371,6 +386,7 @@ def make_manifest(
     weights: Weights,
     plan: Plan,
     workload: Workload | None,
+    histograms: Sequence[int] = (),
     sites: Sequence[str],
     simulated: bool,
 ) -> Manifest:
@@ -384,6 +400,7 @@ def make_manifest(
         layout=layout,
         tensors=tuple((name, tensor.shape) for name, tensor in weights.items()),
         plan=plan,
+        histograms=tuple(histograms) if plan.encodes else (),
         workload=workload if plan.measures else None,
         sites=tuple(sites),
         randomness="seeded" if seeded else "secure",

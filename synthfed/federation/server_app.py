@@ -72,10 +72,9 @@ def coordinator_from_run_config(context: Context) -> Coordinator:
     Raises:
         FederationError: A file is missing, or a run was begun and `resume` is not set.
     """
-    from synthfed.generators.plan import make_plan, run_workload
+    from synthfed.generators.plan import make_plan, run_coding, run_workload
     from synthfed.generators.registry import make_generator
     from synthfed.tables.dictionary import load_dictionary
-    from synthfed.tables.transform import public_transformer
 
     folder = _out_dir(context)
     relay, roster = _relay_and_roster(folder)
@@ -83,11 +82,12 @@ def coordinator_from_run_config(context: Context) -> Coordinator:
     if manifest is None:
         pipeline = Pipeline.load(str(context.run_config["pipeline"]))
         schema = load_dictionary(pipeline.disease).schema.select(pipeline.cohort.columns)
-        transformer = public_transformer(schema)
         sites = tuple(member.site for member in roster.members)
+        coding = run_coding(pipeline, schema, sites=len(sites))
+        transformer = coding.template
         layout = Layout(transformer.names, transformer.widths)
         generator = make_generator(pipeline.generator)
-        plan = make_plan(pipeline, sites=len(sites))
+        plan = make_plan(pipeline, sites=len(sites), coding=coding)
         manifest = make_manifest(
             pipeline=pipeline,
             transformer_digest=transformer.digest(),
@@ -96,6 +96,7 @@ def coordinator_from_run_config(context: Context) -> Coordinator:
             weights=generator.init(layout, seed=pipeline.seed),
             plan=plan,
             workload=run_workload(pipeline, transformer) if plan.measures else None,
+            histograms=coding.grid.coding.widths,
             sites=sites,
             simulated=False,
         )
@@ -105,12 +106,15 @@ def coordinator_from_run_config(context: Context) -> Coordinator:
             raise FederationError(f"a run has begun in {folder}; add resume=true to go on, or name another out-dir")
         if not isinstance(manifest, Manifest):
             raise FederationError(f"the run in {folder} is not one of training; name another out-dir")
-        generator = make_generator(manifest.parse_pipeline().generator)
+        pipeline = manifest.parse_pipeline()
+        generator = make_generator(pipeline.generator)
+        schema = load_dictionary(pipeline.disease).schema.select(pipeline.cohort.columns)
+        coding = run_coding(pipeline, schema, sites=len(manifest.sites))
     return new_coordinator(
         manifest,
         relay,
         roster,
-        TrainingCourse(manifest, generator),
+        TrainingCourse(manifest, generator, coding),
         folder,
         deadline_s=manifest.parse_pipeline().federation.deadline_s,
     )
@@ -142,6 +146,8 @@ def write_outcome(context: Context, outcome: Outcome) -> None:
 
     folder = _out_dir(context)
     write_durably(folder / "released.safetensors", save(dict(outcome.released)))
+    if "encoder" in outcome.standing:  # where histograms made it; else it follows from the dictionary
+        write_durably(folder / "encoder.json", outcome.standing["encoder"].tobytes())
     ledgers = {site: json.loads(ledger) for site, ledger in outcome.ledgers.items()}
     write_durably(folder / "ledgers.json", json.dumps(ledgers, sort_keys=True, indent=1).encode())
     missing = {str(index): list(sites) for index, sites in outcome.missing.items()}

@@ -1,18 +1,21 @@
 """A training run: noisy counts if the plan has any, then DP-SGD stints, and what the coordinator makes of each sum.
 
-At a site: counts of the tables that the coordinator names, rounded and noised; or one private stint from the weights
-that it sends. Either way the site checks that what it is asked costs what the manifest says, and adds all the noise
-that its own patients need. At the coordinator everything is post-processing of sums.
+At a site: histograms on a public grid, where the encoder needs them; counts of the tables that the coordinator names;
+or one private stint from the weights that it sends. The site checks that what it is asked costs what the manifest says,
+and adds all the noise that its own patients need. At the coordinator everything is post-processing of sums.
 """
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from synthfed.errors import ModelError
 from synthfed.federation import wire
-from synthfed.federation.manifest import Manifest
+from synthfed.federation.manifest import Manifest, ManifestError
 from synthfed.federation.refused import Refused
 from synthfed.federation.work import Contribution, Standing
 from synthfed.generators import counted
@@ -22,25 +25,87 @@ from synthfed.generators.start import begin, finish
 from synthfed.secagg import ring
 from synthfed.secagg.ring import Ring
 
-_WEIGHT, _STATE, _COUNTS, _SITES = "weights/", "state/", "counts/", "counted/"
+if TYPE_CHECKING:  # a site's key messages load no tables
+    import pandas as pd
+
+    from synthfed.tables.coding import Coding
+    from synthfed.tables.transform import Transformer
+
+_WEIGHT, _STATE, _COUNTS, _SITES, _ENCODER = "weights/", "state/", "counts/", "counted/", "encoder"
 _MOST_COUNT = 2**25  # a site's noised count; 50 of them cannot wrap modulo 2**32
+
+
+class SiteRows(Protocol):
+    """A site's training rows; they stay there."""
+
+    def codes(self, encoder: "Transformer | None") -> Codes:
+        """The rows, coded by an encoder made from noisy histograms, or, given None, by the run's public one.
+
+        Raises:
+            Refused: `data`: the encoder is not one of this site's dictionary.
+        """
+        ...
+
+    def histograms(self) -> npt.NDArray[np.int64]:
+        """Exact counts on the run's public grid."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CodedRows:
+    """Rows that were coded before, by the public encoder."""
+
+    rows: Codes
+
+    def codes(self, encoder: "Transformer | None") -> Codes:
+        if encoder is not None:
+            raise Refused("data")
+        return self.rows
+
+    def histograms(self) -> npt.NDArray[np.int64]:
+        raise Refused("data")
+
+
+@dataclass(frozen=True, slots=True)
+class TableRows:
+    """Rows as a typed table, with the coding that this site's own dictionary gives."""
+
+    coding: "Coding"
+    table: "pd.DataFrame"
+    _coded: dict[str, Codes] = field(default_factory=dict, compare=False, repr=False)  # a run asks every round
+
+    def codes(self, encoder: "Transformer | None") -> Codes:
+        if encoder is not None and not self.coding.admits(encoder):
+            raise Refused("data")
+        used = encoder or self.coding.template
+        name = used.digest()
+        if name not in self._coded:
+            self._coded.clear()
+            self._coded[name] = used.encode(self.table)
+        return self._coded[name]
+
+    def histograms(self) -> npt.NDArray[np.int64]:
+        return self.coding.grid.count(self.table)
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingWork:
-    """One site's side. `load_codes` and `make_generator` are called once per round at most."""
+    """One site's side. `load_rows` and `make_generator` are called once per round at most."""
 
     manifest: Manifest
-    load_codes: Callable[[Manifest], Codes]
+    load_rows: Callable[[Manifest], SiteRows]
     make_generator: Callable[[Manifest], Generator]
 
     def contribute(self, round_index: int, broadcast: bytes, *, noise_key: bytes) -> Contribution:
         """Count, or train one stint. Who sees the vector learns at most what the round's events cost."""
         manifest = self.manifest
+        if manifest.plan.encodes and round_index == 0:
+            return self._count_histograms(noise_key)
+        encoder, asked = _encoder_and_rest(broadcast) if manifest.plan.encodes else (None, broadcast)
         if round_index < len(manifest.plan.measures):
-            return self._count(round_index, broadcast, noise_key)
-        model = _model(broadcast, manifest)
-        codes = _checked_codes(self.load_codes(manifest), manifest)
+            return self._count(round_index, encoder, asked, noise_key)
+        model = _model(asked, manifest)
+        codes = _checked_codes(self.load_rows(manifest).codes(encoder), manifest)
         stint = self.make_generator(manifest).stint(
             manifest.weights(model),
             manifest.layout,
@@ -58,28 +123,39 @@ class TrainingWork:
             vector.values, {"local_loss": stint.local_loss, "clipped_fraction": vector.clipped_fraction}
         )
 
-    def _count(self, round_index: int, broadcast: bytes, noise_key: bytes) -> Contribution:
+    def _count_histograms(self, noise_key: bytes) -> Contribution:
         manifest = self.manifest
-        tables = counted.from_bytes(broadcast)
+        counts = self.load_rows(manifest).histograms()
+        if counts.size != manifest.step(0).size:
+            raise Refused("data")
+        measure, blocks = manifest.plan.measures[0], manifest.fitted_blocks
+        return _counts(counted.answer_histograms(counts, measure, blocks=blocks, noise_key=noise_key))
+
+    def _count(self, round_index: int, encoder: "Transformer | None", asked: bytes, noise_key: bytes) -> Contribution:
+        manifest = self.manifest
+        tables = counted.from_bytes(asked)
         counts = counted.answer(
-            _checked_codes(self.load_codes(manifest), manifest),
+            _checked_codes(self.load_rows(manifest).codes(encoder), manifest),
             manifest.layout,
             tables,
             manifest.plan.measures[round_index],
             cells=manifest.step(round_index).size,
             noise_key=noise_key,
         )
-        if np.abs(counts).max() >= _MOST_COUNT:
-            raise Refused("data")  # noise far beyond any useful run, or no hospital's number of patients
-        return Contribution(counts.astype(np.int32).view(np.uint32), {})
+        return _counts(counts)
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingCourse:
-    """The coordinator's side."""
+    """The coordinator's side.
+
+    Attributes:
+        coding: How rows become codes; needed where the plan counts histograms.
+    """
 
     manifest: Manifest
     generator: Generator
+    coding: "Coding | None" = None
 
     def start(self) -> Standing:
         if self.manifest.plan.measures:
@@ -88,17 +164,26 @@ class TrainingCourse:
         return _stand(weights, self.generator.start(weights))
 
     def broadcast(self, standing: Standing, round_index: int) -> bytes:
-        """Tables to count as JSON; or float32 weights, little-endian, in the generator's tensor order."""
-        if round_index < len(self.manifest.plan.measures):
-            return counted.to_bytes(self.manifest.counting().tables(self._known(standing)))
+        """Tables to count as JSON; or float32 weights, little-endian, in the generator's tensor order.
+
+        Where histograms made the encoder, it goes in front. They themselves are asked for by an empty broadcast.
+        """
+        plan = self.manifest.plan
+        if plan.encodes and round_index == 0:
+            return b""
+        front = _framed_encoder(standing) if plan.encodes else b""
+        if round_index < len(plan.measures):
+            return front + counted.to_bytes(self.manifest.counting().tables(self._known(standing)))
         weights, _ = stood(standing)
-        return flatten(weights).astype("<f4").tobytes()
+        return front + flatten(weights).astype("<f4").tobytes()
 
     def after(self, standing: Standing, round_index: int, total: Ring, *, counted: int) -> Standing:
-        if round_index < len(self.manifest.plan.measures):
+        manifest = self.manifest
+        if manifest.plan.encodes and round_index == 0:
+            return self._after_histograms(total, counted)
+        if round_index < len(manifest.plan.measures):
             return self._after_counts(standing, round_index, total, counted)
         # Uniform weights 1/N: generators divide by the public expected batch, so the plain mean is the pooled one.
-        manifest = self.manifest
         mean = self._mean(total, round_index, counted / len(manifest.sites)).astype(np.float32)
         weights, state = self.generator.apply(
             *stood(standing),
@@ -109,6 +194,14 @@ class TrainingCourse:
             seed=manifest.seed,
         )
         return {**_counts_of(standing), **_stand(weights, state)}
+
+    def _after_histograms(self, total: Ring, sites: int) -> Standing:
+        """Make the encoder: post-processing of noisy counts."""
+        if self.coding is None:
+            raise ManifestError("this run counts histograms; its coordinator needs the coding that they are for")
+        stddev = counted.histogram_stddev(self.manifest.plan.measures[0], self.manifest.fitted_blocks)
+        made = self.coding.fit(total.view(np.int32).astype(np.float64), stddev=stddev * math.sqrt(sites))
+        return {_ENCODER: np.frombuffer(made.to_json().encode(), np.uint8)}
 
     def _after_counts(self, standing: Standing, round_index: int, total: Ring, sites: int) -> Standing:
         """Keep the sum; after the last one, fit the tree and start the generator from it."""
@@ -131,6 +224,10 @@ class TrainingCourse:
                 total, sites = standing[f"{_COUNTS}{index}"], int(standing[f"{_SITES}{index}"])
                 known.append(counting.noisy(known, total.astype(np.int64), counted=sites))
         return known
+
+    def encoder(self, standing: Standing) -> "Transformer | None":
+        """The encoder that histograms made; None where it is the public one."""
+        return _encoder_and_rest(_framed_encoder(standing))[0] if _ENCODER in standing else None
 
     def size_of(self, total: Ring, round_index: int) -> float:
         """Euclidean norm of the summed change; of counts, their number per cell is no such thing: 0."""
@@ -166,8 +263,34 @@ def _stand(weights: Weights, state: ServerState) -> Standing:
     return {**arrays, "step": np.asarray(state.step)}
 
 
+def _counts(counts: npt.NDArray[np.int64]) -> Contribution:
+    """Noised counts in the ring.
+
+    Raises:
+        Refused: `data`: noise far beyond any useful run, or no hospital's number of patients.
+    """
+    if np.abs(counts).max() >= _MOST_COUNT:
+        raise Refused("data")
+    return Contribution(counts.astype(np.int32).view(np.uint32), {})
+
+
 def _counts_of(standing: Standing) -> Standing:
-    return {name: array for name, array in standing.items() if name.startswith((_COUNTS, _SITES))}
+    return {name: array for name, array in standing.items() if name.startswith((_COUNTS, _SITES, _ENCODER))}
+
+
+def _framed_encoder(standing: Standing) -> bytes:
+    raw = standing[_ENCODER].tobytes()
+    return len(raw).to_bytes(8, "little") + raw
+
+
+def _encoder_and_rest(broadcast: bytes) -> tuple["Transformer", bytes]:
+    from synthfed.tables.transform import Transformer
+
+    end = 8 + int.from_bytes(broadcast[:8], "little")
+    try:
+        return Transformer.from_json(broadcast[8:end].decode()), broadcast[end:]
+    except (ModelError, ValueError) as error:
+        raise wire.BadMessage("no encoder came before what is asked") from error
 
 
 def _checked_codes(codes: Codes, manifest: Manifest) -> Codes:

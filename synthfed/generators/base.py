@@ -42,7 +42,7 @@ class Measure:
     """One noisy vector of counts over all sites, summed before any training; see `counted`.
 
     Attributes:
-        name: What is counted: `tables`, then `edges`.
+        name: What is counted: `histograms` where the encoder needs them, then `tables`, then `edges`.
         noise_multiplier: Standard deviation of the noise over what one patient moves the vector, cell by cell on the
             scale of the cell's noise; 0 is no noise.
     """
@@ -77,6 +77,11 @@ class Plan:
     expected_batch: float
     sites: int
     measures: tuple[Measure, ...] = ()
+
+    @property
+    def encodes(self) -> bool:
+        """Whether the first round counts the histograms from which the encoder is made."""
+        return bool(self.measures) and self.measures[0].name == "histograms"
 
     @property
     def all_rounds(self) -> int:

@@ -8,13 +8,18 @@ import hmac
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
+import pandas as pd
+
 from synthfed.errors import TrainingError
 from synthfed.generators.base import Codes, Generator, Layout, Plan, Weights
-from synthfed.generators.counted import Counting, answer
+from synthfed.generators.counted import Counting, answer, answer_histograms, histogram_stddev
 from synthfed.generators.marginal import MarginalModel, NoisyTables
 from synthfed.generators.plan import round_events
 from synthfed.generators.start import begin, finish
 from synthfed.privacy.events import PrivacyEvent
+from synthfed.tables.coding import Coding
+from synthfed.tables.transform import Transformer
 
 Progress = Callable[[int, int], None]  # (rounds done, rounds)
 
@@ -76,17 +81,30 @@ def train(
     return released, tuple(events)
 
 
+def fit_encoder(coding: Coding, table: pd.DataFrame, plan: Plan, *, noise_key: bytes) -> Transformer:
+    """The encoder of one table, from histograms noised as they would leave a site; the public one where none is fitted.
+
+    What it costs is the first event of `train`'s.
+    """
+    if not plan.encodes:
+        return coding.template
+    measure, blocks = plan.measures[0], len(coding.grid.names)
+    counts = answer_histograms(coding.grid.count(table), measure, blocks=blocks, noise_key=stint_key(noise_key, 0))
+    return coding.fit(counts.astype(np.float64), stddev=histogram_stddev(measure, blocks))
+
+
 def _count(counting: Counting, codes: Codes, noise_key: bytes) -> MarginalModel:
     """All counting rounds at one site, noised as they would leave it."""
     known: list[NoisyTables] = []
-    for index, measure in enumerate(counting.plan.measures):
+    first = int(counting.plan.encodes)  # histograms were counted before there were codes
+    for index, measure in enumerate(counting.plan.measures[first:]):
         counts = answer(
             codes,
             counting.layout,
             counting.tables(known),
             measure,
             cells=counting.cells(index),
-            noise_key=stint_key(noise_key, index),
+            noise_key=stint_key(noise_key, first + index),
         )
         known.append(counting.noisy(known, counts, counted=1))
     return counting.model(known)

@@ -1,6 +1,7 @@
 """The counting rounds of a run: what sites are asked for, what they answer, what the noisy sums become.
 
-Round `tables` counts every column alone, with the survival endpoint, and in pairs. Which pairs matter is read off the
+Where the encoder is not public, round `histograms` counts the cells that it is made from; see `tables.coding`. Round
+`tables` counts every column alone, with the survival endpoint, and in pairs. Which pairs matter is read off the
 noisy sums, and round `edges` counts those again. Sites are sent the tables to count; whatever they are sent, a site
 answers only if the tables cost no more than its manifest says, and noises all of them before anything leaves. What
 follows from the sums is post-processing: the tree, its samples, and a network that starts from them.
@@ -37,7 +38,7 @@ _ROUNDING = 1e-9  # of mu squared: what adding up many small numbers may move
 
 @dataclass(frozen=True, slots=True)
 class Counting:
-    """The counting rounds of one run; a function of its public fields.
+    """The rounds of tables of one run, numbered from 0; a function of its public fields.
 
     Attributes:
         patients: Declared number of patients.
@@ -49,14 +50,14 @@ class Counting:
     patients: int
 
     def cells(self, round_index: int) -> int:
-        """Length of the vector of a round, known before anything is counted."""
+        """Length of the vector of a round of tables, known before anything is counted."""
         return _cells(self, round_index)
 
     def tables(self, known: Sequence[NoisyTables]) -> tuple[CountTable, ...]:
         """What the next round counts, given the sums so far."""
         if not known:
             return _first(self)
-        return remeasure(self.layout, self.workload, known[0], mu=self.plan.measures[1].mu)
+        return remeasure(self.layout, self.workload, known[0], mu=self.plan.measures[-1].mu)
 
     def noisy(self, known: Sequence[NoisyTables], total: npt.NDArray[np.int64], *, counted: int) -> NoisyTables:
         """Read a round's sum over `counted` sites."""
@@ -71,7 +72,7 @@ class Counting:
 
 @lru_cache(maxsize=8)
 def _first(counting: Counting) -> tuple[CountTable, ...]:
-    return shot(counting.layout, counting.workload, mu=counting.plan.measures[0].mu, sites=counting.plan.sites)
+    return shot(counting.layout, counting.workload, mu=counting.plan.measures[-2].mu, sites=counting.plan.sites)
 
 
 @lru_cache(maxsize=16)
@@ -108,6 +109,24 @@ def answer(
     vector = np.zeros(cells, dtype=np.int64)
     vector[:length] = exact + NoiseStream(noise_key).rounded_gaussian(length, stddevs)
     return vector
+
+
+def histogram_stddev(measure: Measure, blocks: int) -> float:
+    """Noise of each cell where a patient adds 1 to one cell of every block, which moves them by sqrt(blocks)."""
+    return measure.noise_multiplier * math.sqrt(blocks)
+
+
+def answer_histograms(
+    counts: npt.NDArray[np.int64], measure: Measure, *, blocks: int, noise_key: bytes
+) -> npt.NDArray[np.int64]:
+    """A site's noised histograms; who sees them learns no more about one patient than the measure says.
+
+    Args:
+        counts: `tables.fine.FineGrid.count` of the site's rows, at most one row per patient.
+    """
+    stddev = histogram_stddev(measure, blocks)
+    noised: npt.NDArray[np.int64] = counts + NoiseStream(noise_key).rounded_gaussian(counts.size, stddev)
+    return noised
 
 
 def _fits(table: CountTable, layout: Layout) -> bool:

@@ -4,6 +4,7 @@
 may leave a site only if Opacus' own record of the steps taken equals it.
 """
 
+import math
 from typing import TYPE_CHECKING
 
 from synthfed.errors import BudgetTooSmall
@@ -13,20 +14,25 @@ from synthfed.privacy.events import PrivacyEvent
 
 if TYPE_CHECKING:
     from synthfed.generators.marginal import Workload
+    from synthfed.tables.coding import Coding
+    from synthfed.tables.schema import Schema
     from synthfed.tables.transform import Transformer
 
 
-def make_plan(pipeline: Pipeline, sites: int) -> Plan:
+def make_plan(pipeline: Pipeline, sites: int, *, coding: "Coding | None" = None) -> Plan:
     """Calibrate the noise so that the whole run costs each patient at most the pipeline's epsilon.
 
     Patients of different sites are disjoint, and with local noise every site adds all the noise its own patients need,
     so the number of sites changes the divisor but not the noise.
 
+    Args:
+        coding: How rows become codes; without it, or where nothing is to be fitted, no histograms are counted.
+
     Raises:
         BudgetTooSmall: The calibrated noise exceeds `privacy.max_noise_multiplier`.
     """
     privacy, federation = pipeline.privacy, pipeline.federation
-    measures = _measures(pipeline) if pipeline.counts_first else ()
+    measures = _measures(pipeline, coding) if pipeline.counts_first else ()
     noise_multiplier = 0.0
     if privacy.enabled and pipeline.training_rounds:
         from synthfed.privacy.budget import calibrate_noise
@@ -56,17 +62,42 @@ def make_plan(pipeline: Pipeline, sites: int) -> Plan:
     )
 
 
-def _measures(pipeline: Pipeline) -> tuple[Measure, ...]:
+def run_coding(pipeline: Pipeline, schema: "Schema", *, sites: int) -> "Coding":
+    """How a run's rows become codes: from the dictionary, the declared number of patients and the budget.
+
+    Where nothing is counted before training, numbers without published knots get even cells.
+    """
+    from synthfed.privacy.accounting import gaussian_epsilon
+    from synthfed.privacy.budget import gdp_mu
+    from synthfed.tables.coding import Coding, make_coding
+    from synthfed.tables.fine import code_count, fine_grid
+    from synthfed.tables.transform import public_transformer
+
+    if not pipeline.counts_first:
+        return Coding(fine_grid(schema, columns=()), 2, public_transformer(schema))
+    privacy, blocks = pipeline.privacy, len(public_transformer(schema).blocks)
+    alike = math.inf  # the epsilon at which one site with all patients would have as much noise in its mean
+    if privacy.enabled:
+        alike = gaussian_epsilon(gdp_mu(privacy.epsilon, privacy.delta) / math.sqrt(sites), privacy.delta)
+    return make_coding(schema, codes=code_count(privacy.expected_patients, blocks, alike))
+
+
+def _measures(pipeline: Pipeline, coding: "Coding | None") -> tuple[Measure, ...]:
     """The counting rounds and their shares of the budget: all of it, or what the training after them leaves."""
     from synthfed.generators.marginal import REMEASURE_SHARE
     from synthfed.privacy.budget import gdp_mu, split_mu
+    from synthfed.tables.fine import budget_share
 
-    if not pipeline.privacy.enabled:
-        return (Measure("tables", 0.0), Measure("edges", 0.0))
     generator = pipeline.generator
-    counts = 1.0 if isinstance(generator, MarginalSettings) else 1.0 - generator.training_share
+    left = 1.0 if isinstance(generator, MarginalSettings) else 1.0 - generator.training_share
+    shares = {}
+    if coding is not None and coding.fits:
+        shares["histograms"] = left * budget_share(coding.grid, len(coding.template.blocks))
+        left -= shares["histograms"]
+    shares |= {"tables": left * (1 - REMEASURE_SHARE), "edges": left * REMEASURE_SHARE}
+    if not pipeline.privacy.enabled:
+        return tuple(Measure(name, 0.0) for name in shares)
     mu = gdp_mu(pipeline.privacy.epsilon, pipeline.privacy.delta)
-    shares = {"tables": counts * (1 - REMEASURE_SHARE), "edges": counts * REMEASURE_SHARE}
     return tuple(Measure(name, 1.0 / part) for name, part in split_mu(mu, shares).items())
 
 
@@ -80,7 +111,7 @@ def run_workload(pipeline: Pipeline, transformer: "Transformer") -> "Workload":
 
     coded = {name for block in transformer.blocks for name in block.columns}
     targets = [target for target in pipeline.evaluation.targets if target in coded]
-    return workload_of(transformer.schema, transformer, targets)
+    return workload_of(transformer.schema, transformer, targets, patients=pipeline.privacy.expected_patients)
 
 
 def round_events(plan: Plan, round_index: int) -> tuple[PrivacyEvent, ...]:

@@ -102,14 +102,12 @@ def train(
         TooFewSites, EmptySite, BudgetTooSmall, BudgetRefused: Before any training.
     """
     from synthfed.federation.in_process import run_in_process
-    from synthfed.generators.plan import all_events, make_plan
+    from synthfed.generators.plan import all_events, make_plan, run_coding
     from synthfed.privacy.statement import release_ledger
-    from synthfed.tables.transform import public_transformer
 
     say = progress or Silent()
     check_before_training(pipeline, cohort)
-    transformer = public_transformer(cohort.schema)
-    codes = {site: transformer.encode(rows) for site, rows in cohort.sites.items()}
+    coding = run_coding(pipeline, cohort.schema, sites=len(cohort.sites))
     history: list[Mapping[str, Any]] = []
 
     def round_done(done: "RoundDone") -> None:
@@ -118,8 +116,9 @@ def train(
 
     result = run_in_process(
         pipeline=pipeline,
-        transformer=transformer,
-        sites=codes,
+        transformer=coding.template,
+        sites=cohort.sites,
+        coding=coding,
         work=work,
         simulated=cohort.simulated,
         resume=resume,
@@ -131,14 +130,14 @@ def train(
     return Trained(
         pipeline=pipeline,
         schema=cohort.schema,
-        transformer=transformer,
+        transformer=result.encoder or coding.template,
         released=result.released,
         ledger=release_ledger(
             result.ledgers,
             pipeline,
             simulated=cohort.simulated,
             seeded=seeded,
-            planned=all_events(make_plan(pipeline, sites=len(cohort.sites))),
+            planned=all_events(make_plan(pipeline, sites=len(cohort.sites), coding=coding)),
         ),
         audit=result.audit,
         audit_keys=result.audit_keys,
@@ -174,11 +173,10 @@ def train_one_site(pipeline: Pipeline, cohort: "Cohort") -> Trained:
     from synthfed.generators import central
     from synthfed.generators.base import Layout
     from synthfed.generators.counted import Counting
-    from synthfed.generators.plan import make_plan, run_workload
+    from synthfed.generators.plan import make_plan, run_coding, run_workload
     from synthfed.generators.registry import make_generator
     from synthfed.privacy.mechanisms import seeded_key
     from synthfed.privacy.statement import central_ledger
-    from synthfed.tables.transform import public_transformer
 
     ((site, rows),) = cohort.sites.items()
     if len(rows) < pipeline.cohort.min_rows:
@@ -186,14 +184,16 @@ def train_one_site(pipeline: Pipeline, cohort: "Cohort") -> Trained:
             f"the table has fewer than {pipeline.cohort.min_rows} training patients (cohort.min_rows); "
             "give more rows, or lower cohort.min_rows"
         )
-    transformer = public_transformer(cohort.schema)
-    layout = Layout(transformer.names, transformer.widths)
-    plan = make_plan(pipeline, sites=1)
+    coding = run_coding(pipeline, cohort.schema, sites=1)
+    plan = make_plan(pipeline, sites=1, coding=coding)
     seeded = noise_is_seeded(pipeline, simulated=cohort.simulated)
     key = seeded_key(pipeline.seed, site) if seeded else os.urandom(32)
+    transformer = central.fit_encoder(coding, rows, plan, noise_key=key)
+    layout = Layout(transformer.names, transformer.widths)
     counting = None
     if plan.measures:
-        counting = Counting(layout, run_workload(pipeline, transformer), plan, pipeline.privacy.expected_patients)
+        workload = run_workload(pipeline, transformer)
+        counting = Counting(layout, workload, plan, pipeline.privacy.expected_patients)
     released, events = central.train(
         make_generator(pipeline.generator),
         layout,
@@ -203,9 +203,7 @@ def train_one_site(pipeline: Pipeline, cohort: "Cohort") -> Trained:
         noise_key=key,
         counting=counting,
     )
-    ledger = central_ledger(
-        events, pipeline, site=site, simulated=cohort.simulated, seeded=seeded, planned=events
-    )
+    ledger = central_ledger(events, pipeline, site=site, simulated=cohort.simulated, seeded=seeded, planned=events)
     return Trained(pipeline, cohort.schema, transformer, released, ledger, rounds=plan.all_rounds)
 
 

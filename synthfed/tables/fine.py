@@ -145,8 +145,9 @@ def budget_share(grid: FineGrid, blocks: int) -> float:
 def fit_transformer(grid: FineGrid, noisy: NoisyHistograms, *, codes: int) -> Transformer:
     """Turn noisy histograms into a transformer: post-processing, so it costs nothing beyond the counts.
 
-    Each fitted block gets at most `codes` cells of about equal estimated weight (a survival token as many intervals
-    for each answer of its event) and the estimate itself to draw from. Other blocks are those of `public_transformer`.
+    Each fitted block gets `codes` cells (all of its fine ones, if they are fewer) of about equal estimated weight, a
+    survival token as many intervals for each answer of its event, and the estimate itself to draw from. Other blocks
+    are those of `public_transformer`.
 
     Raises:
         ValueError: The counts are not on this grid, or `codes` is below 2.
@@ -254,13 +255,20 @@ def _kept(excess: float, noise: float) -> float:
 
 
 def _equal_parts(weights: Sequence[float], parts: int) -> tuple[int, ...]:
-    """Inner edges, as places of fine cells, of at most `parts` ranges of about equal weight."""
+    """Inner edges, as places of fine cells, of `parts` ranges of about equal weight, or of all cells if they are fewer.
+
+    How many ranges there are is public: where equal weights would fall together, the longest ranges are halved.
+    """
     before = np.concatenate(([0.0], np.cumsum(weights)))
     wanted = before[-1] * np.arange(1, parts) / parts
     nearest = np.clip(np.searchsorted(before, wanted), 1, len(weights) - 1)
     lower = np.maximum(nearest - 1, 1)
-    places = np.where(wanted - before[lower] < before[nearest] - wanted, lower, nearest)
-    return tuple(sorted({int(place) for place in places}))
+    places = {int(place) for place in np.where(wanted - before[lower] < before[nearest] - wanted, lower, nearest)}
+    while len(places) < min(parts, len(weights)) - 1:
+        ends = [0, *sorted(places), len(weights)]
+        start, end = max(itertools.pairwise(ends), key=lambda pair: pair[1] - pair[0])
+        places.add((start + end) // 2)
+    return tuple(sorted(places))
 
 
 def _fill_empty(mass: list[int], edges: Sequence[int]) -> list[int]:

@@ -16,7 +16,7 @@ from synthfed.federation.policy import Policy, PolicyError
 from synthfed.federation.refused import Refused, refusal_of
 from synthfed.federation.server_app import kept_manifest
 from synthfed.federation.site import Site, SiteUnusable
-from synthfed.federation.training import TrainingWork
+from synthfed.federation.training import CodedRows, TrainingWork
 from tests.federation.fakes import MeanGenerator, TwoBlocks, small_pipeline, unequal_sites
 
 SITES = unequal_sites(("lyon", "milano", "berlin"))
@@ -62,7 +62,9 @@ def enrol(site: Site, manifest: Manifest, relay: Ed25519PrivateKey) -> wire.Enro
 
 def train(site: Site, request: wire.RoundRequest, generator: MeanGenerator) -> wire.RoundReply:
     return stages.contribute(
-        site, request, work_of=lambda manifest: TrainingWork(manifest, lambda _: SITES[site.name], lambda _: generator)
+        site,
+        request,
+        work_of=lambda manifest: TrainingWork(manifest, lambda _: CodedRows(SITES[site.name]), lambda _: generator),
     )
 
 
