@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from synthfed.cli import ask, data, dossiers, model, run, secure_sums
+from synthfed.cli import ask, compare, data, dossiers, model, run, secure_sums
 from synthfed.errors import SynthfedError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.run)
+app.command("compare")(compare.compare)
 app.command("check")(data.check)
 app.command("ask")(ask.ask)
 app.command("cohort")(data.cohort)
