@@ -12,8 +12,11 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 from synthfed.errors import PrivacyError
 from synthfed.evaluation.scorecard import QUESTIONS, WORDS, Metric, Scorecard
+from synthfed.generators.plan import make_plan
+from synthfed.generators.words import round_names
 from synthfed.pipeline import Pipeline
-from synthfed.report.guarantee import guarantee
+from synthfed.report.guarantee import against_all_others, guarantee
+from synthfed.report.making import making, secure_sums
 from synthfed.report.verdict import QUESTION_TEXT, because, capital, verdict
 from synthfed.tables.schema import Schema
 
@@ -31,7 +34,8 @@ class RunBlock(TypedDict):
         origin: Where the patients came from, for people.
         rows: Rows of the synthetic table.
         words: Sentences on secure aggregation, from the federation.
-        history: One mapping per round: `round`, `epsilon`, `bytes`, `update_norm`, `seconds`.
+        history: One mapping per round: `round`, `stage`, `epsilon`, `bytes`, `update_norm` (None where the round
+            counted), `seconds`.
         command: What repeats the run, as typed.
         libraries: Versions of what the run depends on.
     """
@@ -49,7 +53,7 @@ class RunBlock(TypedDict):
     bytes_down: NotRequired[int]
     rounds: NotRequired[int]
     words: NotRequired[Sequence[str]]
-    history: NotRequired[Sequence[Mapping[str, float]]]
+    history: NotRequired[Sequence[Mapping[str, Any]]]
     command: NotRequired[str]
     python: NotRequired[str]
     libraries: NotRequired[Mapping[str, str]]
@@ -81,7 +85,9 @@ def build_report(
         raise PrivacyError(
             "edition 'simulated' was asked for a run on patients; use 'internal' (stays at the site) or 'release'"
         )
-    metrics = [metric_entry(metric) for metric in scorecard.metrics]
+    plan = make_plan(pipeline, sites=len(run["sites"]))
+    privacy = {"statement": dict(ledger), **guarantee(ledger, simulated=simulated, rounds=round_names(plan))}
+    metrics = [_with_both_epsilons(metric_entry(metric), privacy) for metric in scorecard.metrics]
     figures = _figures(scorecard.figures, schema)
     if edition == "release":
         _refuse_real_rows(metrics, figures)
@@ -115,12 +121,14 @@ def build_report(
             "words": list(run.get("words", ())),
             "history": [dict(row) for row in run.get("history", ())],
             "command": run.get("command") or f"synthfed run {pipeline.disease}",
+            "secure_sums": secure_sums(pipeline, len(run["sites"])),
         },
+        "made": making(pipeline, plan, privacy["events"], ledger["mode"]),
         "verdict": verdict(lights, metrics, edition=edition, holdout=holdout),
         "lights": lights,
         "metrics": metrics,
         "figures": figures,
-        "privacy": {"statement": dict(ledger), **guarantee(ledger, simulated=simulated)},
+        "privacy": privacy,
     }
     report["limits"] = _limits(report)
     return dict(canonical(report))
@@ -149,6 +157,14 @@ def metric_entry(metric: Metric) -> dict[str, Any]:
         "rows_used": metric.rows_used,
         "releasable": "yes" if metric.rows_used == "none" else "no",
     }
+
+
+def _with_both_epsilons(entry: dict[str, Any], privacy: Mapping[str, Any]) -> dict[str, Any]:
+    """Where two epsilons hold, the light's reason names the one that its value does not."""
+    other = against_all_others(privacy)
+    if entry["id"] != "guaranteed.epsilon" or not other:
+        return entry
+    return {**entry, "reason": f"{entry['reason']}; {other}"}
 
 
 def report_bytes(report: Mapping[str, Any]) -> bytes:

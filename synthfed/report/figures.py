@@ -1,18 +1,17 @@
-"""Which figures a report shows: the finding as the title, n and method as the caption, the data as a table below.
+"""Which figures a report shows, and those of the scores.
 
 A figure without data is not drawn, and the page says why; nothing is invented to fill a panel.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 from synthfed.report import columns, curves, strips
-from synthfed.report.drawing import Panel
+from synthfed.report.figure import Figure, percent
+from synthfed.report.running import budget_figure, made_figure, rounds_figure
 from synthfed.report.verdict import number
 
-Shape = Literal["single", "pair", "triple", "small"]
 _PATIENTS = ("real", "patients")
 _SYNTHETIC = ("synthetic", "synthetic")
 # Attacks whose value is a gain over the same attack on outsiders; an area under a curve has another scale.
@@ -21,30 +20,11 @@ _GAINS |= {"private.unique_value", "private.attribute", "private.singling_out", 
 FAR_APART = 0.2  # difference of two associations that a reader would notice
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One idea: a title that is the finding, panels, a caption, and the numbers behind it.
-
-    Attributes:
-        legend: Kinds of marks (`real`, `synthetic`, `band`) and what each means here.
-        more: Panels behind a fold; the first ones carry the message.
-    """
-
-    key: str
-    title: str
-    caption: str
-    panels: tuple[Panel, ...]
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    shape: Shape = "single"
-    legend: tuple[tuple[str, str], ...] = ()
-    more: tuple[Panel, ...] = ()
-
-
 def draw_figures(report: Mapping[str, Any]) -> dict[str, Figure]:
     """All figures the report has data for, by key."""
     data = report["figures"]
     drawn = [
+        made_figure(report),
         anchors_figure(data["anchors"]),
         marginals_figure(data["marginals"], report),
         associations_figure(data["associations"]),
@@ -122,7 +102,7 @@ def marginals_figure(
         names, synthetic, real = columns.cell_names(panel), panel["synthetic"], panel["real"]
         if real is None:
             at = _largest(synthetic)
-            rows.append((panel["label"], "–", "–", names[at], "–", _share(synthetic[at])))
+            rows.append((panel["label"], "–", "–", names[at], "–", percent(synthetic[at])))
             continue
         at = _largest([(s or 0.0) - (r or 0.0) for s, r in zip(synthetic, real, strict=True)])
         rows.append(
@@ -131,8 +111,8 @@ def marginals_figure(
                 number(panel["score"]),
                 number(panel["ceiling"]),
                 names[at],
-                _share(real[at]),
-                _share(synthetic[at]),
+                percent(real[at]),
+                percent(synthetic[at]),
             )
         )
     return Figure(
@@ -275,7 +255,7 @@ def _at(curve: Mapping[str, Any], day: float) -> str:
     for when, share in zip(curve["days"], curve["survival"], strict=True):
         if when <= day and share is not None:
             value = share
-    return _share(value)
+    return percent(value)
 
 
 def membership_figure(data: Mapping[str, Any] | None, report: Mapping[str, Any]) -> Figure | None:
@@ -299,7 +279,7 @@ def membership_figure(data: Mapping[str, Any] | None, report: Mapping[str, Any])
         panels=(curves.membership(data, "membership"),),
         head=("outsiders accused", "patients found", "band of guessing"),
         rows=tuple(
-            (_share(data["fpr"][i]), _share(data["tpr"][i]), _interval(data["band_low"][i], data["band_high"][i]))
+            (percent(data["fpr"][i]), percent(data["tpr"][i]), _interval(data["band_low"][i], data["band_high"][i]))
             for i in sorted(set(chosen))
         ),
         legend=(("synthetic", "the attack"), ("band", "guessing, 95 %")),
@@ -328,104 +308,6 @@ def risks_figure(rows: Sequence[Mapping[str, Any]] | None) -> Figure | None:
         ),
         legend=(("synthetic", "gain of the attack, 95 % interval"), ("real", "the same attack on fresh patients")),
     )
-
-
-def budget_figure(privacy: Mapping[str, Any], settings: Mapping[str, Any]) -> Figure | None:
-    """Epsilon spent at each site beside the budget."""
-    spent = [(s["site"], s["epsilon"]) for s in privacy["sites"] if isinstance(s["epsilon"], (int, float))]
-    limit = settings["epsilon"]
-    if not spent or not isinstance(limit, (int, float)):
-        return None
-    name, most = max(spent, key=lambda pair: pair[1])
-    return Figure(
-        key="budget",
-        title=f"The most spent at a site is epsilon {number(most)} of {number(limit)} ({name})"
-        if privacy["formal"]
-        else f"Under secret noise a site would spend epsilon {number(most)} of {number(limit)}; here none is promised",
-        caption=f"Epsilon per site at delta {number(privacy['delta'])}; one patient is at one site, so the "
-        "release costs the largest, not the sum. The table lists every event that touched patients' rows.",
-        panels=(
-            strips.bars(
-                spent, "budget", title="Epsilon per site", limit=float(limit), limit_label=f"budget {number(limit)}"
-            ),
-        ),
-        head=("event", "mechanism", "noise multiplier", "sampling rate", "steps"),
-        rows=tuple(
-            (
-                f"{e['purpose']} (×{e['events']})" if e["events"] > 1 else e["purpose"],
-                e["mechanism"],
-                number(e["noise_multiplier"]),
-                number(e["sample_rate"]),
-                str(e["steps"]),
-            )
-            for e in privacy["events"]
-        ),
-    )
-
-
-def rounds_figure(run: Mapping[str, Any]) -> Figure | None:
-    """What happened in the rounds: budget spent and size of the released sum."""
-    history = run["history"]
-    if len(history) < 2:
-        return None
-    rounds = [row["round"] for row in history]
-    kinds = [
-        ("epsilon", "epsilon spent so far", ""),
-        ("update_norm", "size of the sites' summed update", "Euclidean norm of the released sum"),
-    ]
-    panels = []
-    for key, heading, unit in kinds:
-        pairs = [
-            (r, row[key]) for r, row in zip(rounds, history, strict=True) if isinstance(row.get(key), (int, float))
-        ]
-        if len(pairs) > 1:
-            words = f"{heading}: from {number(pairs[0][1])} to {number(pairs[-1][1])}."
-            panels.append(
-                strips.line(
-                    [p[0] for p in pairs],
-                    [p[1] for p in pairs],
-                    f"rounds-{key}",
-                    heading=heading,
-                    unit=unit,
-                    words=words,
-                )
-            )
-    if not panels:
-        return None
-    title = f"{len(rounds)} rounds"
-    if run["bytes"]:
-        title += f" moved {size(run['bytes'])} of masked sums and no patient row"
-    chosen = sorted({int(i * (len(history) - 1) / 9) for i in range(10)})
-    return Figure(
-        key="rounds",
-        title=title,
-        caption="Both are post-processing of what was released in each round; no loss on patients' rows leaves a site.",
-        panels=tuple(panels),
-        head=("round", "epsilon so far", "norm of the sum", "bytes"),
-        rows=tuple(
-            (
-                str(history[i]["round"]),
-                number(history[i].get("epsilon")),
-                number(history[i].get("update_norm")),
-                size(history[i]["bytes"]) if history[i].get("bytes") else "–",
-            )
-            for i in chosen
-        ),
-        shape="pair",
-    )
-
-
-def size(count: float) -> str:
-    """Bytes for people."""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if count >= 10 or unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f} %"
 
 
 def _interval(low: float | None, high: float | None) -> str:

@@ -1,10 +1,18 @@
-"""The differential privacy statement in sentences: epsilon never without delta, unit, adjacency and trust model."""
+"""The differential privacy statement in sentences: epsilon never without delta, unit, adjacency and trust model.
+
+Where the sites share the noise among them two epsilons hold, against different people, and neither is said without the
+other.
+"""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from synthfed.privacy.budget import gdp_mu
 from synthfed.report.verdict import capital, number
+
+TRAINING_ROUNDS = "training rounds"
 
 _NEIGHBOURS = {
     "add_remove": "adding or removing one patient",
@@ -13,41 +21,66 @@ _NEIGHBOURS = {
 }
 
 
-def guarantee(ledger: Mapping[str, Any], *, simulated: bool) -> dict[str, Any]:
+def guarantee(ledger: Mapping[str, Any], *, simulated: bool, rounds: Sequence[str] = ()) -> dict[str, Any]:
     """What the page says about differential privacy, from the ledger statement (`privacy.statement.release_ledger`).
+
+    Args:
+        rounds: What each round of the run did (`generators.words.round_names`); rounds beyond it trained.
 
     Returns:
         `formal` (whether anything is promised), `epsilon` (of the events: what is promised, or what the same plan
-        would cost under secret noise), `delta`, `sentence`, `plain`, `trust`, `sites` (name and epsilon), `events`
-        (equal events joined), `accountant`, `covered` and `not_covered`.
+        would cost under secret noise), `epsilon_local` (the same against all other sites together), `noise` (`local`
+        or `shared`) and `colluders` (sites that `epsilon` holds against), `delta`, `sentence`, `plain`, `trust`,
+        `sites` (name and epsilon), `events` (equal events joined), `accountant`, `covered` and `not_covered`.
     """
     worst = max(ledger["populations"].values(), key=lambda stated: _number(stated["epsilon_of_events"]))
     epsilon, delta = _number(worst["epsilon_of_events"]), float(worst["delta"])
+    alone = max(
+        _number(stated.get("epsilon_local_of_events", stated["epsilon_of_events"]))
+        for stated in ledger["populations"].values()
+    )
     formal = bool(ledger["formal"]) and not ledger["seeded"] and math.isfinite(epsilon)
     return {
         "formal": formal,
         "epsilon": epsilon,
+        "epsilon_local": alone,
+        "noise": str(ledger["mode"]["noise"]),
+        "colluders": int(ledger["mode"]["colluders"]),
         "delta": delta,
         "unit": str(ledger["unit"]),
         "adjacency": str(ledger["adjacency"]),
-        "sentence": _sentence(ledger, epsilon, delta) if formal else capital(str(ledger["guarantee"])),
-        "plain": _plain(epsilon, delta) if formal else _no_promise(simulated),
+        "sentence": _sentence(ledger, epsilon, alone, delta) if formal else capital(str(ledger["guarantee"])),
+        "plain": _plain(ledger["mode"], epsilon, alone, delta) if formal else _no_promise(simulated),
         "trust": str(ledger["trust"]) if formal else "",
         "accountant": _accountant(worst),
         "sites": [{"site": str(entry["site"]), "epsilon": _number(entry["epsilon"])} for entry in ledger["sites"]],
-        "events": joined_events(ledger["events"]),
+        "events": budget_lines(ledger, rounds),
         "covered": [str(entry) for entry in ledger["covered"]],
         "not_covered": [str(entry) for entry in ledger["not_covered"]],
     }
 
 
-def joined_events(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Ledger events with the same mechanism and noise as one line, steps added up."""
+def against_all_others(privacy: Mapping[str, Any]) -> str:
+    """The second epsilon as a clause to stand beside the first; empty where they are one number.
+
+    Args:
+        privacy: What `guarantee` returned.
+    """
+    if privacy["noise"] != "shared":
+        return ""
+    return f"epsilon_local = {number(privacy['epsilon_local'])} against all other sites together"
+
+
+def joined_events(events: Sequence[Mapping[str, Any]], rounds: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Ledger events with the same purpose, mechanism and noise as one line, steps added up.
+
+    Args:
+        rounds: See `guarantee`.
+    """
     joined: dict[tuple[Any, ...], dict[str, Any]] = {}
     for event in events:
         sigma, rate, reach = event["noise_multiplier"], event["sample_rate"], event["l2_sensitivity"]
-        purpose = str(event["purpose"])
-        kind = "training rounds" if purpose.startswith("round") else purpose
+        kind = _kind(str(event["purpose"]), rounds)
         key = (kind, event["mechanism"], event["population"], sigma, rate, reach)
         line = joined.setdefault(
             key,
@@ -67,6 +100,44 @@ def joined_events(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return list(joined.values())
 
 
+def budget_lines(ledger: Mapping[str, Any], rounds: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """`joined_events`, each with its `share` of its population's budget; None where there was no noise.
+
+    Shares are of mu squared, which adds up where epsilon does not (Gaussian differential privacy, arXiv 1905.02383):
+    steps / noise_multiplier**2 for sums over all patients. Sums over sampled patients share what these leave of the mu
+    that the population's epsilon amounts to.
+    """
+    lines = joined_events(ledger["events"], rounds)
+    for name, stated in ledger["populations"].items():
+        own = [line for line in lines if line["population"] == name]
+        parts = [
+            line["steps"] / line["noise_multiplier"] ** 2 if line["noise_multiplier"] else math.inf for line in own
+        ]
+        if not all(map(math.isfinite, parts)):
+            for line in own:
+                line["share"] = None
+            continue
+        sampled = [part if line["sample_rate"] < 1 else 0.0 for line, part in zip(own, parts, strict=True)]
+        whole = sum(parts) - sum(sampled)
+        if any(sampled):
+            spent = gdp_mu(_number(stated["epsilon_of_events"]), float(stated["delta"])) ** 2
+            scale = max(spent - whole, 0.0) / sum(sampled)
+            parts = [s * scale if s else part for s, part in zip(sampled, parts, strict=True)]
+        for line, part in zip(own, parts, strict=True):
+            line["share"] = part / sum(parts)
+    return lines
+
+
+def _kind(purpose: str, rounds: Sequence[str]) -> str:
+    """What a charge was for: counting, by its name; training; or what the ledger says."""
+    numbered = re.fullmatch(r"round (\d+)", purpose)
+    if numbered is None:
+        return purpose
+    index = int(numbered[1])
+    named = rounds[index] if index < len(rounds) else ""
+    return named if named.startswith("counting") else TRAINING_ROUNDS
+
+
 def _number(value: Any) -> float:
     return math.inf if value is None or value == "inf" else float(value)
 
@@ -79,21 +150,39 @@ def _accountant(stated: Mapping[str, Any]) -> str:
     return f"{words}; second opinion {other['name']}: {number(other['epsilon'])}"
 
 
-def _sentence(ledger: Mapping[str, Any], epsilon: float, delta: float) -> str:
+def _sentence(ledger: Mapping[str, Any], epsilon: float, alone: float, delta: float) -> str:
     neighbours = _NEIGHBOURS.get(str(ledger["adjacency"]), str(ledger["adjacency"]))
+    mode = ledger["mode"]
+    promise = f"differentially private with epsilon = {number(epsilon)} at delta = {number(delta)}, for {neighbours}"
+    unit = f"The unit is {ledger['unit']}."
+    if mode["noise"] != "shared":
+        return f"All that left each hospital is {promise}. {unit}"
     return (
-        f"All that left each hospital is differentially private with epsilon = {number(epsilon)} at delta = "
-        f"{number(delta)}, for {neighbours}. The unit is {ledger['unit']}."
+        f"All that the secure sums opened is {promise}. It holds against {_against(mode)}; against all other sites "
+        f"together, and if a secure sum fails, epsilon_local = {number(alone)} holds. {unit}"
     )
 
 
-def _plain(epsilon: float, delta: float) -> str:
-    most = math.exp(epsilon) / (1.0 + math.exp(epsilon))
-    return (
-        f"Whoever held it for even odds (50 %) that a given patient took part can become at most {_percent(most)} "
+def _against(mode: Mapping[str, Any]) -> str:
+    """A site knows its own share of the noise, so it is one of the colluders if it looks."""
+    count, sites = int(mode["colluders"]), int(mode["sites"])
+    if count == 0:
+        return "readers and the server, not against a site"
+    return f"readers, the server and {'any one' if count == 1 else f'up to {count}'} of the {sites} sites"
+
+
+def _plain(mode: Mapping[str, Any], epsilon: float, alone: float, delta: float) -> str:
+    said = (
+        f"Whoever held it for even odds (50 %) that a given patient took part can become at most {_most(epsilon)} "
         f"sure, whatever else they know, but for a chance of about {_one_in(delta)}. "
-        "This is a ceiling, not an estimate."
     )
+    if mode["noise"] == "shared":
+        said += f"If all other sites pool what they drew, they can become at most {_most(alone)} sure. "
+    return said + "This is a ceiling, not an estimate."
+
+
+def _most(epsilon: float) -> str:
+    return _percent(1.0 / (1.0 + math.exp(-epsilon)))
 
 
 def _percent(share: float) -> str:

@@ -9,8 +9,10 @@ from typing import Any
 
 from synthfed.evaluation.scorecard import QUESTIONS
 from synthfed.report.drawing import Panel
-from synthfed.report.figures import draw_figures, size
+from synthfed.report.figure import size
+from synthfed.report.figures import draw_figures
 from synthfed.report.glossary import GLOSSARY
+from synthfed.report.making import secure_sums_in_words
 from synthfed.report.verdict import number
 from synthfed.resources import shipped
 
@@ -57,6 +59,7 @@ def render_html(report: Mapping[str, Any]) -> str:
         banner=_BANNERS[report["edition"]],
         glossary=GLOSSARY,
         worst=_badly_represented(report),
+        sums=secure_sums_in_words(report["run"].get("secure_sums")),
         style=Markup((shipped("reports/templates") / "report.css").read_text(encoding="utf-8")),
     )
     return str(page)

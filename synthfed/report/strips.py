@@ -1,4 +1,6 @@
-"""Charts of one row per thing, on a line: scores between anchors, risks, budgets; and one quantity over the rounds."""
+"""Charts of one row per thing, on a line: scores between anchors, risks, budgets and their parts; one quantity over the
+rounds.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -129,6 +131,27 @@ def bars(rows: Sequence[tuple[str, float]], key: str, *, title: str, limit: floa
         axes.plot([spot, spot], [20, height - 4], color=INK, linewidth=1, linestyle=(0, (3, 3)))
         axes.text(spot, 12, limit_label, ha="right" if spot > 120 else "left", color=SOFT, fontsize=TEXT - 1)
         said = "; ".join(f"{name} {number(value)}" for name, value in rows)
+        svg = to_svg(drawing, key, title=title, description=said)
+    return Panel(svg, key, width=width)
+
+
+def shares(rows: Sequence[tuple[str, float]], key: str, *, title: str) -> Panel:
+    """Horizontal bars of parts of one whole."""
+    width, step, top = 360, 38, 4
+    height = top + step * len(rows) + 6
+    with style(key):
+        drawing, axes = canvas(width, height)
+        place(axes, left=0, right=0, top=0, bottom=0)
+        axes.set(xlim=(0, width), ylim=(height, 0))
+        axes.axis("off")
+        right = 300.0
+        for index, (name, share) in enumerate(rows):
+            y = top + step * index + 14
+            axes.text(0, y, name, ha="left", color=INK)
+            axes.barh(y + 11, right, height=9, left=0, color=LINE, linewidth=0)
+            axes.barh(y + 11, right * share, height=9, left=0, color=ACCENT, linewidth=0)
+            axes.text(width, y + 15, f"{100 * share:.0f} %", ha="right", color=ACCENT, fontweight="bold")
+        said = "; ".join(f"{name} {100 * share:.0f} %" for name, share in rows)
         svg = to_svg(drawing, key, title=title, description=said)
     return Panel(svg, key, width=width)
 

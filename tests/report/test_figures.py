@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from synthfed.report.drawing import PALETTE
-from synthfed.report.figures import draw_figures, size
+from synthfed.report.figure import size
+from synthfed.report.figures import draw_figures
 from synthfed.report.verdict import number
 from tests.report.conftest import build
 
@@ -18,6 +19,7 @@ def figures(reports: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 def test_all_figures_are_drawn_from_a_full_scorecard(figures: dict[str, Any]) -> None:
     assert set(figures) == {
+        "made",
         "anchors",
         "marginals",
         "associations",

@@ -20,8 +20,9 @@ HARNESS = """<!doctype html><body style="margin:0">
   if ({unfold}) page.querySelectorAll("details").forEach(d => d.open = true);
   const wide = [...page.querySelectorAll("body *")].filter(e => !e.closest(".scroll, svg, .skip, .metrics thead")
     && e.getBoundingClientRect().right > {width} + 1).map(e => e.tagName + "." + e.className);
+  const scale = t => Math.hypot(t.getScreenCTM().a, t.getScreenCTM().b);  // also of turned text
   const tiny = [...page.querySelectorAll("svg text")].filter(t => t.getBoundingClientRect().height > 0)
-    .map(t => parseFloat(page.defaultView.getComputedStyle(t).fontSize) * t.getScreenCTM().a);
+    .map(t => parseFloat(page.defaultView.getComputedStyle(t).fontSize) * scale(t));
   document.getElementById("out").textContent = JSON.stringify({{
     scroll: page.documentElement.scrollWidth, wide: wide.slice(0, 5), smallest: Math.min(...tiny),
     pictures: page.querySelectorAll("svg[role=img]").length,
