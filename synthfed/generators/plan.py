@@ -134,7 +134,7 @@ def round_events(plan: Plan, round_index: int) -> tuple[PrivacyEvent, ...]:
 def _count_event(measure: Measure, round_index: int) -> PrivacyEvent:
     """Counts scaled cell by cell to noise of deviation 1: one patient then moves them by mu."""
     return PrivacyEvent(
-        purpose=f"round {round_index}",
+        purpose=f"round {round_index}, counting {measure.name}",
         mechanism="gaussian",
         population="train",
         l2_sensitivity=1.0,

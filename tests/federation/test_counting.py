@@ -64,7 +64,10 @@ def test_without_noise_the_sites_together_count_what_one_table_would(tmp_path):
 def test_each_counting_round_is_charged_once_and_the_whole_keeps_the_budget(noisy):
     assert noisy.rounds == 2
     for ledger in noisy.ledgers.values():
-        assert [event["purpose"] for event in ledger["events"]] == ["round 0", "round 1"]
+        assert [event["purpose"] for event in ledger["events"]] == [
+            "round 0, counting tables",
+            "round 1, counting edges",
+        ]
         assert 0.99 * PIPELINE.privacy.epsilon < ledger["epsilon_spent"] <= PIPELINE.privacy.epsilon
 
 

@@ -59,7 +59,11 @@ def test_three_counting_rounds_are_paid_for_and_keep_the_budget(result):
     assert CODING.grid.names == FITTED
     assert result.rounds == 3
     for ledger in result.ledgers.values():
-        assert [event["purpose"] for event in ledger["events"]] == ["round 0", "round 1", "round 2"]
+        assert [event["purpose"] for event in ledger["events"]] == [
+            "round 0, counting histograms",
+            "round 1, counting tables",
+            "round 2, counting edges",
+        ]
         assert 0.99 * PIPELINE.privacy.epsilon < ledger["epsilon_spent"] <= PIPELINE.privacy.epsilon
 
 
