@@ -36,15 +36,37 @@ The scores in this folder were measured on patients' rows outside the privacy bu
 
 
 class Kept:
-    """Finished cells of a comparison, one file each."""
+    """Finished cells of a comparison, one file each; nothing is written before `begin`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, identity: Mapping[str, object], *, resume: bool, stays: bool) -> None:
+        """Use `keep_in`, which checks that the folder may be used.
+
+        Args:
+            stays: The scores were measured on patients; a note in the folder says so.
+        """
         self._folder = folder
+        self._identity = identity
+        self._resume = resume
+        self._stays = stays
+
+    def begin(self) -> None:
+        """Make the folder; what an earlier comparison left is removed unless this one goes on with it."""
+        for part in ("cells", "unfinished"):
+            if not self._resume:
+                shutil.rmtree(self._folder / part, ignore_errors=True)
+            (self._folder / part).mkdir(parents=True, exist_ok=True, mode=0o700)
+        _write(self._folder / _NOTE, json.dumps(self._identity, indent=1))
+        if self._stays:
+            _write(self._folder / "README.txt", _STAYS)
 
     def finished(self, cell: Planned) -> Scored | None:
-        """What is kept of a cell; None where it must be run."""
+        """What is kept of a cell; None where it must be run.
+
+        Raises:
+            DossierError: The cell was run with other settings than it would be now.
+        """
         file = self._folder / "cells" / f"{cell.name}.json"
-        if not file.is_file():
+        if not self._resume or not file.is_file():
             return None
         plain = json.loads(file.read_text(encoding="utf-8"))
         if plain["pipeline"] != cell.pipeline.digest():
@@ -64,7 +86,7 @@ class Kept:
 
     def has_begun(self, cell: Planned) -> bool:
         """Whether an unfinished run of it is here: its charges are in the ledgers already."""
-        return self.work(cell).exists()
+        return self._resume and self.work(cell).exists()
 
     def work(self, cell: Planned) -> Path:
         """The folder of a cell's run while it is under way."""
@@ -78,21 +100,21 @@ class Kept:
 
 @contextmanager
 def keep_in(out: Path | None, pipeline: Pipeline, cohort: "Cohort", *, resume: bool, replace: bool) -> Iterator[Kept]:
-    """Find or make the folder of a comparison; without one, a folder that is gone afterwards.
+    """The folder of a comparison; without one, a folder that is gone afterwards.
 
     Raises:
         DossierError: `out` holds another comparison, one and neither `resume` nor `replace` is set, or none to resume.
     """
-    if out is None:
-        with tempfile.TemporaryDirectory(prefix="synthfed-compare-") as place:
-            yield Kept(Path(place))
-        return
     identity = {
         "pipeline": pipeline.digest(),
         "origin": cohort.origin,
         "sites": sorted(cohort.sites),
         "version": version("synthfed"),
     }
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="synthfed-compare-") as place:
+            yield Kept(Path(place), identity, resume=False, stays=False)
+        return
     note = out / _NOTE
     if resume:
         _check_same(note, identity)
@@ -100,15 +122,7 @@ def keep_in(out: Path | None, pipeline: Pipeline, cohort: "Cohort", *, resume: b
         raise DossierError(f"{out} holds a comparison; add --resume to go on with it, or --replace to start anew")
     elif out.exists() and not note.exists() and any(out.iterdir()):
         raise DossierError(f"{out} exists and holds no comparison; choose another --out")
-    else:
-        for part in ("cells", "unfinished"):
-            shutil.rmtree(out / part, ignore_errors=True)
-    for part in ("cells", "unfinished"):
-        (out / part).mkdir(parents=True, exist_ok=True, mode=0o700)
-    _write(note, json.dumps(identity, indent=1))
-    if not cohort.simulated:
-        _write(out / "README.txt", _STAYS)
-    yield Kept(out)
+    yield Kept(out, identity, resume=resume, stays=not cohort.simulated)
     if not any((out / "unfinished").iterdir()):
         (out / "unfinished").rmdir()
 

@@ -79,8 +79,9 @@ def compare(
     with keep_in(out, settings, cohort, resume=resume, replace=replace) as kept:
         before = {cell: scored for cell in planned if (scored := kept.finished(cell)) is not None}
         if not cohort.simulated:
-            fresh = [cell for cell in planned if cell not in before and not (resume and kept.has_begun(cell))]
+            fresh = [cell for cell in planned if cell not in before and not kept.has_begun(cell)]
             _agree(fresh, cohort, settings, ledgers, spend=spend, say=say)
+        kept.begin()
         done: list[Scored] = []
         for number, cell in enumerate(planned, start=1):
             where = f"epsilon {cell.epsilon:g}, seed {cell.seed} ({number} of {len(planned)})"
@@ -145,8 +146,6 @@ def _run(
     from synthfed.privacy.accounting import epsilon_of
     from synthfed.run.drawing import draw_table
 
-    if not resume:
-        kept.abandon(cell)
     work = kept.work(cell)
     work.mkdir(parents=True, exist_ok=True, mode=0o700)
     started = time.monotonic()
