@@ -8,8 +8,11 @@ to lose had two causes, and two remedies:
   sampled where nobody was. Here the weight is 1, and the token, which nearly everything depends on, need not pass
   through the latent: the decoder is told it (`condition`) and it is drawn from its own noisy shares.
 - *What the latent leaves out.* Afterwards the shares of all pairs of levels, in each group of the token (event or
-  not), are pulled to the tree's exact ones. This needs no encoder and draws latents as sampling does; it is repeated
-  after a DP-SGD stage, which would else blur what the sums already said.
+  not), are pulled to the tree's exact ones. This needs no encoder and draws latents as sampling does.
+
+DP-SGD may follow. A `ctgan` should then be calibrated once more: steps along a noisy critic blur what the sums said. A
+`tvae` takes small steps that do little harm, and calibration would take back what they learned. On every table looked
+at the same budget spent on the tables alone gave better rows: see `tests/benchmarks/test_hybrid_quality.py`.
 
 For `ctgan` the generator is distilled as the decoder of an autoencoder that is then thrown away.
 """
