@@ -11,8 +11,8 @@ to lose had two causes, and two remedies:
   not), are pulled to the tree's exact ones. This needs no encoder and draws latents as sampling does.
 
 DP-SGD may follow. A `ctgan` should then be calibrated once more: steps along a noisy critic blur what the sums said. A
-`tvae` takes small steps that do little harm, and calibration would take back what they learned. On every table looked
-at the same budget spent on the tables alone gave better rows: see `tests/benchmarks/test_hybrid_quality.py`.
+`tvae` takes small steps that do little harm, and calibration would take back what they learned. On the tables looked
+at, the same budget spent on counts alone gave rows as good or better: see `tests/benchmarks/test_hybrid_quality.py`.
 
 For `ctgan` the generator is distilled as the decoder of an autoencoder that is then thrown away.
 """
