@@ -15,9 +15,11 @@ the data holder; sums and signature leave them out.
 import ctypes
 import hashlib
 import json
+import math
 import os
 import shutil
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -34,7 +36,10 @@ SIGNATURE = "signatures/SHA256SUMS.sig"
 PUBLIC_KEY = "signatures/coordinator.pem"
 INTERNAL = "internal"
 
-Kind = Literal["altered", "missing", "extra", "signature", "ledger", "audit"]
+Kind = Literal["altered", "missing", "extra", "signature", "ledger", "audit", "report"]
+
+_DESCRIBED = {"table_sha256": "synthetic.csv", "model_sha256": "model.synthfed"}  # fields of report.json
+_SIX_DIGITS = 5.1e-6  # relative: report.json rounds to six significant digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,24 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Recomputed:
+    """What one patient's data may have changed, from nothing but the events of a ledger.
+
+    Attributes:
+        epsilon_local: The same against all other sites together; equal where each site draws all its own noise.
+        events: How many charges it was computed from.
+        promised: Whether the noise was secret, so that the numbers are in force.
+    """
+
+    population: str
+    epsilon: float
+    epsilon_local: float
+    delta: float
+    events: int
+    promised: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Verification:
     """What `verify_dossier` found.
 
@@ -57,11 +80,13 @@ class Verification:
         findings: Empty when everything holds.
         files: How many files the sums cover.
         signer: Ed25519 public key, hex, that signed; empty when the signature does not hold.
+        recomputed: Per population of patients what the ledger's events cost, computed again; empty when it cannot be.
     """
 
     findings: tuple[Finding, ...]
     files: int
     signer: str
+    recomputed: tuple["Recomputed", ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -117,7 +142,11 @@ def write_dossier(
 
 
 def verify_dossier(path: Path, *, signer: str | None = None) -> Verification:
-    """Check signature, every file's hash, that nothing is missing or extra, epsilon from its events, the audit chain.
+    """Check a dossier against itself.
+
+    Signature; every file's hash; nothing missing, nothing extra; both epsilons computed again from the ledger's events,
+    counting and training alike; that `report.json` is about this table, this model, this pipeline and this ledger; each
+    site's audit chain.
 
     Args:
         signer: The Ed25519 public key, hex, that must have signed; None accepts the key in the folder.
@@ -141,9 +170,11 @@ def verify_dossier(path: Path, *, signer: str | None = None) -> Verification:
         file = path / name
         if file.is_symlink() or not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != named[name]:
             findings.append(Finding("altered", name, "content differs from its hash in SHA256SUMS"))
-    findings += _check_ledger(path)
+    ledger_findings, recomputed = _check_ledger(path)
+    findings += ledger_findings
+    findings += _check_report(path)
     findings += _check_audit(path)
-    return Verification(tuple(findings), len(named), key)
+    return Verification(tuple(findings), len(named), key, recomputed)
 
 
 def read_report(path: Path) -> dict[str, Any]:
@@ -295,15 +326,75 @@ def _parse_sums(sums: bytes, findings: list[Finding]) -> dict[str, str]:
     return named
 
 
-def _check_ledger(path: Path) -> list[Finding]:
-    from synthfed.privacy.statement import inconsistencies
+def _check_ledger(path: Path) -> tuple[list[Finding], tuple[Recomputed, ...]]:
+    from synthfed.privacy.statement import inconsistencies, recompute_populations
 
     try:
         ledger = json.loads((path / "ledger.json").read_text(encoding="utf-8"))
         problems = inconsistencies(ledger)
     except (OSError, ValueError, LedgerBroken) as error:
-        return [Finding("ledger", "ledger.json", f"cannot be read ({type(error).__name__})")]
-    return [Finding("ledger", "ledger.json", problem) for problem in problems]
+        return [Finding("ledger", "ledger.json", f"cannot be read ({type(error).__name__})")], ()
+    if problems:
+        return [Finding("ledger", "ledger.json", problem) for problem in problems], ()
+    alone = recompute_populations(ledger, alone=True)
+    return [], tuple(
+        Recomputed(
+            population=name,
+            epsilon=epsilon,
+            epsilon_local=alone[name],
+            delta=ledger["populations"][name]["delta"],
+            events=sum(event["population"] == name for event in ledger["events"]),
+            promised=bool(ledger["formal"]),
+        )
+        for name, epsilon in recompute_populations(ledger).items()
+    )
+
+
+def _check_report(path: Path) -> list[Finding]:
+    """That the report speaks of the files beside it: a signed folder can still hold another run's report."""
+    try:
+        report = read_report(path)
+        ledger = json.loads((path / "ledger.json").read_text(encoding="utf-8"))
+    except DossierError:
+        return [Finding("report", "report.json", "cannot be read")]
+    except (OSError, ValueError):
+        return []  # said by the check of the ledger
+    said = [
+        f"{field} is not the hash of {name}"
+        for field, name in _DESCRIBED.items()
+        if (path / name).is_file() and report.get(field) != hashlib.sha256((path / name).read_bytes()).hexdigest()
+    ]
+    pipeline, privacy = report.get("pipeline"), report.get("privacy")
+    if (path / "pipeline.toml").is_file():
+        digest = _pipeline_digest(path / "pipeline.toml")
+        if not isinstance(pipeline, dict) or pipeline.get("sha256") != digest:
+            said.append("pipeline.sha256 is not the digest of pipeline.toml")
+    if not isinstance(privacy, dict) or not _same(privacy.get("statement"), ledger):
+        said.append("privacy.statement is not what ledger.json states")
+    return [Finding("report", "report.json", line) for line in said]
+
+
+def _pipeline_digest(file: Path) -> str:
+    """`Pipeline.digest` of the settings as they were written, whatever settings this version knows."""
+    try:
+        raw = tomllib.loads(file.read_text(encoding="utf-8"))
+        if math.isinf(raw["privacy"]["epsilon"]):
+            raw["privacy"]["epsilon"] = "inf"
+        text = json.dumps(raw, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (OSError, ValueError, TypeError, KeyError):
+        return ""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _same(shown: Any, exact: Any) -> bool:
+    """Whether `shown` is `exact` but for the rounding of `report.json`."""
+    if isinstance(exact, dict):
+        return isinstance(shown, dict) and set(shown) == set(exact) and all(_same(shown[k], exact[k]) for k in exact)
+    if isinstance(exact, list):
+        return isinstance(shown, list) and len(shown) == len(exact) and all(map(_same, shown, exact))
+    if isinstance(exact, float):
+        return isinstance(shown, int | float) and abs(shown - exact) <= _SIX_DIGITS * abs(exact)
+    return bool(shown == exact)
 
 
 def site_logs(path: Path) -> dict[str, tuple[bytes, list[str]]]:

@@ -1,13 +1,17 @@
 """Verbs about a dossier: render its `report` again, `verify` it, print its `budget`."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from synthfed.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from synthfed.dossier import Recomputed, Verification
 
 DossierArgument = Annotated[Path, typer.Argument(help="A dossier folder.")]
 
@@ -38,7 +42,7 @@ def verify(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Re-check a dossier: signature, checksums, epsilon from the ledger, the audit chain.
+    """Re-check a dossier: signature, checksums, both epsilons from the ledger's events, the report, the audit chain.
 
     Exit code 1 when anything is wrong; one flipped byte is found and named. Without --signer a folder that somebody
     altered and signed with a key of their own passes: compare the printed key with the coordinator's.
@@ -49,21 +53,48 @@ def verify(
 
     result = verify_dossier(dossier, signer=signer)
     if as_json:
-        findings = [str(finding) for finding in result.findings]
-        print(
-            json.dumps(
-                {"ok": result.ok, "files": result.files, "signer": result.signer, "findings": findings}, indent=1
-            )
-        )
+        print(json.dumps(_verification(result), indent=1))
     else:
         for finding in result.findings:
             typer.echo(str(finding))
+        for line in map(_recomputed, result.recomputed):
+            typer.echo(line)
         typer.echo(f"signed by {result.signer or 'nobody'}")
         typer.echo(
             f"verified: {result.files} files" if result.ok else f"NOT verified: {len(result.findings)} finding(s)"
         )
     if not result.ok:
         raise typer.Exit(1)
+
+
+def _verification(result: "Verification") -> dict[str, Any]:
+    return {
+        "ok": result.ok,
+        "files": result.files,
+        "signer": result.signer,
+        "findings": [str(finding) for finding in result.findings],
+        "epsilon": {
+            one.population: {
+                "epsilon": _plain(one.epsilon),
+                "epsilon_local": _plain(one.epsilon_local),
+                "delta": one.delta,
+                "promised": one.promised,
+            }
+            for one in result.recomputed
+        },
+    }
+
+
+def _plain(number: float) -> float | None:
+    """JSON has no infinity: no bound at all is null."""
+    return number if math.isfinite(number) else None
+
+
+def _recomputed(one: "Recomputed") -> str:
+    words = f"{one.population}: epsilon {one.epsilon:.4f} at delta {one.delta:g}, from {one.events} charges"
+    if one.epsilon_local != one.epsilon:
+        words += f"; epsilon_local {one.epsilon_local:.4f} against all other sites together"
+    return words if one.promised else f"{words}; not in force: the ledger promises nothing"
 
 
 def budget(
@@ -104,6 +135,13 @@ def _print_budget(ledger: Mapping[str, Any]) -> None:
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"[bold]{ledger['guarantee']}[/bold]")
     console.print(f"unit: {ledger['unit']}; adjacency: {ledger['adjacency']}; {ledger['mode']['noise']} noise")
+    for name, stated in ledger["populations"].items():
+        if ledger["mode"]["noise"] == "shared":
+            alone = float(stated["epsilon_local_of_events"])
+            console.print(
+                f"{name}: epsilon {float(stated['epsilon_of_events']):.4f}; epsilon_local {alone:.4f} against all "
+                "other sites together, and where the secure sum fails"
+            )
     sites = Table("site", "charges", "steps", "epsilon", box=None, pad_edge=False)
     for site in ledger["sites"]:
         sites.add_row(site["site"], str(site["events"]), str(site["steps"]), f"{float(site['epsilon']):.4f}")

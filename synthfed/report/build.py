@@ -12,8 +12,6 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 from synthfed.errors import PrivacyError
 from synthfed.evaluation.scorecard import QUESTIONS, WORDS, Metric, Scorecard
-from synthfed.generators.plan import make_plan
-from synthfed.generators.words import round_names
 from synthfed.pipeline import Pipeline
 from synthfed.report.guarantee import against_all_others, guarantee
 from synthfed.report.making import making, secure_sums
@@ -85,8 +83,7 @@ def build_report(
         raise PrivacyError(
             "edition 'simulated' was asked for a run on patients; use 'internal' (stays at the site) or 'release'"
         )
-    plan = make_plan(pipeline, sites=len(run["sites"]))
-    privacy = {"statement": dict(ledger), **guarantee(ledger, simulated=simulated, rounds=round_names(plan))}
+    privacy = {"statement": dict(ledger), **guarantee(ledger, simulated=simulated)}
     metrics = [_with_both_epsilons(metric_entry(metric), privacy) for metric in scorecard.metrics]
     figures = _figures(scorecard.figures, schema)
     if edition == "release":
@@ -123,7 +120,7 @@ def build_report(
             "command": run.get("command") or f"synthfed run {pipeline.disease}",
             "secure_sums": secure_sums(pipeline, len(run["sites"])),
         },
-        "made": making(pipeline, plan, privacy["events"], ledger["mode"]),
+        "made": making(pipeline, privacy["events"], ledger["mode"]),
         "verdict": verdict(lights, metrics, edition=edition, holdout=holdout),
         "lights": lights,
         "metrics": metrics,

@@ -21,11 +21,8 @@ _NEIGHBOURS = {
 }
 
 
-def guarantee(ledger: Mapping[str, Any], *, simulated: bool, rounds: Sequence[str] = ()) -> dict[str, Any]:
+def guarantee(ledger: Mapping[str, Any], *, simulated: bool) -> dict[str, Any]:
     """What the page says about differential privacy, from the ledger statement (`privacy.statement.release_ledger`).
-
-    Args:
-        rounds: What each round of the run did (`generators.words.round_names`); rounds beyond it trained.
 
     Returns:
         `formal` (whether anything is promised), `epsilon` (of the events: what is promised, or what the same plan
@@ -54,7 +51,7 @@ def guarantee(ledger: Mapping[str, Any], *, simulated: bool, rounds: Sequence[st
         "trust": str(ledger["trust"]) if formal else "",
         "accountant": _accountant(worst),
         "sites": [{"site": str(entry["site"]), "epsilon": _number(entry["epsilon"])} for entry in ledger["sites"]],
-        "events": budget_lines(ledger, rounds),
+        "events": budget_lines(ledger),
         "covered": [str(entry) for entry in ledger["covered"]],
         "not_covered": [str(entry) for entry in ledger["not_covered"]],
     }
@@ -71,16 +68,12 @@ def against_all_others(privacy: Mapping[str, Any]) -> str:
     return f"epsilon_local = {number(privacy['epsilon_local'])} against all other sites together"
 
 
-def joined_events(events: Sequence[Mapping[str, Any]], rounds: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Ledger events with the same purpose, mechanism and noise as one line, steps added up.
-
-    Args:
-        rounds: See `guarantee`.
-    """
+def joined_events(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Ledger events with the same purpose, mechanism and noise as one line, steps added up."""
     joined: dict[tuple[Any, ...], dict[str, Any]] = {}
     for event in events:
         sigma, rate, reach = event["noise_multiplier"], event["sample_rate"], event["l2_sensitivity"]
-        kind = _kind(str(event["purpose"]), rounds)
+        kind = _kind(str(event["purpose"]))
         key = (kind, event["mechanism"], event["population"], sigma, rate, reach)
         line = joined.setdefault(
             key,
@@ -100,14 +93,14 @@ def joined_events(events: Sequence[Mapping[str, Any]], rounds: Sequence[str] = (
     return list(joined.values())
 
 
-def budget_lines(ledger: Mapping[str, Any], rounds: Sequence[str] = ()) -> list[dict[str, Any]]:
+def budget_lines(ledger: Mapping[str, Any]) -> list[dict[str, Any]]:
     """`joined_events`, each with its `share` of its population's budget; None where there was no noise.
 
     Shares are of mu squared, which adds up where epsilon does not (Gaussian differential privacy, arXiv 1905.02383):
     steps / noise_multiplier**2 for sums over all patients. Sums over sampled patients share what these leave of the mu
     that the population's epsilon amounts to.
     """
-    lines = joined_events(ledger["events"], rounds)
+    lines = joined_events(ledger["events"])
     for name, stated in ledger["populations"].items():
         own = [line for line in lines if line["population"] == name]
         parts = [
@@ -128,14 +121,12 @@ def budget_lines(ledger: Mapping[str, Any], rounds: Sequence[str] = ()) -> list[
     return lines
 
 
-def _kind(purpose: str, rounds: Sequence[str]) -> str:
-    """What a charge was for: counting, by its name; training; or what the ledger says."""
-    numbered = re.fullmatch(r"round (\d+)", purpose)
+def _kind(purpose: str) -> str:
+    """What a charge was for: "round 1, counting edges" counted edges, "round 7" trained; else what the ledger says."""
+    numbered = re.fullmatch(r"round \d+(?:, (.+))?", purpose)
     if numbered is None:
         return purpose
-    index = int(numbered[1])
-    named = rounds[index] if index < len(rounds) else ""
-    return named if named.startswith("counting") else TRAINING_ROUNDS
+    return numbered[1] or TRAINING_ROUNDS
 
 
 def _number(value: Any) -> float:

@@ -1,12 +1,11 @@
 """How a table was made, for people: the engine, what the sites were asked for, and where the budget went.
 
-Everything here follows from the pipeline and its public plan; the shares of the budget follow from the ledger's events.
+Everything here follows from the pipeline and from the events in the ledger.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from synthfed.generators.base import Plan
 from synthfed.generators.words import DP_SGD_ONLY, HYBRID, engine
 from synthfed.pipeline import Pipeline
 from synthfed.report.guarantee import TRAINING_ROUNDS
@@ -20,6 +19,7 @@ _NOTES: Mapping[str, str] = {
     DP_SGD_ONLY: "With a few thousand patients and a small epsilon, DP-SGD alone has so far stayed far behind noisy "
     "counts at the same budget: generator.kind = 'marginal', or generator.start = 'marginals'.",
 }
+_COUNTING = "counting "
 _SHARES: Mapping[str, str] = {
     "compressed": "compressed: each vector is hidden under a mask of its own and masks from keys that pairs of sites "
     "share; only the total opens",
@@ -34,14 +34,11 @@ _VERIFY: Mapping[str, str] = {
 }
 
 
-def making(
-    pipeline: Pipeline, plan: Plan, events: Sequence[Mapping[str, Any]], mode: Mapping[str, Any]
-) -> dict[str, Any]:
+def making(pipeline: Pipeline, events: Sequence[Mapping[str, Any]], mode: Mapping[str, Any]) -> dict[str, Any]:
     """The box "How this table was made".
 
     Args:
-        plan: The plan of the run (`make_plan`).
-        events: Equal events joined (`guarantee.joined_events`), with their shares of the budget.
+        events: Equal events joined, with their shares of the budget (`guarantee.budget_lines`).
         mode: `mode` of the ledger statement.
 
     Returns:
@@ -49,18 +46,21 @@ def making(
         `none`), `counts` (`rounds` by name and `share` of the budget) and `network` (`kind`, `rounds`, `share`), either
         of them null where there is none.
     """
-    kind, name = pipeline.generator.kind, engine(pipeline)
-    counted = {event["purpose"] for event in events} - {TRAINING_ROUNDS}
+    kind, name, rounds = pipeline.generator.kind, engine(pipeline), pipeline.training_rounds
+    counted = [event["purpose"] for event in events if event["purpose"].startswith(_COUNTING)]
+    names = list(dict.fromkeys(purpose.removeprefix(_COUNTING) for purpose in counted))
     counts = network = None
-    if plan.measures:
-        counts = {"rounds": [measure.name for measure in plan.measures], "share": _share(events, counted)}
+    if counted:
+        counts = {"rounds": names, "share": _share(events, set(counted))}
     if kind != "marginal":
-        network = {"kind": kind, "rounds": plan.rounds, "share": _share(events, {TRAINING_ROUNDS})}
+        network = {"kind": kind, "rounds": rounds, "share": _share(events, {TRAINING_ROUNDS})}
     noise = str(mode["noise"]) if pipeline.privacy.enabled else "none"
     return {
         "engine": name,
-        "sentences": _sentences(plan, kind, noise),
-        "note": _NOTES.get(name, "") if plan.rounds else "",
+        "sentences": _sentences(
+            counts["rounds"] if counts else [], kind, rounds, pipeline.federation.local_steps, noise
+        ),
+        "note": _NOTES.get(name, "") if rounds else "",
         "noise": noise,
         "counts": counts,
         "network": network,
@@ -75,47 +75,48 @@ def _share(events: Sequence[Mapping[str, Any]], purposes: set[str]) -> float | N
     return float(sum(parts))
 
 
-def _sentences(plan: Plan, kind: str, noise: str) -> list[str]:
+def _sentences(counted: Sequence[str], kind: str, rounds: int, local_steps: int, noise: str) -> list[str]:
     said = []
+    if counted:
+        said += _of_counts(counted, noise)
+    if kind == "marginal":
+        return [*said, "The table was drawn from the tree. No network was trained."]
+    if counted:
+        said.append(
+            f"A network ({kind}) was taught to draw the same patients as the tree (distilling), at no further cost."
+        )
+    if rounds:
+        trained = "the network was then trained" if counted else f"A network ({kind}) was trained"
+        trained += f" in {rounds:,} rounds of {local_steps} steps on patients' rows at the sites"
+        how = (
+            ", without privacy; secure sums open the sites' total change only."
+            if noise == "none"
+            else " by DP-SGD: every patient's pull on it is limited, noise is added, and a secure sum opens the sites' "
+            "total only."
+        )
+        said.append(capital(trained + how))
+        if counted:
+            said.append("In the end the network was drawn back towards the totals (calibrating), at no further cost.")
+    return [*said, "The table was drawn from the network."]
+
+
+def _of_counts(counted: Sequence[str], noise: str) -> list[str]:
     drawn = {
         "local": "Each site adds noise to its own numbers before they leave it",
         "shared": "Each site adds its share of the noise before its numbers leave it, and the shares add up",
         "none": "No noise is added",
     }[noise]
-    if plan.measures:
-        rounds = "one round" if len(plan.measures) == 1 else f"{len(plan.measures)} rounds"
-        names = {measure.name for measure in plan.measures}
-        first = "first how the values of each column spread, then " if "histogram" in names else ""
-        again = " Which pairs of columns are counted again is read off the noisy totals." if "edges" in names else ""
-        said.append(
-            f"In {rounds} the sites counted: {first}how often each level of a column occurs, alone and together with "
-            f"levels of other columns. {drawn}; a secure sum then opens the total over all sites and no site's own "
-            f"counts.{again}"
-        )
-        said.append("A tree that joins the columns was fitted to the totals; fitting it costs no privacy.")
-    if kind == "marginal":
-        return [*said, "The table was drawn from the tree. No network was trained."]
-    if plan.measures:
-        said.append(
-            f"A network ({kind}) was taught to draw the same patients as the tree (distilling), at no further cost."
-        )
-    if plan.rounds:
-        trained = "the network was then trained" if plan.measures else f"A network ({kind}) was trained"
-        steps = f"{plan.rounds} rounds of {plan.local_steps} steps on patients' rows at the sites"
-        if noise == "none":
-            said.append(
-                capital(f"{trained} in {steps}, without privacy; secure sums open the sites' total change only.")
-            )
-        else:
-            said.append(
-                capital(
-                    f"{trained} in {steps} by DP-SGD: every patient's pull on it is limited, noise is added, "
-                    "and a secure sum opens the sites' total only."
-                )
-            )
-    if plan.measures and plan.rounds:
-        said.append("In the end the network was drawn back towards the noisy totals (calibrating), at no further cost.")
-    return [*said, "The table was drawn from the network."]
+    rounds = "one round" if len(counted) == 1 else f"{len(counted)} rounds"
+    first = ""
+    if "histograms" in counted:
+        first = "first how the values of a column spread, which says where its levels begin and end; then "
+    again = " Which pairs of columns are counted again is read off the totals." if "edges" in counted else ""
+    return [
+        f"In {rounds} the sites counted: {first}how often each level of a column occurs, alone and together with "
+        f"levels of other columns. {drawn}; a secure sum then opens the total over all sites and no site's own counts."
+        f"{again}",
+        "A tree that joins the columns was fitted to the totals, at no further cost.",
+    ]
 
 
 def secure_sums(pipeline: Pipeline, sites: int) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from synthfed.errors import BudgetRefused
-from synthfed.generators.plan import make_plan
+from synthfed.generators.plan import make_plan, run_coding
 from synthfed.generators.words import outline
 from synthfed.pipeline import Pipeline
 from synthfed.run.contents import RunFacts, write_release
@@ -80,7 +80,8 @@ def run_pipeline(
     check_before_training(pipeline, cohort)
     work = open_work(pipeline, cohort, out, resume=resume, replace=replace)
 
-    say.stage("rounds", outline(pipeline, make_plan(pipeline, sites=len(cohort.sites))))
+    coding = run_coding(pipeline, cohort.schema, sites=len(cohort.sites))
+    say.stage("rounds", outline(pipeline, make_plan(pipeline, sites=len(cohort.sites), coding=coding)))
     try:
         trained = train(pipeline, cohort, work=work, resume=resume, progress=say, ledgers=ledgers)
     except BudgetRefused:
