@@ -1,23 +1,30 @@
 """The dossier: whole or not at all, signed, and one flipped byte anywhere is found."""
 
+import hashlib
 import json
+import math
 import os
 import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from synthfed import dossier
-from synthfed.dossier import coordinator_key, read_report, verify_dossier, write_dossier
+from synthfed.dossier import Verification, coordinator_key, read_report, verify_dossier, write_dossier
 from synthfed.errors import DossierError
 from synthfed.pipeline import Pipeline
-from synthfed.privacy.events import PrivacyEvent
-from synthfed.privacy.statement import central_ledger
+from synthfed.privacy.accounting import gaussian_epsilon
+from synthfed.privacy.events import Budget, PrivacyEvent
+from synthfed.privacy.ledger import Ledger
+from synthfed.privacy.statement import central_ledger, release_ledger
+from synthfed.report import report_bytes
+from synthfed.run.contents import pipeline_toml
 from synthfed.secagg.audit import AuditHead, append_line
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -45,16 +52,45 @@ def audit_log(identity: Ed25519PrivateKey, lines: int = 3) -> list[str]:
     return log
 
 
+def report_on(files: Mapping[str, bytes], ledger: object) -> bytes:
+    """The fields of `report.json` that speak of the files beside it, rounded as it rounds."""
+    report = {
+        "schema": "synthfed.report/1",
+        "table_sha256": hashlib.sha256(files["synthetic.csv"]).hexdigest(),
+        "model_sha256": hashlib.sha256(files["model.synthfed"]).hexdigest(),
+        "pipeline": {"sha256": small_pipeline().digest()},
+        "privacy": {"statement": ledger},
+    }
+    return report_bytes(report)
+
+
+def site_ledger(site: str, events: Sequence[PrivacyEvent]) -> dict[str, Any]:
+    with Ledger.open(None, site=site, limit=Budget(30.0, 1e-5)) as ledger:
+        ledger.reserve("run", events)
+        for index, event in enumerate(events):
+            ledger.charge(f"{site}:{index}", "run", event)
+        ledger.close("run")
+        return ledger.export()
+
+
 @pytest.fixture(scope="module")
 def files() -> dict[str, bytes]:
-    events = [PrivacyEvent(f"round {index}", "gaussian", "train", 1.0, 8.0, 1.0, 3) for index in range(2)]
-    ledger = central_ledger(events, small_pipeline(), site="lyon", simulated=False, seeded=False)
+    events = [
+        PrivacyEvent("round 0, counting tables", "gaussian", "train", 1.0, 3.7, 1.0, 1),
+        PrivacyEvent("round 1", "gaussian", "train", 1.0, 8.0, 1.0, 3),
+    ]
+    ledger = central_ledger(events, small_pipeline(), site="lyon", simulated=False, seeded=False, planned=events)
     sites = {site: Ed25519PrivateKey.from_private_bytes(bytes([index]) * 32) for index, site in enumerate("ab")}
     audit = [line for identity in sites.values() for line in audit_log(identity)]
     keys = {site: identity.public_key().public_bytes_raw().hex() for site, identity in sites.items()}
-    return {
+    described = {
         "synthetic.csv": b"age_years,sex\n61,female\n",
-        "report.json": b'{"schema": "synthfed.report/1"}',
+        "model.synthfed": b"a model",
+        "pipeline.toml": pipeline_toml(small_pipeline()).encode(),
+    }
+    return {
+        **described,
+        "report.json": report_on(described, ledger),
         "figures/marginals.svg": b"<svg/>",
         "ledger.json": json.dumps(ledger).encode(),
         "audit.jsonl": "".join(line + "\n" for line in audit).encode(),
@@ -138,15 +174,81 @@ def test_a_signed_ledger_that_does_not_add_up_is_found(tmp_path: Path, files: Ma
         ledger["populations"]["train"]["epsilon"] -= 1e-4
         ledger["populations"]["train"]["epsilon_of_events"] -= 1e-4
     elif lie == "steps":
-        ledger["events"][0]["steps"] = 1
+        ledger["events"][1]["steps"] = 1
     elif lie == "missing event":
         del ledger["events"][1]
     elif lie == "formal":
         ledger["seeded"] = True
     else:
         del ledger["events"]
-    out = write_dossier(tmp_path / "aml", {**files, "ledger.json": json.dumps(ledger).encode()}, key=KEY)
-    assert {finding.kind for finding in verify_dossier(out).findings} == {"ledger"}
+    lying = {**files, "ledger.json": json.dumps(ledger).encode(), "report.json": report_on(files, ledger)}
+    result = verify_dossier(write_dossier(tmp_path / "aml", lying, key=KEY))
+    assert {finding.kind for finding in result.findings} == {"ledger"}
+    assert result.recomputed == ()
+
+
+def test_counting_and_training_are_computed_again_together(tmp_path: Path, files: Mapping[str, bytes]) -> None:
+    (train,) = verify_dossier(write_dossier(tmp_path / "aml", files, key=KEY)).recomputed
+    mu = math.sqrt(1 / 3.7**2 + 3 / 8.0**2)
+    assert train.epsilon == pytest.approx(gaussian_epsilon(mu, 1e-5), rel=0.01)
+    assert (train.population, train.events, train.delta, train.promised) == ("train", 2, 1e-5, True)
+    assert train.epsilon_local == train.epsilon
+
+
+def test_both_epsilons_are_computed_again_where_the_noise_was_shared(
+    tmp_path: Path, files: Mapping[str, bytes]
+) -> None:
+    events = [
+        PrivacyEvent("round 0, counting tables", "skellam", "train", 4096.0, 4.0, 1.0, 1, 8192.0, 3, 1),
+        PrivacyEvent("round 1", "skellam", "train", 4096.0, 9.0, 1.0, 1, 8192.0, 3, 1),
+    ]
+    exports = {site: site_ledger(site, events) for site in ("lyon", "milano", "berlin")}
+    ledger = release_ledger(exports, small_pipeline(), simulated=False, seeded=False, planned=events)
+
+    def verified(stated: dict[str, Any], name: str) -> Verification:
+        shared = {**files, "ledger.json": json.dumps(stated).encode(), "report.json": report_on(files, stated)}
+        return verify_dossier(write_dossier(tmp_path / name, shared, key=KEY))
+
+    result = verified(ledger, "honest")
+    assert result.ok, result.findings
+    assert result.recomputed[0].epsilon_local > result.recomputed[0].epsilon
+    ledger["populations"]["train"]["epsilon_local"] -= 0.01
+    ledger["populations"]["train"]["epsilon_local_of_events"] -= 0.01
+    (finding,) = verified(ledger, "lying").findings
+    assert (finding.kind, "epsilon_local" in finding.note) == ("ledger", True)
+
+
+@pytest.mark.parametrize("file", ["synthetic.csv", "model.synthfed", "pipeline.toml", "ledger.json"])
+def test_a_signed_report_of_another_run_is_found(tmp_path: Path, files: Mapping[str, bytes], file: str) -> None:
+    """All signatures and sums hold; only the report speaks of other files than those beside it."""
+    other = dict(files)
+    if file == "pipeline.toml":
+        other[file] = files[file].replace(b'title = "small"', b'title = "large"')
+    elif file == "ledger.json":
+        ledger = json.loads(files[file])
+        ledger["not_covered"].pop()
+        other[file] = json.dumps(ledger).encode()
+    else:
+        other[file] = files[file] + b"\n"
+    assert other[file] != files[file]
+    (finding,) = verify_dossier(write_dossier(tmp_path / "aml", other, key=KEY)).findings
+    assert (finding.kind, finding.name) == ("report", "report.json")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"pipeline": 1, "privacy": []}', b"\xff"])
+def test_a_report_that_says_nothing_of_its_files_is_found(
+    tmp_path: Path, files: Mapping[str, bytes], content: bytes
+) -> None:
+    out = write_dossier(tmp_path / "aml", {**files, "report.json": content}, key=KEY)
+    assert {finding.kind for finding in verify_dossier(out).findings} == {"report"}
+
+
+@pytest.mark.parametrize("epsilon", [3.0, math.inf])
+def test_a_pipeline_file_has_the_digest_of_its_pipeline(epsilon: float) -> None:
+    """Read without the settings of this version, so that dossiers of other versions can be checked."""
+    for chosen in (small_pipeline(), *map(Pipeline.load, ("aml", "scd", "smoke"))):
+        chosen = chosen.replace(privacy__epsilon=epsilon)
+        assert dossier._digest_of(pipeline_toml(chosen)) == chosen.digest()
 
 
 def test_a_dossier_without_a_ledger_is_incomplete(tmp_path: Path, files: Mapping[str, bytes]) -> None:
@@ -193,8 +295,8 @@ def test_an_existing_dossier_is_kept_unless_replaced_on_purpose(tmp_path: Path, 
     with pytest.raises(DossierError, match="exists"):
         write_dossier(out, {"other": b"x"}, key=KEY)
     assert snapshot(out) == before
-    write_dossier(out, {**files, "synthetic.csv": b"new"}, key=KEY, replace=True)
-    assert (out / "synthetic.csv").read_bytes() == b"new"
+    write_dossier(out, {**files, "figures/marginals.svg": b"new"}, key=KEY, replace=True)
+    assert (out / "figures" / "marginals.svg").read_bytes() == b"new"
     assert verify_dossier(out).ok
     assert [path.name for path in tmp_path.iterdir()] == ["aml"]
 
@@ -212,7 +314,7 @@ def test_replacing_works_where_folders_cannot_be_swapped(
 ) -> None:
     out = write_dossier(tmp_path / "aml", files, key=KEY)
     monkeypatch.setattr(dossier, "_exchange", lambda first, second: False)
-    write_dossier(out, {**files, "synthetic.csv": b"new"}, key=KEY, replace=True)
+    write_dossier(out, {**files, "figures/marginals.svg": b"new"}, key=KEY, replace=True)
     assert verify_dossier(out).ok
     assert [path.name for path in tmp_path.iterdir()] == ["aml"]
 
@@ -235,7 +337,7 @@ def test_a_writer_killed_at_any_sync_leaves_the_old_dossier_or_the_new_one(
     out = tmp_path / "aml"
     if replace:
         write_dossier(out, files, key=KEY)
-    new = {**files, "synthetic.csv": b"new"}
+    new = {**files, "figures/marginals.svg": b"new"}
     child = os.fork()
     if child == 0:
         calls, real = iter(range(1, 1000)), os.fsync

@@ -57,9 +57,7 @@ def making(pipeline: Pipeline, events: Sequence[Mapping[str, Any]], mode: Mappin
     noise = str(mode["noise"]) if pipeline.privacy.enabled else "none"
     return {
         "engine": name,
-        "sentences": _sentences(
-            counts["rounds"] if counts else [], kind, rounds, pipeline.federation.local_steps, noise
-        ),
+        "sentences": _sentences(names, kind, rounds, pipeline.federation.local_steps, noise),
         "note": _NOTES.get(name, "") if rounds else "",
         "noise": noise,
         "counts": counts,

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from synthfed.pipeline import Pipeline
 from synthfed.report import build_report, render_html
 from tests.report import sample
 
@@ -19,6 +20,17 @@ def build(edition: str = "simulated", **changes: Any) -> dict[str, Any]:
         "edition": edition,
     }
     return build_report(**{**arguments, **changes})
+
+
+def build_run(settings: Pipeline, edition: str = "internal", *, shared: bool = False, seeded: bool = False) -> Any:
+    """A report of a run of this pipeline: its own charges, its own rounds."""
+    stated = sample.ledger_of(settings, shared=shared, seeded=seeded)
+    counting = ("tables", "edges") if settings.counts_first else ()
+    facts = sample.run_facts(simulated=edition == "simulated", counting=counting)
+    if not settings.training_rounds:
+        facts["history"], facts["rounds"] = facts["history"][: len(counting)], len(counting)
+    card = sample.scorecard(real=edition != "release", stated=stated)
+    return build(edition, pipeline=settings, ledger=stated, run=facts, scorecard=card)
 
 
 @pytest.fixture(scope="session")
