@@ -49,7 +49,8 @@ NUMBERS = ("wbc_10e9_l", "FLT3_ITD_allelic_ratio", "os_days")  # told apart from
 SHARED = ("sex", "NPM1", "FLT3_ITD", "TP53", "os_event")  # two levels: no value of theirs is one patient's alone
 PATIENTS = 254
 HOME, ROW = "site_2", 17
-TRAINED = ("marginal", "tvae-cold", "ctgan-cold")
+QUICK = ("marginal", "tvae-cold", "ctgan-cold")
+TRAINED = (*QUICK, *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS if kind not in QUICK))
 
 
 @cache

@@ -38,7 +38,8 @@ def draw(comparison: Comparison) -> bytes:
             _panel(figure.add_subplot(grid[index // _COLUMNS, index % _COLUMNS]), comparison, measure)
         figure.text(0.055, 1 - 0.36 / height, comparison.title, fontsize=15, fontweight="bold", color=INK, va="center")
         patients = "simulated patients" if comparison.simulated else "measured on patients: stays at the site"
-        seeds = f"small dots: {len(comparison.seeds)} seed{'s' * (len(comparison.seeds) > 1)}, large: their median"
+        count = len(comparison.seeds)
+        seeds = f"small dots: {count} seeds, large: their median" if count > 1 else "1 seed"
         figure.text(
             0.055,
             1 - 0.64 / height,
