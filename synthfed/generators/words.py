@@ -30,15 +30,20 @@ def round_names(plan: Plan) -> tuple[str, ...]:
     return tuple(f"counting {measure.name}" for measure in plan.measures) + (TRAINING,) * plan.rounds
 
 
+def calibrates(kind: str) -> bool:
+    """Whether a network that was trained after a start from counts is drawn back to them; see `start.finish`."""
+    return kind == "ctgan"
+
+
 def doing(plan: Plan, kind: str, round_index: int) -> str:
     """What goes on from the end of the round before until this round is done, or after the last one.
 
-    Fitting the tree and distilling it follow the last sum of counts, calibrating the last round of training; both take
+    Fitting the tree and distilling it follow the last sum of counts, calibrating the last round of training; they take
     long enough to be named. Empty where nothing of note follows.
     """
     names = round_names(plan)
     if round_index >= len(names):
-        return "calibrating" if plan.measures and plan.rounds else ""
+        return "calibrating" if plan.measures and plan.rounds and calibrates(kind) else ""
     if round_index + 1 == len(plan.measures):
         return f"{names[round_index]}, {'fitting the tree' if kind == 'marginal' else 'distilling'}"
     return names[round_index]

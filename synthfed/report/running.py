@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from synthfed.generators.words import calibrates
 from synthfed.report import diagram, strips
 from synthfed.report.figure import Figure, percent, size
 from synthfed.report.guarantee import against_all_others
@@ -27,7 +28,7 @@ def made_figure(report: Mapping[str, Any]) -> Figure | None:
         if network["rounds"]:
             what = "rounds of DP-SGD" if made["noise"] != "none" else "rounds without privacy"
             rows.append((f"network ({network['kind']})", f"{network['rounds']} {what}", percent(network["share"])))
-        if counts and network["rounds"]:
+        if counts and network["rounds"] and calibrates(network["kind"]):
             rows.append(("calibrating", "the network is drawn back to the totals", "none"))
     return Figure(
         key="made",
