@@ -51,10 +51,10 @@ class _NetworkSettings(_Section):
     """What both networks share: where they start from, and how much of the budget trains them."""
 
     start: Literal["marginals", "cold"] = Field(
-        "cold", description="distil the tree of noisy tables into the network first, or train it from nothing"
+        "marginals", description="distil the tree of noisy tables into the network first, or train it from nothing"
     )
     training_share: float = Field(
-        0.3, ge=0.0, lt=1.0, description="of the budget (of mu squared), for DP-SGD after a start from marginals"
+        0.1, ge=0.0, lt=1.0, description="of the budget (of mu squared), for DP-SGD after a start from marginals"
     )
 
 
@@ -201,8 +201,9 @@ class Pipeline(_Section):
         """
         raw = self.model_dump(mode="python")
         kind = changes.get("generator__kind", self.generator.kind)
-        if kind != self.generator.kind:
-            raw["generator"] = {}  # the other kind has other settings; start from its defaults
+        if kind != self.generator.kind:  # the other kind has other settings; start from its defaults
+            shared = set() if kind == "marginal" else set(_NetworkSettings.model_fields) & set(raw["generator"])
+            raw["generator"] = {key: raw["generator"][key] for key in shared}
         for dotted, value in changes.items():
             _assign(raw, dotted.replace("__", ".").split("."), value, dotted)
         return type(self).parse(raw, origin=f"pipeline {self.title!r} with {sorted(changes)}")

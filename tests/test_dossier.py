@@ -36,7 +36,7 @@ def small_pipeline() -> Pipeline:
             "title": "small",
             "disease": "aml",
             "cohort": {"columns": ["age_years", "sex"]},
-            "generator": {"kind": "tvae"},
+            "generator": {"kind": "tvae", "start": "cold"},
             "privacy": {"epsilon": 3.0, "expected_patients": 1600},
             "federation": {"rounds": 2, "local_steps": 3},
         },

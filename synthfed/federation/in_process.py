@@ -21,6 +21,7 @@ from synthfed.federation.progress import RoundDone
 from synthfed.federation.training import CodedRows, SiteRows, TableRows, TrainingCourse, TrainingWork, stood
 from synthfed.federation.words import honest_sentences, reduced_sentences
 from synthfed.generators.base import Codes, Generator, Layout, Weights
+from synthfed.generators.start import blank
 from synthfed.pipeline import Pipeline
 from synthfed.privacy.events import Budget
 
@@ -124,6 +125,7 @@ def run_in_process(
     relay, roster = found(work, homes, policy, names)
     made = generator or _make_generator(pipeline)
     layout = Layout(tuple(transformer.names), tuple(transformer.widths))
+    workload = run_workload(pipeline, transformer) if plan.measures else None
     manifest = kept_or_fresh(
         work,
         relay,
@@ -132,9 +134,9 @@ def run_in_process(
             transformer_digest=transformer.digest(),
             roster_digest=roster.digest(),
             layout=layout,
-            weights=made.init(layout, seed=pipeline.seed),
+            weights=blank(made, layout, workload, seed=pipeline.seed),
             plan=plan,
-            workload=run_workload(pipeline, transformer) if plan.measures else None,
+            workload=workload,
             histograms=coding.grid.coding.widths if coding is not None else (),
             sites=tuple(member.site for member in roster.members),
             simulated=simulated,

@@ -29,6 +29,7 @@ from synthfed.federation.rounds import Coordinator, Outcome
 from synthfed.federation.training import TrainingCourse
 from synthfed.federation.work import Course
 from synthfed.generators.base import Layout
+from synthfed.generators.start import blank
 from synthfed.pipeline import Pipeline
 from synthfed.secagg.roster import Roster
 
@@ -88,14 +89,15 @@ def coordinator_from_run_config(context: Context) -> Coordinator:
         layout = Layout(transformer.names, transformer.widths)
         generator = make_generator(pipeline.generator)
         plan = make_plan(pipeline, sites=len(sites), coding=coding)
+        workload = run_workload(pipeline, transformer) if plan.measures else None
         manifest = make_manifest(
             pipeline=pipeline,
             transformer_digest=transformer.digest(),
             roster_digest=roster.digest(),
             layout=layout,
-            weights=generator.init(layout, seed=pipeline.seed),
+            weights=blank(generator, layout, workload, seed=pipeline.seed),
             plan=plan,
-            workload=run_workload(pipeline, transformer) if plan.measures else None,
+            workload=workload,
             histograms=coding.grid.coding.widths,
             sites=sites,
             simulated=False,

@@ -242,7 +242,15 @@ class TrainingCourse:
         if not manifest.plan.measures:
             return released
         model = manifest.counting().model(self._known(standing))
-        return finish(self.generator, released, model, manifest.layout, manifest.tables_asked(), seed=manifest.seed)
+        return finish(
+            self.generator,
+            released,
+            model,
+            manifest.layout,
+            manifest.tables_asked(),
+            manifest.plan,
+            seed=manifest.seed,
+        )
 
     def _mean(self, total: Ring, round_index: int, total_weight: float) -> npt.NDArray[np.float64]:
         bound = self.manifest.step(round_index).bound

@@ -77,7 +77,7 @@ def train(
             progress(trained + 1, plan.rounds)
     released = generator.release(weights, state)
     if counting is not None and model is not None:
-        released = finish(generator, released, model, layout, counting.workload, seed=seed)
+        released = finish(generator, released, model, layout, counting.workload, plan, seed=seed)
     return released, tuple(events)
 
 

@@ -29,7 +29,7 @@ def make_plan(pipeline: Pipeline, sites: int, *, coding: "Coding | None" = None)
         coding: How rows become codes; without it, or where nothing is to be fitted, no histograms are counted.
 
     Raises:
-        BudgetTooSmall: The calibrated noise exceeds `privacy.max_noise_multiplier`.
+        BudgetTooSmall: The calibrated noise of a cold start exceeds `privacy.max_noise_multiplier`.
     """
     privacy, federation = pipeline.privacy, pipeline.federation
     measures = _measures(pipeline, coding) if pipeline.counts_first else ()
@@ -44,7 +44,7 @@ def make_plan(pipeline: Pipeline, sites: int, *, coding: "Coding | None" = None)
             steps=pipeline.total_steps,
             spent=[_count_event(measure, index) for index, measure in enumerate(measures)],
         )
-        if noise_multiplier > privacy.max_noise_multiplier:
+        if not measures and noise_multiplier > privacy.max_noise_multiplier:  # a warm start holds against such steps
             raise BudgetTooSmall(
                 f"privacy.epsilon = {privacy.epsilon:g} over {pipeline.total_steps} steps needs a noise multiplier of "
                 f"{noise_multiplier:.1f}; privacy.max_noise_multiplier is {privacy.max_noise_multiplier:g}: such steps "

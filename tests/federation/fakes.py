@@ -86,7 +86,7 @@ def small_pipeline(**changes: object) -> Pipeline:
             "title": "fake",
             "disease": "aml",
             "cohort": {"columns": ["age_years", "sex"], "min_rows": 5},
-            "generator": {"kind": "tvae"},
+            "generator": {"kind": "tvae", "start": "cold"},
             "privacy": {"epsilon": 5.0, "expected_patients": 100},
             "federation": {"rounds": 3, "local_steps": 2, "deadline_s": 5.0},
         },

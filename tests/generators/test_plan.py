@@ -15,7 +15,7 @@ def _pipeline(**changes: object) -> Pipeline:
         "title": "test",
         "disease": "aml",
         "cohort": {"columns": ["age_years", "sex"]},
-        "generator": {"kind": "tvae"},
+        "generator": {"kind": "tvae", "start": "cold"},
         "privacy": {"epsilon": 3.0, "delta": 1e-5, "expected_patients": 1600},
         "federation": {"rounds": 10, "local_steps": 2},
     }
