@@ -96,6 +96,7 @@ def _summary(result: "RunResult") -> dict[str, Any]:
         "internal_report": str(internal / "report.html") if internal.is_dir() else None,
         "rows": len(result.table),
         "epsilon": result.epsilon,
+        "epsilon_local": result.epsilon_local,
         "delta": result.delta,
         "epsilon_over_all_runs": result.spent_over_runs,
         "seconds": round(result.seconds, 1),
@@ -114,6 +115,10 @@ def _tell(console: Any, result: "RunResult") -> None:
             f"privacy   epsilon {result.epsilon:.2f}, delta {result.delta:g} per training patient (add/remove one)",
             highlight=False,
         )
+        if result.epsilon_local is not None and result.epsilon_local != result.epsilon:
+            console.print(
+                f"          epsilon_local {result.epsilon_local:.2f} against all other sites together", highlight=False
+            )
     if result.spent_over_runs is not None:
         console.print(
             f"ledgers   epsilon {result.spent_over_runs:.2f} spent by these patients over all recorded runs",

@@ -38,6 +38,7 @@ class RunResult:
         dossier: The release folder; for real patients `internal/` inside it stays with the data holder.
         card: Scores against real rows, as this trusted machine saw them.
         epsilon: What one training patient spent in this run; `None` when there is no formal guarantee.
+        epsilon_local: The same against all other sites together; equal where each site draws all its own noise.
         spent_over_runs: What the ledgers hold for these patients over all runs; `None` for simulated ones.
     """
 
@@ -45,6 +46,7 @@ class RunResult:
     table: pd.DataFrame
     card: "Scorecard"
     epsilon: float | None
+    epsilon_local: float | None
     delta: float
     seconds: float
     spent_over_runs: float | None
@@ -104,6 +106,7 @@ def run_pipeline(
         table=table,
         card=card,
         epsilon=trained.ledger["populations"]["train"]["epsilon"],
+        epsilon_local=trained.ledger["populations"]["train"]["epsilon_local"],
         delta=pipeline.privacy.delta,
         seconds=time.monotonic() - started,
         spent_over_runs=trained.spent_over_runs,
