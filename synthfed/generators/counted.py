@@ -153,7 +153,7 @@ def from_bytes(raw: bytes) -> tuple[CountTable, ...]:
     """
     try:
         listed = json.loads(raw)
-        if not isinstance(listed, list) or not listed:
+        if not isinstance(listed, list):
             raise TypeError("no list of tables")
         return tuple(
             CountTable(

@@ -272,7 +272,9 @@ def draw_codes(logits: npt.NDArray[np.float32], layout: Layout, rng: np.random.G
 
     A level is drawn where a uniform share of the block's total falls among its cumulated powers.
     """
-    powers = np.exp(np.clip(logits.T, -LOGIT_BOUND, LOGIT_BOUND))  # (width, rows): a level's powers side by side
+    # (width, rows) in memory too: a level's powers lie side by side, and every step below runs along them.
+    powers = np.ascontiguousarray(np.clip(logits, -LOGIT_BOUND, LOGIT_BOUND).T)
+    np.exp(powers, out=powers)
     places = rng.random((len(layout.widths), len(logits)), dtype=np.float32)
     codes = np.zeros((len(logits), len(layout.widths)), dtype=np.int32)
     offset = 0

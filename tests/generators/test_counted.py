@@ -93,3 +93,16 @@ def test_every_round_asks_for_what_it_costs_and_fits_the_length_that_was_said_be
     assert {name: tensor.tobytes() for name, tensor in model.to_weights().items()} == {
         name: tensor.tobytes() for name, tensor in again.to_weights().items()
     }
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_a_row_of_one_or_two_blocks_has_no_pair_to_count_again_and_still_a_model(blocks):
+    layout = Layout(LAYOUT.names[:blocks], LAYOUT.widths[:blocks])
+    plan = Plan(0, 1, 1.0, 1.0, 0.0, 100.0, 1, (Measure("tables", 0.5), Measure("edges", 1.0)))
+    counting = Counting(layout, Workload(0), plan, 300)
+    known = []
+    for index, measure in enumerate(plan.measures):
+        tables = counted.from_bytes(counted.to_bytes(counting.tables(known)))
+        counts = counted.answer(CODES[:, :blocks], layout, tables, measure, cells=counting.cells(index), noise_key=KEY)
+        known.append(counting.noisy(known, counts, counted=1))
+    assert counting.model(known).sample(50, 1).shape == (50, blocks)
