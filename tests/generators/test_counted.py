@@ -63,7 +63,6 @@ def test_tables_travel_as_they_are_and_anything_else_is_refused():
     for raw in (
         b"",
         b"{}",
-        b"[]",
         b"[1]",
         b'[{"blocks":[1,0],"stddev":1,"groups":[]}]',
         b'[{"blocks":[0],"stddev":NaN}]',
