@@ -4,13 +4,14 @@ The mean over columns of: 0/1 for levels (missing is a level), |difference| on t
 the reference rows for numbers, capped at 1; 1 where one of the two is missing, 0 where both are.
 """
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from synthfed.evaluation.association import one_hot
-from synthfed.evaluation.rows import Floats, Rows
+from synthfed.evaluation.rows import Floats, Rows, Shape
 
 Single = npt.NDArray[np.float32]
 
@@ -43,6 +44,14 @@ class Gower:
                 lows[i], spans[i] = low, max(high - low, 1e-9)
         levels = tuple(i for i, c in enumerate(shape.levels) if not c.derived)
         return cls(lows, spans, log, used, levels)
+
+    def only(self, shape: Shape, names: Collection[str]) -> "Gower":
+        """The same scales, over some of the columns."""
+        return replace(
+            self,
+            used_numbers=tuple(i for i in self.used_numbers if shape.numbers[i].name in names),
+            used_levels=tuple(i for i in self.used_levels if shape.levels[i].name in names),
+        )
 
     def embed(self, rows: Rows) -> tuple[Single, Single]:
         """Numbers on 0..1 (missing at 2) and one-hot levels, both float32."""

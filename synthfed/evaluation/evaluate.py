@@ -12,10 +12,12 @@ import pandas as pd
 
 from synthfed.errors import DataError, SynthfedError
 from synthfed.evaluation.anchors import Anchored, Score, anchor, finite, judged, light_of
+from synthfed.evaluation.attribute import attribute_metric
 from synthfed.evaluation.copies import copy_metrics
 from synthfed.evaluation.fidelity import FidelityScore, levels_kept
 from synthfed.evaluation.figures import figures
 from synthfed.evaluation.guarantee import guarantee_metric
+from synthfed.evaluation.identification import identification_metrics
 from synthfed.evaluation.learning import one_thread
 from synthfed.evaluation.membership import infer_membership, membership_metrics
 from synthfed.evaluation.quality_report import quality_metric
@@ -29,6 +31,7 @@ from synthfed.evaluation.thresholds import (
     MINIMUM_SOFT_RULE_ROWS,
     THRESHOLDS,
 )
+from synthfed.evaluation.unique_values import unique_value_metric
 from synthfed.evaluation.utility import utility_metrics
 from synthfed.evaluation.validity import duplicates, hard_rules_metric, structure_metric
 from synthfed.pipeline import EvaluationSettings
@@ -112,6 +115,11 @@ def _evaluate(
         say("membership")
         membership = infer_membership(real, fresh, fake, seed=seed)
         metrics += membership_metrics(membership, sizes)
+        say("other attacks")
+        metrics.append(unique_value_metric(real, fresh, fake))
+        known = settings.quasi_identifiers
+        metrics.append(attribute_metric(real, fresh, fake, quasi_identifiers=known, seed=seed))
+        metrics += identification_metrics(real, fresh, fake, seed=seed)
     metrics.append(guarantee_metric(privacy))
     say("figures")
     drawn = figures(

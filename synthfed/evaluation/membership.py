@@ -8,7 +8,7 @@ while almost no outsider is accused; the area under the curve misses partial cop
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from scipy.stats import beta, rankdata
 from synthfed.evaluation.distance import Gower, nearest
 from synthfed.evaluation.learning import Inputs, one_thread, tree_scores
 from synthfed.evaluation.rows import Bools, Floats, Ints, Rows, stack
-from synthfed.evaluation.scorecard import Light, Metric, rounded
+from synthfed.evaluation.scorecard import Light, Metric, Role, rounded
 from synthfed.evaluation.thresholds import MINIMUM_NONMEMBERS, THRESHOLDS
 
 PERMUTATIONS = 999
@@ -36,6 +36,8 @@ class Membership:
         guess: 95 % of `found` when nobody can tell members (permuted labels).
         p: Exact permutation p of `found`, for the best of all attacks.
         sight: Smallest share of copied rows that this test would see with 80 % power.
+        rare: The same on the tenth of the targets farthest from the attacker's reference patients; `None` where fewer
+            than 20 members or 20 outsiders are among them.
     """
 
     rate: float
@@ -49,6 +51,7 @@ class Membership:
     area_p: float
     targets: int
     curve: Mapping[str, Any]
+    rare: "Membership | None" = None
 
     @property
     def light(self) -> Light:
@@ -89,9 +92,27 @@ def infer_membership(train: Rows, holdout: Rows, synthetic: Rows, *, seed: int) 
         [_attacks(members, reference, synthetic, seed), _attacks(outsiders, reference, synthetic, seed)]
     ).T  # (attacks, targets), members first
     is_member = np.arange(count + half) < count
+    whole = _best_attack(scores, is_member, rng)
+    rare = _rarest(stack(members, outsiders), reference, synthetic)
+    few = min(int(is_member[rare].sum()), int((~is_member[rare]).sum()))
+    if few < MINIMUM_NONMEMBERS:
+        return whole
+    return replace(whole, rare=_best_attack(scores[:, rare], is_member[rare], rng))
+
+
+def _rarest(targets: Rows, reference: Rows, synthetic: Rows) -> Bools:
+    """The tenth of the targets farthest from what the attacker knows of patients: outliers, who are found first."""
+    gower = Gower.spread_of(reference, synthetic)
+    far = nearest(gower.between(targets, reference), 5)
+    return np.asarray(rankdata(-far, method="ordinal") <= math.ceil(len(far) / 10))
+
+
+def _best_attack(scores: Floats, is_member: Bools, rng: np.random.Generator) -> Membership:
+    """Judge scores (attacks, targets) by permuting who is a member."""
+    count, outsiders = int(is_member.sum()), int((~is_member).sum())
     labels = np.vstack([is_member, *[rng.permutation(is_member) for _ in range(PERMUTATIONS)]])
-    rate = next((f for f in RATES if f * half >= 2), RATES[-1])
-    allowed = math.floor(rate * half)
+    rate = next((f for f in RATES if f * outsiders >= 2), RATES[-1])
+    allowed = math.floor(rate * outsiders)
     found = np.array([_found(row, labels, allowed) for row in scores])  # (attacks, 1 + permutations)
     areas = np.array([_areas(row, labels) for row in scores])
     best, best_area = found.max(axis=0), areas.max(axis=0)
@@ -174,9 +195,9 @@ def _curve(scores: Floats, labels: Bools) -> dict[str, Any]:
 
 
 def membership_metrics(found: Membership | None, sizes: Mapping[str, int]) -> tuple[Metric, ...]:
-    """`private.membership` (deciding) and `private.membership_auc` (information)."""
-    rule = THRESHOLDS["private.membership"]
+    """`private.membership` (deciding), `private.membership_rare` and `private.membership_auc` (information)."""
     label = "patients found by membership inference, above guessing"
+    rare_label = "patients found among the rarest tenth, above guessing"
     if found is None:
         reason = f"needs {2 * MINIMUM_NONMEMBERS} hold-out rows: half as outsiders, half as the attacker's knowledge"
         n = dict(sizes)
@@ -185,28 +206,24 @@ def membership_metrics(found: Membership | None, sizes: Mapping[str, int]) -> tu
                 "private.membership", "private", "deciding", label, None, "lower", reason=reason, n=n, rows_used="train"
             ),
         )
-    n = {**sizes, "targets": found.targets}
-    return (
-        Metric(
-            id="private.membership",
-            question="private",
-            role="deciding",
-            label=label,
-            value=found.found - found.rate,
-            direction="lower",
-            ceiling=0.0,
-            low=-found.rate,
-            high=found.guess - found.rate,
-            green=rule.green,
-            amber=rule.amber,
-            threshold_origin=rule.origin,
-            light=found.light,
-            reason=f"permutation p = {found.p:.3g}. {found.sentence}",
-            n=n,
+    if found.rare is None:
+        reason = f"the rarest tenth holds fewer than {MINIMUM_NONMEMBERS} outsiders or {MINIMUM_NONMEMBERS} patients"
+        rare = Metric(
+            "private.membership_rare",
+            "private",
+            "if_measurable",
+            rare_label,
+            None,
+            "lower",
+            reason=reason,
+            n=dict(sizes),
             rows_used="train",
-            value_low=found.low - found.rate,
-            value_high=found.high - found.rate,
-        ),
+        )
+    else:
+        rare = _gain("private.membership_rare", "if_measurable", rare_label, found.rare, sizes)
+    return (
+        _gain("private.membership", "deciding", label, found, sizes),
+        rare,
         Metric(
             id="private.membership_auc",
             question="private",
@@ -216,7 +233,31 @@ def membership_metrics(found: Membership | None, sizes: Mapping[str, int]) -> tu
             direction="lower",
             ceiling=0.5,
             reason=f"permutation p = {found.area_p:.3g}",
-            n=n,
+            n={**sizes, "targets": found.targets},
             rows_used="train",
         ),
+    )
+
+
+def _gain(metric_id: str, role: Role, label: str, found: Membership, sizes: Mapping[str, int]) -> Metric:
+    rule = THRESHOLDS[metric_id]
+    return Metric(
+        id=metric_id,
+        question="private",
+        role=role,
+        label=label,
+        value=found.found - found.rate,
+        direction="lower",
+        ceiling=0.0,
+        low=-found.rate,
+        high=found.guess - found.rate,
+        green=rule.green,
+        amber=rule.amber,
+        threshold_origin=rule.origin,
+        light=found.light,
+        reason=f"permutation p = {found.p:.3g}. {found.sentence}",
+        n={**sizes, "targets": found.targets},
+        rows_used="train",
+        value_low=found.low - found.rate,
+        value_high=found.high - found.rate,
     )

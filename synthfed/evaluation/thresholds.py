@@ -22,6 +22,10 @@ class Threshold:
 
 _ANCHORED = "judgement, as a share of the way from shuffled columns to fresh patients (.8, .4)"
 _GAP = "judgement, as the distance to what fresh patients reach (.02, .05)"
+_REIDENTIFICATION = (
+    "lower bound of the residual risk: .09 is the re-identification probability of EMA Policy 0070 and Health Canada, "
+    "used by analogy; .05 is judgement"
+)
 
 THRESHOLDS: Mapping[str, Threshold] = {
     "valid.structure": Threshold(1.0, 0.999),
@@ -40,6 +44,11 @@ THRESHOLDS: Mapping[str, Threshold] = {
     "private.near_copy": Threshold(0.01, 0.03),
     "private.dcr": Threshold(0.01, 0.0, origin="judgement: permutation p below .01 is amber, never red alone"),
     "private.membership": Threshold(0.02, 0.05, origin="judgement, on TPR minus FPR, with an exact permutation p"),
+    "private.membership_rare": Threshold(0.02, 0.05, origin="judgement, as private.membership"),
+    "private.unique_value": Threshold(0.02, 0.10, origin="judgement, on the lower bound of the excess"),
+    "private.singling_out": Threshold(0.05, 0.09, origin=_REIDENTIFICATION),
+    "private.linkability": Threshold(0.05, 0.09, origin=_REIDENTIFICATION),
+    "private.attribute": Threshold(0.10, 0.20, origin="judgement, where the permutation p is below .05"),
     "guaranteed.epsilon": Threshold(1.0, 10.0, origin="tiers of Ponomareva et al. 2023, arXiv 2303.00654"),
 }
 
@@ -54,4 +63,7 @@ MINIMUM_TSTR_ROWS = 100
 MINIMUM_TSTR_CLASS = 20
 MINIMUM_NONMEMBERS = 20
 MINIMUM_COPY_ROWS = 50
+MINIMUM_UNIQUE_VALUES = 50
+MINIMUM_ATTACKED_ROWS = 50  # patients of the hold-out that an attack is tried on as control
+MINIMUM_SECRET_ROWS = 10  # patients on either side of a guessed secret, in training rows and hold-out alike
 EVENTS_PER_COX_TERM = 10  # Peduzzi et al. 1995, doi 10.1016/0895-4356(95)00048-8

@@ -28,12 +28,12 @@ SCHEMA = Schema(
         Column("NPM1", "flag", "NPM1"),
         Column("FLT3", "flag", "FLT3-ITD"),
         Column("ratio", "continuous", "FLT3-ITD ratio", "", 0.01, 50, scale="log", decimals=2, missing="structural"),
-        Column("TP53", "flag", "TP53"),
+        Column("TP53", "flag", "TP53", sensitive=True),
         Column("complex", "flag", "Complex karyotype"),
         Column("risk", "category", "Risk", levels=("low", "middle", "high"), derived=False),
         Column("response", "category", "Response", levels=("CR", "CRi", "none"), known_at="outcome"),
         Column("os_days", "count", "Follow-up", "days", 1, 4000, known_at="outcome"),
-        Column("os_event", "flag", "Death", known_at="outcome"),
+        Column("os_event", "flag", "Death", known_at="outcome", sensitive=True),
     ),
     survivals=(Survival("os", "os_days", "os_event", "Overall survival", 1826.0, primary=True),),
 )
@@ -62,7 +62,9 @@ RULES_TOML = {
     ]
 }
 RULES = RuleSet.parse(RULES_TOML, SCHEMA)
-SETTINGS = EvaluationSettings(targets=("os_event", "NPM1", "risk"), groups=("risk",))
+SETTINGS = EvaluationSettings(
+    targets=("os_event", "NPM1", "risk"), groups=("risk",), quasi_identifiers=("age_years", "sex")
+)
 PRIVACY = {
     "populations": {"train": {"epsilon": 3.0, "delta": 1e-5}},
     "guarantee": "epsilon-delta differential privacy per patient",
@@ -155,6 +157,34 @@ def shuffled(table: pd.DataFrame, seed: int = 4) -> pd.DataFrame:
     """Every column permuted on its own."""
     rng = np.random.default_rng(seed)
     return pd.DataFrame({name: table[name].array.take(rng.permutation(len(table))) for name in table.columns})
+
+
+def resampled(table: pd.DataFrame, seed: int = 6) -> pd.DataFrame:
+    """Every column drawn on its own from the patients' values: no row is real, every number is."""
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame({n: table[n].array.take(rng.integers(0, len(table), len(table))) for n in table.columns})
+
+
+def between_neighbours(table: pd.DataFrame, seed: int = 7) -> pd.DataFrame:
+    """SMOTE: numbers between a patient's and a near neighbour's, levels of one of the two."""
+    rng = np.random.default_rng(seed)
+    numbers = [c for c in SCHEMA.columns if c.is_number]
+    values = table[[c.name for c in numbers]].to_numpy(dtype=float, na_value=np.nan)
+    scaled = (values - np.nanmean(values, axis=0)) / np.nanstd(values, axis=0)
+    coded = np.column_stack([table[c.name].astype("category").cat.codes for c in SCHEMA.columns if c.has_levels])
+    space = np.hstack([np.nan_to_num(scaled), coded])
+    distances = ((space[:, None] - space[None]) ** 2).sum(axis=2)
+    np.fill_diagonal(distances, np.inf)
+    partner = np.argsort(distances, axis=1)[np.arange(len(table)), rng.integers(0, 5, len(table))]
+    share, other = rng.random((len(table), 1)), rng.random(len(table)) < 0.5
+    mixed = np.where(np.isnan(values) | np.isnan(values[partner]), values, values + share * (values[partner] - values))
+    out = table.copy()
+    for column in SCHEMA.columns:
+        if column.has_levels:
+            out[column.name] = table[column.name].array.take(np.where(other, partner, np.arange(len(table))))
+    for place, column in enumerate(numbers):
+        out[column.name] = np.clip(np.round(mixed[:, place], column.decimals), column.lower, column.upper)
+    return SCHEMA.cast(out)
 
 
 def rule_breaking(table: pd.DataFrame, share: float = 0.01) -> pd.DataFrame:

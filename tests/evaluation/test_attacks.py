@@ -93,5 +93,20 @@ def test_membership_p_is_uniform_when_nobody_leaks():
     assert sum(f.p < 0.05 for f in found) <= 2
 
 
+def test_the_rarest_tenth_is_attacked_where_it_is_large_enough():
+    real = cheats.tables(train=500, holdout=440, fresh=500, seed=5)
+    train, holdout, fresh = (read_rows(t, SHAPE) for t in (real.train, real.holdout, real.fresh))
+    copied, honest = (infer_membership(train, holdout, fake, seed=0) for fake in (train, fresh))
+    assert copied is not None
+    assert copied.rare is not None
+    assert copied.rare.light == "red"
+    assert copied.rare.targets < copied.targets / 5
+    assert honest is not None
+    assert honest.rare is None or honest.rare.light != "red"
+    few = infer_membership(TRAIN, HOLDOUT, TRAIN, seed=0)  # about ten outsiders among the rarest
+    assert few is not None
+    assert few.rare is None
+
+
 def test_membership_needs_outsiders():
     assert infer_membership(TRAIN, HOLDOUT.take(np.arange(39)), FRESH, seed=0) is None

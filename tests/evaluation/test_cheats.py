@@ -30,6 +30,10 @@ def test_a_copy_fails_private_but_is_useful(share):
     assert card["private.membership"].light == "red"
     assert card["private.near_copy"].light == "red"
     assert (card["private.exact"].light == "red") == (share == 0)
+    assert (card["private.unique_value"].light == "red") == (share == 0)
+    assert card["private.linkability"].light == "red"
+    assert card["private.attribute"].light in ("amber", "red")
+    assert card["private.singling_out"].light != "green" or share > 0
     assert card.lights["useful"] != "red"
     assert card["faithful.association"].reason == "closer to the training rows than fresh patients are"
 
@@ -39,6 +43,29 @@ def test_a_few_verbatim_rows_fail_private():
     assert card["private.exact"].light == "red"
     assert card["private.exact"].value == pytest.approx(0.05, abs=0.002)
     assert card["private.membership"].light != "green"
+
+
+def test_two_verbatim_rows_in_a_hundred_fail_private():
+    """Too few for any attack on all rows to see; counted one by one they are plain."""
+    card = cheats.score(cheats.partly_verbatim(REAL.fresh, REAL.train, 0.02), REAL)
+    assert card.lights["private"] == "red"
+    assert card["private.exact"].light == "red"
+    assert card["private.exact"].value == pytest.approx(0.02, abs=0.002)
+
+
+def test_rows_between_neighbours_fail_private_but_are_useful():
+    card = cheats.score(cheats.between_neighbours(REAL.train), REAL)
+    assert card.lights["private"] == "red"
+    assert card["private.membership"].light == "red"
+    assert card.lights["useful"] != "red"
+
+
+def test_resampled_columns_are_seen_by_their_unique_values_only():
+    """Columns drawn from the patients' own values: no row is a copy, and no attack on rows alarms."""
+    card = cheats.score(cheats.resampled(REAL.train), REAL)
+    assert (card.lights["faithful"], card.lights["useful"], card.lights["private"]) == ("red", "red", "red")
+    red = {metric.id for metric in card.metrics if metric.question == "private" and metric.light == "red"}
+    assert red == {"private.unique_value"}
 
 
 def test_shuffled_columns_are_neither_faithful_nor_useful():
@@ -74,7 +101,8 @@ def test_survival_times_permuted_inside_event_status_are_seen():
 def test_twelve_holdout_rows_measure_nothing():
     card = cheats.score(REAL.fresh, REAL, holdout=12)
     needs = ("faithful.association", "faithful.shapes", "faithful.missing", "survival.km_area", "valid.soft_rules")
-    attacks = ("private.exact", "private.near_copy", "private.dcr", "private.membership")
+    attacks = tuple(f"private.{attack}" for attack in ("exact", "near_copy", "dcr", "membership", "unique_value"))
+    attacks += tuple(f"private.{attack}" for attack in ("attribute", "singling_out", "linkability"))
     targets = ("useful.tstr.os_event", "useful.tstr.NPM1", "useful.tstr.risk")
     for metric_id in needs + attacks + targets:
         assert card[metric_id].light == "grey", metric_id
