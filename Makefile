@@ -14,7 +14,7 @@ OUT := reports/runs
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup aml scd test test-slow check coverage format bench reference clean
+.PHONY: help setup aml scd test test-slow check coverage format bench reference compare clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort | expand -t 14
@@ -59,6 +59,10 @@ bench: setup ## speed, memory and comparisons, each with ratios taken in one run
 
 reference: aml scd ## run the shipped pipelines and keep their report.json under reports/reference
 	@for name in aml scd; do mkdir -p reports/reference/$$name && cp $(OUT)/$$name/report.json reports/reference/$$name/; done
+
+compare: setup ## the kinds of generators side by side on the simulated cohorts (about an hour); keep the tables
+	@for name in aml scd; do $(BIN)/synthfed compare $$name --epsilon 3,10 --seeds 2 --out $(OUT)/compare --replace || exit 1; done
+	@mkdir -p reports/reference/compare && cp $(OUT)/compare/*.json $(OUT)/compare/*.md $(OUT)/compare/*.png reports/reference/compare/
 
 clean: ## remove caches and run output, keep .venv
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist $(OUT)
