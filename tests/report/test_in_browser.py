@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from synthfed.report import render_html
+from tests.report import sample
+from tests.report.conftest import build_run
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 
@@ -55,3 +59,10 @@ def test_page_fits_a_phone_and_stays_readable(pages: dict[str, str], tmp_path: P
     assert int(str(seen["scroll"])) <= 390
     assert float(str(seen["smallest"])) >= 8.0
     assert seen["pictures"] == seen["titled"]
+
+
+def test_two_epsilons_and_the_way_of_a_hybrid_fit_a_phone(tmp_path: Path) -> None:
+    page = render_html(build_run(sample.pipeline(generator__start="marginals"), shared=True))
+    seen = measure(page, tmp_path, width=390, unfold=True)
+    assert seen["wide"] == []
+    assert float(str(seen["smallest"])) >= 8.0
