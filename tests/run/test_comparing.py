@@ -49,6 +49,8 @@ def comparison(**associations: list[float]) -> Comparison:
     return Comparison(
         "aml",
         "AML",
+        "0" * 64,
+        "0.1.0",
         "simulated",
         True,
         3,

@@ -111,10 +111,13 @@ class Comparison:
         name: Of the pipeline, as it was asked for.
         origin: Where the rows come from, in words.
         cells: One per seed, budget and kind, failed ones too.
+        digest, version: Of the pipeline that all kinds were made from (SHA-256, hex), and of synthfed.
     """
 
     name: str
     title: str
+    digest: str
+    version: str
     origin: str
     simulated: bool
     sites: int

@@ -41,7 +41,7 @@ def tables(comparison: Comparison) -> Iterator["Table"]:
 
 def verdict(comparison: Comparison) -> tuple[str, ...]:
     """Per budget who wins on what, who failed and what is recommended; the last line recommends for all budgets."""
-    sentences = tuple(_sentence(comparison, epsilon) for epsilon in comparison.epsilons)
+    sentences = tuple(f"epsilon {epsilon:g}: {_sentence(comparison, epsilon)}" for epsilon in comparison.epsilons)
     return sentences if len(sentences) == 1 else (*sentences, recommendation(comparison))
 
 
@@ -89,10 +89,17 @@ def as_markdown(comparison: Comparison, *, picture: str) -> str:
         f"![Scores of every kind between shuffled columns and fresh patients]({picture})",
     ]
     for epsilon in comparison.epsilons:
-        lines += ["", f"## Epsilon {epsilon:g}", "", _sentence(comparison, epsilon), ""]
+        said = _sentence(comparison, epsilon)
+        lines += ["", f"## Epsilon {epsilon:g}", "", said[0].upper() + said[1:], ""]
         lines += _markdown_table(comparison, epsilon)
     lines += ["", _LEGEND.replace("Below each median", "In brackets"), ""]
     lines += [f"- {sentence}" for sentence in _limits(comparison)]
+    budgets = ",".join(f"{epsilon:g}" for epsilon in comparison.epsilons)
+    lines += [
+        f"- Made by synthfed {comparison.version} from pipeline `{comparison.digest[:16]}`: `synthfed compare "
+        f"{comparison.name} --kinds {','.join(comparison.kinds)} --epsilon {budgets} --seeds {len(comparison.seeds)}"
+        f"{'' if comparison.simulated else ' --data ...'}`"
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -127,7 +134,7 @@ def _sentence(comparison: Comparison, epsilon: float) -> str:
     parts += [f"too few patients to tell: {', '.join(silent)}"] if silent else []
     parts += [f"not measured: {', '.join(missing)}"] if missing else []
     parts += [_failed(cells) for kind in comparison.kinds if (cells := comparison.failures(kind, epsilon))]
-    return f"epsilon {epsilon:g}: {'; '.join(parts)}. {_why(comparison, epsilon)}"
+    return f"{'; '.join(parts)}. {_why(comparison, epsilon)}"
 
 
 def _failed(cells: tuple[Cell, ...]) -> str:

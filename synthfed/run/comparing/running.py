@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,6 +98,8 @@ def compare(
     return Comparison(
         name=name or (settings.disease if isinstance(pipeline, Pipeline) else Path(pipeline).stem),
         title=settings.title,
+        digest=settings.digest(),
+        version=version("synthfed"),
         origin=cohort.origin,
         simulated=cohort.simulated,
         sites=len(cohort.sites),
