@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from synthfed.cli import ask, compare, data, dossiers, model, run, secure_sums
+from synthfed.cli import ask, compare, coordinator, data, dossiers, model, run, secure_sums, site
 from synthfed.errors import SynthfedError
 
 app = typer.Typer(
@@ -32,6 +32,8 @@ app.command("verify")(dossiers.verify)
 app.command("budget")(dossiers.budget)
 app.command("explain-shares")(secure_sums.explain_shares)
 app.add_typer(secure_sums.audit, name="audit")
+app.add_typer(coordinator.coordinator, name="coordinator")
+app.add_typer(site.site, name="site")
 
 
 def _print_version(wanted: bool) -> None:

@@ -8,6 +8,7 @@ deployed shape: it reads the coordinator's folder (`out-dir` of the run config: 
 import datetime
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -25,6 +26,7 @@ from synthfed.federation.manifest import (
     make_manifest,
     read_manifest,
 )
+from synthfed.federation.progress import RoundDone
 from synthfed.federation.rounds import Coordinator, Outcome
 from synthfed.federation.training import TrainingCourse
 from synthfed.federation.work import Course
@@ -32,6 +34,8 @@ from synthfed.generators.base import Layout
 from synthfed.generators.start import blank
 from synthfed.pipeline import Pipeline
 from synthfed.secagg.roster import Roster
+
+PROGRESS = "progress.jsonl"  # a line per finished round in the coordinator's folder: released values only
 
 
 def build_server_app(
@@ -119,7 +123,14 @@ def coordinator_from_run_config(context: Context) -> Coordinator:
         TrainingCourse(manifest, generator, coding),
         folder,
         deadline_s=manifest.parse_pipeline().federation.deadline_s,
+        progress=lambda done: keep_progress(folder, done),
     )
+
+
+def keep_progress(folder: Path, done: RoundDone) -> None:
+    """Append what a round brought to the folder's progress file."""
+    with (folder / PROGRESS).open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps(asdict(done), sort_keys=True) + "\n")
 
 
 def new_coordinator(
@@ -130,6 +141,7 @@ def new_coordinator(
     folder: Path,
     *,
     deadline_s: float,
+    progress: Callable[[RoundDone], None] | None = None,
 ) -> Coordinator:
     """A coordinator whose checkpoints lie in `<folder>/<manifest hash>/`."""
     return Coordinator(
@@ -139,6 +151,7 @@ def new_coordinator(
         course=course,
         deadline_s=deadline_s,
         checkpoints=Checkpoints(folder / manifest.hash()),
+        progress=progress,
     )
 
 

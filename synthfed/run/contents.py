@@ -36,6 +36,7 @@ class RunFacts:
     cohort: "Cohort"
     dictionary_file: Path
     seconds: float
+    command: str | None = None  # what repeats the run; None where `synthfed run` does
 
 
 def write_release(
@@ -54,14 +55,14 @@ def write_release(
     """
     from synthfed.dossier import coordinator_key, write_dossier
 
-    files = _public_files(trained, table, facts)
+    files = public_files(trained, table, facts)
     key = coordinator_key(state_home())
     if facts.cohort.simulated:
-        files |= _report_files(trained, card, facts, files, edition="simulated")
+        files |= report_files(trained, card, facts, files, edition="simulated")
         return write_dossier(out, files, key=key, replace=replace)
     outward = score_table(trained, table, facts.cohort.rules, train=None, holdout=None)
-    inward = _report_files(trained, card, facts, files, edition="internal")
-    files |= _report_files(trained, outward, facts, files, edition="release")
+    inward = report_files(trained, card, facts, files, edition="internal")
+    files |= report_files(trained, outward, facts, files, edition="release")
     internal = {f"internal/{name}": content for name, content in inward.items()}
     internal["internal/README.txt"] = _STAYS.encode()
     return write_dossier(out, files, key=key, replace=replace, unsigned=internal)
@@ -74,7 +75,8 @@ Send the dossier without this folder; its signature and checksums do not cover i
 """
 
 
-def _public_files(trained: Trained, table: pd.DataFrame, facts: RunFacts) -> dict[str, bytes]:
+def public_files(trained: Trained, table: pd.DataFrame, facts: RunFacts) -> dict[str, bytes]:
+    """Everything in a dossier but its report, by name."""
     from synthfed.generators.model_file import model_bytes
     from synthfed.tables.writing import to_csv_bytes, to_parquet_bytes
 
@@ -91,9 +93,10 @@ def _public_files(trained: Trained, table: pd.DataFrame, facts: RunFacts) -> dic
     }
 
 
-def _report_files(
+def report_files(
     trained: Trained, card: "Scorecard", facts: RunFacts, files: dict[str, bytes], *, edition: Edition
 ) -> dict[str, bytes]:
+    """The report in one edition, as data and as a page."""
     from synthfed.report import build_report, render_html, report_bytes, validate_report
 
     report = build_report(
@@ -128,7 +131,7 @@ def _run_block(trained: Trained, facts: RunFacts, files: dict[str, bytes], *, ed
         "rounds": trained.rounds,
         "words": list(trained.words),
         "history": list(trained.history),
-        "command": "synthfed run pipeline.toml" + ("" if facts.cohort.simulated else " --data ..."),
+        "command": facts.command or "synthfed run pipeline.toml" + ("" if facts.cohort.simulated else " --data ..."),
         "rows": trained.pipeline.release.rows,
         "table_sha256": hashlib.sha256(files["synthetic.csv"]).hexdigest(),
         "model_sha256": hashlib.sha256(files["model.synthfed"]).hexdigest(),

@@ -1,0 +1,252 @@
+"""Verbs of whoever coordinates hospitals: `synthfed coordinator init|add|roster|up|submit|status|finish|stop`.
+
+They start Flower's own programs with TLS and node authentication on, and write and read one folder.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from synthfed.cli.options import PipelineArgument, SetOption, load_pipeline
+
+if TYPE_CHECKING:
+    from synthfed.federation.deployment.coordinator_home import CoordinatorHome
+
+coordinator = typer.Typer(
+    help="Run a federation of real hospitals from the coordinator's machine. It never sees a row.",
+    epilog="Order: init, add (once per hospital), roster, up, submit, finish.",
+    no_args_is_help=True,
+)
+
+FolderArgument = Annotated[Path, typer.Argument(help="The coordinator's folder; private, and to be backed up.")]
+NameOption = Annotated[str | None, typer.Option("--name", help="Name of the run. Default: the pipeline's name.")]
+
+
+@coordinator.command("init")
+def init(
+    folder: FolderArgument,
+    address: Annotated[str, typer.Option(help="host:port that hospitals will connect to, such as fl.example.org:443.")],
+    listen: Annotated[str, typer.Option(help="Local address to listen on.")] = "0.0.0.0",
+    superlink_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Loopback port of Flower's SuperLink; keep it closed to others.")
+    ] = 8000,
+) -> None:
+    """Make keys, a certificate authority, a server certificate and settings. Run again, it keeps the keys.
+
+    For the IT person: one inbound TCP port (the one in --address), from the hospitals only. Nothing else is opened:
+    the SuperLink listens on 127.0.0.1, because two of its three interfaces ask for no credentials. Nobody else should
+    have an account on this machine, for the same reason. FOLDER/nginx.conf holds the same front for nginx.
+
+    Example: synthfed coordinator init /srv/synthfed --address fl.example.org:443
+    """
+    from synthfed.federation.deployment.coordinator_home import CoordinatorHome
+    from synthfed.federation.deployment.front import nginx_lines
+    from synthfed.federation.durable import write_durably
+
+    home = CoordinatorHome.init(folder, address=address, listen=listen, superlink_port=superlink_port)
+    lines = nginx_lines(port=home.port, superlink_port=home.superlink_port, tls=home.folder / "tls")
+    write_durably(home.folder / "nginx.conf", lines.encode())
+    typer.echo(f"coordinator  {home.folder}")
+    typer.echo(f"opens        TCP port {home.port}, inbound, TLS; Flower's Fleet API and nothing else")
+    typer.echo(f"back up      {home.folder / 'keys'}: whoever holds steward.key decides who takes part")
+    typer.echo(f"next         each hospital sends SITE.join: synthfed coordinator add {home.folder} SITE.join")
+
+
+@coordinator.command("add")
+def add(
+    folder: FolderArgument,
+    join: Annotated[list[Path], typer.Argument(help="Requests to join, as `synthfed site init` wrote them.")],
+) -> None:
+    """Take a hospital's request to join. Read its fingerprint to the hospital by telephone before `roster`.
+
+    Example: synthfed coordinator add /srv/synthfed lyon.join
+    """
+    home = _open(folder)
+    for path in join:
+        request = home.add(_text(path))
+        typer.echo(f"{request.site:12} {request.organisation}")
+        typer.echo(f"{'':12} fingerprint {request.fingerprint}; is it what {request.site}'s screen shows?")
+
+
+@coordinator.command("roster")
+def roster(folder: FolderArgument) -> None:
+    """Sign who takes part, and write invitation.toml for every hospital. Needs three organisations.
+
+    Every change of the roster needs every hospital's approval again. A coordinator that is up lets new sites in after
+    `stop` and `up`.
+
+    Example: synthfed coordinator roster /srv/synthfed
+    """
+    home = _open(folder)
+    invitation = home.sign_roster()
+    for member in invitation.roster.members:
+        typer.echo(f"{member.site:12} {member.organisation}")
+    typer.echo(f"send         {home.folder / 'invitation.toml'} to each of them")
+    typer.echo(f"read out     {invitation.fingerprint}")
+    typer.echo("             by telephone; a hospital that sees another one must stop")
+
+
+@coordinator.command("up")
+def up(
+    folder: FolderArgument,
+    no_front: Annotated[
+        bool,
+        typer.Option("--no-front", help="Start the SuperLink only; nginx with FOLDER/nginx.conf stands before it."),
+    ] = False,
+) -> None:
+    """Start SuperLink and front, and keep them up until Ctrl-C or `stop`. Made for systemd: it stays in front.
+
+    Example: synthfed coordinator up /srv/synthfed
+    """
+    from synthfed.federation.deployment.superlink import serve
+
+    home = _open(folder)
+
+    def ready() -> None:
+        typer.echo(f"up           hospitals connect to {home.address}; logs in {home.folder / 'logs'}")
+        typer.echo("             stop with Ctrl-C; runs can be resumed")
+
+    serve(home, front=not no_front, ready=ready)
+    typer.echo("down")
+
+
+@coordinator.command("submit")
+def submit(
+    folder: FolderArgument,
+    pipeline: PipelineArgument = "",
+    settings: SetOption = None,
+    name: NameOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on after the last finished round of --name.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Submit and leave; see `status`.")] = False,
+) -> None:
+    """Start a run at every site of the roster and follow it. Each site decides by its own policy whether it takes part.
+
+    Example: synthfed coordinator submit /srv/synthfed aml --set privacy.epsilon=3 --name first
+    """
+    from synthfed.errors import ConfigError, FederationError
+    from synthfed.federation.deployment import runs
+    from synthfed.run.contents import pipeline_toml
+
+    home = _open(folder)
+    if resume:
+        if not name or pipeline or settings:
+            raise ConfigError("--resume goes on with the run of --name as it is; give no pipeline and no --set")
+        place = home.run_folder(name)
+        if not place.is_dir():
+            raise FederationError(f"there is no run {name!r} to resume in {home.folder / 'runs'}")
+        again = runs.status_of(place)
+        if again.finished:
+            raise FederationError(f"run {name!r} is {again.words}")
+        begun = again.begun
+    else:
+        if not pipeline:
+            raise ConfigError("name a pipeline to run, such as aml; or --resume with --name")
+        chosen = load_pipeline(pipeline, settings)
+        home.roster()
+        place = home.begin_run(name or Path(pipeline).stem, chosen, toml=pipeline_toml(chosen))
+        begun = False
+        typer.echo(f"pipeline  {place / 'pipeline.toml'}")
+        typer.echo(f"          sha256 {chosen.digest()}; every site needs it in its policy")
+    runs.submit(home, place, resume=begun, say=typer.echo)
+    if no_wait:
+        typer.echo(f"submitted; see: synthfed coordinator status {home.folder}")
+        return
+    runs.wait(home, place, say=typer.echo)
+    typer.echo(f"closed    every site agreed; next: synthfed coordinator finish {home.folder} {place.name}")
+
+
+@coordinator.command("status")
+def status(folder: FolderArgument) -> None:
+    """Say who is connected and how far each run is.
+
+    Example: synthfed coordinator status /srv/synthfed
+    """
+    from synthfed.federation.deployment.runs import status_of
+    from synthfed.federation.deployment.superlink import connected, running
+
+    home = _open(folder)
+    up = running(home)
+    typer.echo(f"coordinator  {f'up (process {up})' if up else 'down'}; hospitals connect to {home.address}")
+    if up:
+        for site, here in connected(home).items():
+            typer.echo(f"site         {site}: {'connected' if here else 'not connected'}")
+    for path in home.runs():
+        typer.echo(f"run          {path.name}: {status_of(path).words}")
+
+
+@coordinator.command("finish")
+def finish(
+    folder: FolderArgument,
+    run: Annotated[str, typer.Argument(help="Name of a run that every site closed.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the dossier. Default: dossier-RUN.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace an older dossier at --out.")] = False,
+) -> None:
+    """Make the signed dossier of a closed run: synthetic table, model, ledger, logs and the report of the release.
+
+    No patient is here, so nothing in it was measured on patients; a hospital scores the table on its own with
+    `synthfed score`.
+
+    Example: synthfed coordinator finish /srv/synthfed first --out dossier-first
+    """
+    from synthfed.run.finishing import finish_run
+
+    home = _open(folder)
+    done = finish_run(
+        home.run_folder(run), out=out or Path(f"dossier-{run}"), signing=home.folder / "keys", replace=replace
+    )
+    if done.epsilon is None:
+        typer.echo("privacy   no formal guarantee for this run; ledger.json says why")
+    else:
+        typer.echo(f"privacy   epsilon {done.epsilon:.2f}, delta {done.delta:g} per training patient (add/remove one)")
+    typer.echo(f"dossier   {done.dossier}")
+    typer.echo(f"re-check  synthfed verify {done.dossier}")
+
+
+@coordinator.command("stop")
+def stop(
+    folder: FolderArgument,
+    run: Annotated[str | None, typer.Option("--run", help="Stop this run only; the coordinator stays up.")] = None,
+) -> None:
+    """Stop a run, or the coordinator. Finished rounds stay; `submit --resume` goes on.
+
+    Example: synthfed coordinator stop /srv/synthfed
+    """
+    import os
+    import signal
+    import time
+
+    from synthfed.errors import FederationError
+    from synthfed.federation.deployment.runs import stop_run
+    from synthfed.federation.deployment.superlink import running
+
+    home = _open(folder)
+    if run is not None:
+        stop_run(home, home.run_folder(run))
+        typer.echo(f"stopped   run {run}")
+        return
+    number = running(home)
+    if number is None:
+        raise FederationError(f"the coordinator in {home.folder} is not up")
+    os.kill(number, signal.SIGTERM)
+    end = time.monotonic() + 30.0
+    while running(home) is not None:
+        if time.monotonic() > end:
+            raise FederationError(f"process {number} does not end; see {home.folder / 'logs'}")
+        time.sleep(0.2)
+    typer.echo("stopped   the coordinator")
+
+
+def _open(folder: Path) -> "CoordinatorHome":
+    from synthfed.federation.deployment.coordinator_home import CoordinatorHome
+
+    return CoordinatorHome.open(folder)
+
+
+def _text(path: Path) -> str:
+    from synthfed.errors import ConfigError
+
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as text") from error

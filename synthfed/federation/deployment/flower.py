@@ -1,0 +1,188 @@
+"""Flower's own programs, started with the switches that synthfed stands for.
+
+Every child gets one `FLWR_HOME` per federation, no telemetry, no update check, and no installation of packages while
+it runs. Nothing here is detached: what was started is stopped by its process id.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from synthfed.errors import FederationError
+from synthfed.federation.durable import make_private_folder
+
+CONNECTION = "synthfed"  # the name of the SuperLink in FLWR_HOME/config.toml
+_SWITCHES = {
+    "FLWR_TELEMETRY_ENABLED": "0",  # no POST to telemetry.flower.ai
+    "FLWR_DISABLE_UPDATE_CHECK": "1",  # no GET of api.flower.ai
+    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",  # no `uv sync` of what a bundle names
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+
+class FlowerFailed(FederationError):
+    """A program of Flower ended with an error; the message holds its last lines."""
+
+
+def environment(flwr_home: Path) -> dict[str, str]:
+    """The environment of every Flower process of one folder."""
+    programs = Path(sys.executable).parent
+    return {
+        **os.environ,
+        **_SWITCHES,
+        "FLWR_HOME": str(flwr_home),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+        "PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+    }
+
+
+def program(name: str) -> str:
+    """The path of one of Flower's programs, beside this Python.
+
+    Raises:
+        FederationError: It is not installed there.
+    """
+    path = Path(sys.executable).parent / name
+    if not path.is_file():
+        raise FederationError(f"{name} is not beside {sys.executable}; install synthfed with its dependencies again")
+    return str(path)
+
+
+def start(command: Sequence[str], *, flwr_home: Path, log: Path) -> subprocess.Popen[bytes]:
+    """Start a program whose output goes to the end of a log file of mode 0600."""
+    make_private_folder(log.parent)
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        return subprocess.Popen(
+            list(command),
+            env=environment(flwr_home),
+            cwd=flwr_home,
+            stdin=subprocess.DEVNULL,
+            stdout=handle,
+            stderr=subprocess.STDOUT,
+        )
+    finally:
+        os.close(handle)
+
+
+def stop(process: subprocess.Popen[bytes], *, patience_s: float = 10.0) -> None:
+    """End a program we started, by request first."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def children_of(flwr_home: Path) -> list[int]:
+    """Processes that were started for a folder and still run: Flower's helpers outlive their parent by seconds."""
+    wanted = f"FLWR_HOME={flwr_home}".encode()
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ended, or is another user's
+            if wanted in (entry / "environ").read_bytes().split(b"\0") and int(entry.name) != os.getpid():
+                found.append(int(entry.name))
+    return found
+
+
+def end_leftovers(flwr_home: Path, *, patience_s: float = 8.0) -> None:
+    """Wait until no process of a folder runs, and end those that do not end by themselves (where there is a /proc)."""
+    end, told = time.monotonic() + patience_s, False
+    while (left := children_of(flwr_home)) and time.monotonic() < end + 5.0:
+        if time.monotonic() > end and not told:
+            told = True
+            for number in left:
+                with contextlib.suppress(OSError):
+                    os.kill(number, signal.SIGTERM)
+        time.sleep(0.2)
+
+
+def call(arguments: Sequence[str], *, flwr_home: Path, cwd: Path | None = None, timeout_s: float = 120.0) -> str:
+    """Run `flwr ARGUMENTS` to its end; its standard output.
+
+    Raises:
+        FlowerFailed: It ended with an error, or not in time.
+    """
+    named = f"flwr {arguments[0]}"
+    try:
+        done = subprocess.run(
+            [program("flwr"), *arguments],
+            env=environment(flwr_home),
+            cwd=cwd or flwr_home,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise FlowerFailed(
+            f"{named} did not answer within {timeout_s:g} s; is `synthfed coordinator up` running?"
+        ) from (error)
+    if done.returncode:
+        raise FlowerFailed(f"{named} failed: {_last_lines(done.stdout + done.stderr)}")
+    return done.stdout
+
+
+def ask(arguments: Sequence[str], *, flwr_home: Path) -> Mapping[str, Any]:
+    """Run a `flwr` command that answers in JSON.
+
+    Raises:
+        FlowerFailed: It failed, or said something else.
+    """
+    text = call([*arguments, "--format", "json"], flwr_home=flwr_home)
+    try:
+        answer = json.loads(text)
+    except ValueError as error:
+        raise FlowerFailed(f"flwr {arguments[0]} gave no JSON: {_last_lines(text)}") from error
+    if not answer.get("success"):
+        raise FlowerFailed(f"flwr {arguments[0]} failed: {answer.get('error-message', _last_lines(text))}")
+    return dict(answer)
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path, *, patience_s: float = 60.0) -> None:
+    """Wait until a program listens on a loopback port.
+
+    Raises:
+        FlowerFailed: It ended, or does not listen in time.
+    """
+    end = time.monotonic() + patience_s
+    while True:
+        if process.poll() is not None:
+            raise FlowerFailed(f"{Path(str(process.args[0])).name} ended at once; {log} says why: {tail(log)}")  # type: ignore[index]  # we pass lists
+        with socket.socket() as probe:
+            probe.settimeout(1.0)
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if time.monotonic() > end:
+            raise FlowerFailed(f"nothing listens on port {port} after {patience_s:g} s; see {log}")
+        time.sleep(0.2)
+
+
+def free_port() -> int:
+    """A loopback port that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def tail(log: Path, lines: int = 4) -> str:
+    """The last lines of a log, joined."""
+    try:
+        return _last_lines(log.read_text(errors="replace"), lines)
+    except OSError:
+        return ""
+
+
+def _last_lines(text: str, lines: int = 4) -> str:
+    return " | ".join([line.strip() for line in text.splitlines() if line.strip()][-lines:])

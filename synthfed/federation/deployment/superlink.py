@@ -1,0 +1,181 @@
+"""The coordinator's side of Flower: the SuperLink on loopback, the front before it, and the sites that may connect."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from synthfed.errors import FederationError
+from synthfed.federation.deployment.coordinator_home import CoordinatorHome
+from synthfed.federation.deployment.flower import (
+    CONNECTION,
+    FlowerFailed,
+    ask,
+    end_leftovers,
+    program,
+    start,
+    stop,
+    wait_for_port,
+)
+from synthfed.federation.durable import write_durably
+
+_PID = "up.pid"
+
+
+def superlink_command(home: CoordinatorHome) -> list[str]:
+    """How the SuperLink is started: TLS and node authentication on, reachable from this machine only."""
+    return [
+        program("flower-superlink"),
+        *("--host", "127.0.0.1", "--port", str(home.superlink_port)),
+        *("--database", str(home.flwr_home / "state.db")),
+        *("--ssl-certfile", str(home.tls("server.crt"))),
+        *("--ssl-keyfile", str(home.tls("server.key"))),
+        *("--ssl-ca-certfile", str(home.tls("ca.crt"))),
+        "--enable-supernode-auth",
+        "--disable-runtime-dependency-installation",
+    ]
+
+
+def front_command(home: CoordinatorHome) -> list[str]:
+    """How the front is started."""
+    return [
+        *(sys.executable, "-m", "synthfed.federation.deployment.front"),
+        *("--host", home.listen, "--port", str(home.port), "--superlink-port", str(home.superlink_port)),
+        *("--certificate", str(home.tls("server.crt")), "--key", str(home.tls("server.key"))),
+        *("--authority", str(home.tls("ca.crt"))),
+    ]
+
+
+@contextmanager
+def serving(home: CoordinatorHome, *, front: bool = True) -> Iterator[Callable[[float], bool]]:
+    """Keep SuperLink and front up, with the roster's sites let in; all are stopped at the end.
+
+    Args:
+        front: False where nginx stands in front.
+
+    Yields:
+        A function that waits some seconds and says whether everything still runs.
+
+    Raises:
+        FederationError: The coordinator is up already.
+        FlowerFailed: A program did not start.
+    """
+    if running(home) is not None:
+        raise FederationError(
+            f"the coordinator in {home.folder} is up already; stop it with: synthfed coordinator stop"
+        )
+    write_durably(home.folder / _PID, str(os.getpid()).encode())
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        link = start(superlink_command(home), flwr_home=home.flwr_home, log=home.log("superlink"))
+        started.append(link)
+        wait_for_port(home.superlink_port, link, home.log("superlink"))
+        let_in(home)
+        if front:
+            door = start(front_command(home), flwr_home=home.flwr_home, log=home.log("front"))
+            started.append(door)
+            wait_for_port(home.port, door, home.log("front"))
+
+        def still_up(seconds: float) -> bool:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                started[0].wait(seconds)
+            return all(process.poll() is None for process in started)
+
+        yield still_up
+    finally:
+        for process in started:  # the SuperLink first: its helpers watch it
+            stop(process)
+        end_leftovers(home.flwr_home)
+        (home.folder / _PID).unlink(missing_ok=True)
+
+
+def serve(home: CoordinatorHome, *, front: bool = True, ready: Callable[[], None]) -> None:
+    """Keep the coordinator up until this process is told to end.
+
+    Raises:
+        FlowerFailed: A program ended by itself.
+    """
+    told = threading.Event()
+
+    def end(_: int, __: FrameType | None) -> None:
+        told.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    with serving(home, front=front) as still_up:
+        ready()
+        while not told.is_set():
+            if not still_up(0.5) and not told.is_set():
+                raise FlowerFailed(f"the SuperLink or the front ended by itself; {home.folder / 'logs'} says why")
+
+
+def running(home: CoordinatorHome) -> int | None:
+    """The process id of `coordinator up`, None where it does not run."""
+    try:
+        number = int((home.folder / _PID).read_text())
+        os.kill(number, 0)
+    except (OSError, ValueError):
+        return None
+    return None if number == os.getpid() else number
+
+
+def require_running(home: CoordinatorHome) -> None:
+    """Refuse to go on where the coordinator is down.
+
+    Raises:
+        FederationError: It is.
+    """
+    if not (home.folder / _PID).exists():
+        raise FederationError(f"the coordinator is not up; start it with: synthfed coordinator up {home.folder}")
+
+
+def let_in(home: CoordinatorHome) -> None:
+    """Register the node key of every site in the roster, and let nobody else in.
+
+    Raises:
+        FlowerFailed: The SuperLink refused a key.
+    """
+    file = home.folder / "nodes.json"
+    before: dict[str, dict[str, str]] = json.loads(file.read_bytes()) if file.exists() else {}
+    known = {str(node["node-id"]) for node in _listed(home)}
+    wanted = {join.site: join.node_key for join in home.joins() if join.site in home.members()}
+    kept = {
+        site: entry
+        for site, entry in before.items()
+        if entry["node_key"] == wanted.get(site) and entry["node_id"] in known
+    }
+    for site, entry in before.items():
+        if site not in kept and entry["node_id"] in known:
+            ask(["supernode", "unregister", entry["node_id"], CONNECTION], flwr_home=home.flwr_home)
+    for site, key in wanted.items():
+        if site not in kept:
+            path = home.folder / "joins" / f"{site}.pub"
+            write_durably(path, key.encode() + b"\n")
+            answer = ask(["supernode", "register", str(path), CONNECTION, "--name", site], flwr_home=home.flwr_home)
+            kept[site] = {"node_id": str(answer["node-id"]), "node_key": key}
+            write_durably(file, json.dumps(kept, indent=1).encode())
+    write_durably(file, json.dumps(kept, indent=1).encode())
+
+
+def connected(home: CoordinatorHome) -> dict[str, bool]:
+    """Which of the roster's sites have a SuperNode that is connected now.
+
+    Raises:
+        FlowerFailed: The SuperLink does not answer.
+    """
+    file = home.folder / "nodes.json"
+    entries: dict[str, dict[str, str]] = json.loads(file.read_bytes()) if file.exists() else {}
+    online = {str(node["node-id"]) for node in _listed(home) if node["status"] == "online"}
+    return {site: entries.get(site, {}).get("node_id") in online for site in home.members()}
+
+
+def _listed(home: CoordinatorHome) -> list[Mapping[str, Any]]:
+    nodes = ask(["supernode", "list", CONNECTION], flwr_home=home.flwr_home)["nodes"]
+    return [node for node in nodes if node["status"] != "unregistered"]
