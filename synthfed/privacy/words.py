@@ -31,8 +31,9 @@ _LEFT_IN_SUMS = "every sum over the sites that was opened, in every round"
 _COVERED = (
     "the model, the synthetic table, the rules enforced on it and all that is computed from these alone: "
     "post-processing, at no further cost",
-    "encoding, bounds, levels, missing levels, network shapes, number of steps: public by declaration, "
-    "not read from rows, so they cost nothing",
+    "bounds, levels, missing levels, how many codes a column has, network shapes, number of steps: public by "
+    "declaration, not read from rows, so they cost nothing; where a dictionary publishes no cell limits they follow "
+    "from noisy histograms, whose charge is listed",
 )
 
 
@@ -50,7 +51,7 @@ def guarantee(
     against = ""
     if mode["noise"] == "shared":
         against = (
-            f" It holds against readers, the server and {mode['colluders']} of {mode['sites']} sites; against all "
+            f" It holds against readers, the server and {_up_to(mode['colluders'])} of {mode['sites']}; against all "
             f"other sites together epsilon is {alone:.6g}."
         )
     return (
@@ -69,10 +70,14 @@ def trust(epsilon: float, alone: float, mode: Mapping[str, Any]) -> str:
         )
     return (
         f"Each of {mode['sites']} sites adds a share of the noise, and only the sum is opened: epsilon {epsilon:.6g} "
-        f"holds against readers, the server and up to {mode['colluders']} sites that tell what they drew or draw "
+        f"holds against readers, the server and {_up_to(mode['colluders'])} that tell what they drew or draw "
         f"nothing. Against all other sites together, and if the secure sum fails, epsilon is {alone:.6g}. A patient "
         "has to trust the own site, the software that runs there, the secure sum and the other sites' shares."
     )
+
+
+def _up_to(sites: int) -> str:
+    return f"up to {sites} sites" if sites > 1 else "one site" if sites else "no site"
 
 
 def covered(mode: Mapping[str, Any]) -> list[str]:
@@ -124,7 +129,7 @@ def not_covered(pipeline: Pipeline, sites: int, mode: Mapping[str, Any]) -> list
 
 def public(pipeline: Pipeline, merged: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Each number that was public by declaration, and where it was declared."""
-    privacy, federation = pipeline.privacy, pipeline.federation
+    privacy = pipeline.privacy
     noise = sorted({event["noise_multiplier"] for event in merged})
     declared = {
         "columns": (len(pipeline.cohort.columns), "pipeline.toml: cohort.columns"),
@@ -134,13 +139,20 @@ def public(pipeline: Pipeline, merged: Sequence[Mapping[str, Any]]) -> list[dict
         "delta": (privacy.delta, "pipeline.toml: privacy"),
         "clip_norm": (privacy.clip_norm, "pipeline.toml: privacy"),
         "noise_multiplier": (noise, "calibrated from epsilon, delta, sample_rate and steps"),
-        "rounds": (federation.rounds, "pipeline.toml: federation"),
-        "local_steps": (federation.local_steps, "pipeline.toml: federation"),
-        "sample_rate": (federation.sample_rate, "pipeline.toml: federation"),
-        "delta_bound": (federation.delta_bound, "pipeline.toml: federation"),
+        **(_trained(pipeline) if pipeline.training_rounds else {}),
         "min_rows": (pipeline.cohort.min_rows, "pipeline.toml: cohort"),
         "holdout_fraction": (pipeline.cohort.holdout_fraction, "pipeline.toml: cohort"),
         "generator": (pipeline.generator.kind, "pipeline.toml: generator"),
         "pipeline_sha256": (pipeline.digest(), "pipeline.toml"),
     }
     return [{"name": name, "value": value, "declared_in": place} for name, (value, place) in declared.items()]
+
+
+def _trained(pipeline: Pipeline) -> dict[str, tuple[float, str]]:
+    federation, place = pipeline.federation, "pipeline.toml: federation"
+    return {
+        "rounds": (federation.rounds, place),
+        "local_steps": (federation.local_steps, place),
+        "sample_rate": (federation.sample_rate, place),
+        "delta_bound": (federation.delta_bound, place),
+    }
