@@ -134,6 +134,8 @@ def judged(
             amber = found.floor + rule.amber * (found.ceiling - found.floor)
         elif rule.kind == "gap":
             green, amber = found.ceiling - rule.green, found.ceiling - rule.amber
+        elif rule.kind == "band":
+            green, amber = rule.green * found.high, rule.amber * found.high
         if not too_small:
             light = light_of(found.value, green=green, amber=amber, low=found.low, high=found.high, direction=direction)
             if math.isnan(found.ceiling):

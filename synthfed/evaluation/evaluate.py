@@ -16,6 +16,7 @@ from synthfed.evaluation.attribute import attribute_metric
 from synthfed.evaluation.copies import copy_metrics
 from synthfed.evaluation.fidelity import FidelityScore, levels_kept
 from synthfed.evaluation.figures import figures
+from synthfed.evaluation.genomics import GenomicScore, genomic_metrics
 from synthfed.evaluation.guarantee import guarantee_metric
 from synthfed.evaluation.identification import identification_metrics
 from synthfed.evaluation.learning import one_thread
@@ -98,6 +99,10 @@ def _evaluate(
         say("columns and pairs")
         scores.update(_anchored(FidelityScore(real), real, fresh, fake, seed))
         metrics += [*_validity(scores, real, fake, sizes, soft=soft), *_fidelity(scores, real, fake, sizes, seed)]
+        say("genomics")
+        genomic = GenomicScore(real, candidate_rows=min(len(fresh), len(fake)))
+        if len(genomic.names) > 1:
+            metrics += genomic_metrics(genomic, _anchored(genomic, real, fresh, fake, seed), holdout=len(fresh))
         say("sdmetrics")
         quality = quality_metric(real, fresh, fake, seed=seed)
         metrics += [quality] if quality is not None else []

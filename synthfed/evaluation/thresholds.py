@@ -2,14 +2,14 @@
 
 `judgement` means: chosen by us, checked against fresh patients and cheats, not fitted to them. A kind says on which
 scale a threshold is set: `value` as it stands; `anchored` as a share of the way from shuffled columns to fresh
-patients; `gap` as a distance below what fresh patients reach.
+patients; `gap` as a distance below what fresh patients reach; `band` as a multiple of the end of their 95 % band.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["value", "anchored", "gap"]
+Kind = Literal["value", "anchored", "gap", "band"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,8 @@ THRESHOLDS: Mapping[str, Threshold] = {
     "survival.km_area": Threshold(0.03, 0.06),
     "survival.km_worst": Threshold(0.08, 0.15),
     "survival.cox": Threshold(0.6, 0.4, origin="judgement; interval overlap after Karr et al. 2006"),
+    "genomics.frequency": Threshold(1.0, 2.0, "band", "judgement: inside fresh patients' band, or twice its end"),
+    "genomics.cooccurrence": Threshold(0.8, 0.4, "anchored", _ANCHORED),
     "private.exact": Threshold(0.0005, 0.005),
     "private.near_copy": Threshold(0.01, 0.03),
     "private.dcr": Threshold(0.01, 0.0, origin="judgement: permutation p below .01 is amber, never red alone"),
@@ -59,6 +61,7 @@ MINIMUM_SOFT_RULE_ROWS = 50
 MINIMUM_KM_EVENTS = 30
 MINIMUM_GROUP_ROWS = 30
 MINIMUM_GROUP_EVENTS = 10
+MINIMUM_GENOMIC_PAIRS = 20
 MINIMUM_TSTR_ROWS = 100
 MINIMUM_TSTR_CLASS = 20
 MINIMUM_NONMEMBERS = 20

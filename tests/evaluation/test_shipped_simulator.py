@@ -30,6 +30,8 @@ def _score(table) -> Scorecard:
 def test_fresh_patients_are_red_nowhere():
     card = _score(FRESH)
     assert not [m.id for m in card.metrics if m.light == "red" and m.question != "guaranteed"]
+    assert card["genomics.cooccurrence"].light == "green"
+    assert card["genomics.known_pairs"].value == card["genomics.known_pairs"].ceiling == 1
 
 
 def test_shuffled_columns_are_red():
@@ -39,6 +41,7 @@ def test_shuffled_columns_are_red():
     assert card.lights["faithful"] == "red"
     assert card.lights["valid"] == "red"
     assert card["faithful.association"].light == "red"
+    assert card["genomics.cooccurrence"].light == "red"
 
 
 @pytest.mark.parametrize("metric", ["private.exact", "private.near_copy"])
