@@ -237,6 +237,45 @@ def stop(
     typer.echo("stopped   the coordinator")
 
 
+@coordinator.command("rehearse")
+def rehearse(
+    pipeline: PipelineArgument = "smoke",
+    settings: SetOption = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the dossier. Default: dossier-rehearsal.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace an older dossier at --out.")] = False,
+) -> None:
+    """Try everything on this machine: a coordinator and the pipeline's simulated hospitals as real processes, with TLS.
+
+    Each message starts a process at each hospital, so even a small run takes minutes. All is stopped and removed at the
+    end but the dossier.
+
+    Example: synthfed coordinator rehearse smoke --set 'generator={kind="marginal"}'
+    """
+    import tempfile
+
+    from synthfed.errors import ConfigError
+    from synthfed.federation.deployment import runs
+    from synthfed.federation.deployment.rehearsal import rehearsing
+    from synthfed.run.contents import pipeline_toml
+    from synthfed.run.finishing import finish_run
+
+    chosen = load_pipeline(pipeline, settings)
+    where = out or Path("dossier-rehearsal")
+    if where.exists() and not replace:
+        raise ConfigError(f"{where} already exists; choose another --out, or add --replace")
+    folder = Path(tempfile.mkdtemp(prefix="synthfed-rehearsal-")) / "federation"
+    try:
+        with rehearsing(folder, chosen, say=typer.echo) as up:
+            place = up.coordinator.begin_run("rehearsal", chosen, toml=pipeline_toml(chosen))
+            runs.submit(up.coordinator, place, resume=False, say=typer.echo)
+            runs.wait(up.coordinator, place, say=typer.echo)
+            done = finish_run(place, out=where, signing=up.coordinator.folder / "keys", replace=replace)
+    finally:
+        folder.parent.rmdir()
+    typer.echo(f"dossier   {done.dossier}")
+    typer.echo(f"re-check  synthfed verify {done.dossier}")
+
+
 def _open(folder: Path) -> "CoordinatorHome":
     from synthfed.federation.deployment.coordinator_home import CoordinatorHome
 

@@ -17,6 +17,19 @@ from synthfed.privacy.events import Budget
 
 _OPTIONAL = {"allow_seeded", "max_missing", "questions", "exact_answers"}  # absent means no
 
+_MEANING = {
+    "pipelines": "SHA-256 of the pipelines that may run here.",
+    "min_sites": "Fewest sites whose sum may be opened; never below 3.",
+    "epsilon_total": "What one patient may lose in all runs together; inf switches the limit off.",
+    "delta": "Largest delta, and the one at which the ledger counts.",
+    "max_rounds": "Most rounds of one run.",
+    "max_steps": "Most training steps of one run.",
+    "allow_seeded": "Noise from a public seed protects nobody: true for simulated patients only.",
+    "max_missing": "Most sites that a sum may be opened without; 0 refuses such sums.",
+    "questions": "Most question runs that this site answers, ever.",
+    "exact_answers": "Answers without noise, which no epsilon covers.",
+}
+
 
 class PolicyError(FederationError):
     """A site's policy file is missing or wrong, so the site refuses everything."""
@@ -89,22 +102,23 @@ class Policy:
                 raise Refused(code)
 
     def to_toml(self) -> str:
-        """The policy as the file that `load` reads."""
+        """The policy as the file that `load` reads, with a line on each limit for the people who set it."""
         hashes = ", ".join(f'"{digest}"' for digest in self.pipelines)
-        return "\n".join(
-            [
-                f"pipelines = [{hashes}]",
-                f"min_sites = {self.min_sites}",
-                f"epsilon_total = {_toml_float(self.epsilon_total)}",
-                f"delta = {_toml_float(self.delta)}",
-                f"max_rounds = {self.max_rounds}",
-                f"max_steps = {self.max_steps}",
-                f"allow_seeded = {str(self.allow_seeded).lower()}",
-                f"max_missing = {self.max_missing}",
-                f"questions = {self.questions}",
-                f"exact_answers = {str(self.exact_answers).lower()}",
-                "",
-            ]
+        values = {
+            "pipelines": f"[{hashes}]",
+            "min_sites": str(self.min_sites),
+            "epsilon_total": _toml_float(self.epsilon_total),
+            "delta": _toml_float(self.delta),
+            "max_rounds": str(self.max_rounds),
+            "max_steps": str(self.max_steps),
+            "allow_seeded": str(self.allow_seeded).lower(),
+            "max_missing": str(self.max_missing),
+            "questions": str(self.questions),
+            "exact_answers": str(self.exact_answers).lower(),
+        }
+        said = [f"# {_MEANING[key]}\n{key} = {value}\n" for key, value in values.items()]
+        return "# What this site agrees to, whatever a coordinator asks. It is the hospital's own.\n\n" + "\n".join(
+            said
         )
 
     @classmethod
