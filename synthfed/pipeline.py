@@ -117,7 +117,15 @@ class FederationSettings(_Section):
     rounds: int = Field(100, ge=1, le=100_000)
     local_steps: int = Field(3, ge=1, le=10_000)
     sample_rate: float = Field(1.0, gt=0, le=1, description="1 = full batch, else Poisson sampling")
-    noise: Literal["local"] = "local"
+    noise: Literal["local", "shared"] = Field(
+        "local",
+        description="local: each site adds all its patients need; shared: a part, and only sums are opened",
+    )
+    colluders: Annotated[int, Field(ge=0, le=48)] | Literal["auto"] = Field(
+        "auto",
+        description="with shared noise: sites that may tell their part, draw none or be lost; auto: as many as the "
+        "secure sum withstands beside the lost ones",
+    )
     shares: Literal["compressed", "pairwise", "full", "shamir"] = Field(
         "compressed", description="how vectors are hidden: masks with shared keys, pair masks alone, or literal parts"
     )
@@ -139,6 +147,15 @@ class FederationSettings(_Section):
     def _modes_fit_together(self) -> "FederationSettings":
         if self.shares in ("pairwise", "full") and self.max_missing:
             raise ValueError(f"shares = {self.shares!r} needs every site in every round; set max_missing = 0")
+        if self.noise == "local" and self.colluders != "auto":
+            raise ValueError("colluders is about shared noise; set noise = 'shared', or leave colluders out")
+        if self.noise == "shared" and self.shares == "shamir":
+            raise ValueError("noise = 'shared' adds up numbers modulo 2**64; shares = 'shamir' has no room for them")
+        if self.colluders != "auto" and self.max_missing > self.colluders:
+            raise ValueError(
+                f"max_missing = {self.max_missing} sites may be lost and colluders = {self.colluders}: a sum without "
+                "them would lack noise; raise colluders or lower max_missing"
+            )
         if self.verify == "recompute" and (self.pq or self.shares == "shamir"):
             raise ValueError("verify = 'recompute' goes with neither pq nor shares = 'shamir'; use verify = 'tag'")
         return self
@@ -171,6 +188,17 @@ class Pipeline(_Section):
     federation: FederationSettings = FederationSettings()
     release: ReleaseSettings = ReleaseSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+
+    @model_validator(mode="after")
+    def _shared_noise_takes_single_steps(self) -> "Pipeline":
+        settings = self.federation
+        if settings.noise == "shared" and self.privacy.enabled and self.training_rounds and settings.local_steps != 1:
+            raise ValueError(
+                f"federation.noise = 'shared' opens the sum of one step at a time, federation.local_steps is "
+                f"{settings.local_steps}: set federation.local_steps = 1 and, for as many steps, federation.rounds = "
+                f"{settings.rounds * settings.local_steps}; or federation.noise = 'local'"
+            )
+        return self
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> "Pipeline":

@@ -5,6 +5,7 @@ they would between hospitals, but whoever controls this machine sees all rows; t
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +100,7 @@ def run_in_process(
         SecAggError: A message was forged, replayed or altered.
     """
     from synthfed.generators.plan import all_events, make_plan, run_workload
+    from synthfed.privacy.accounting import epsilon_alone
 
     if len(sites) < pipeline.federation.min_sites:
         raise TooFewSites(
@@ -121,6 +123,7 @@ def run_in_process(
         max_steps=pipeline.total_steps,
         allow_seeded=simulated or pipeline.privacy.randomness == "seeded",
         max_missing=pipeline.federation.max_missing,
+        epsilon_local=math.inf if plan.shared else 0.0,
     )
     relay, roster = found(work, homes, policy, names)
     made = generator or _make_generator(pipeline)
@@ -174,6 +177,7 @@ def run_in_process(
             epsilon=pipeline.privacy.epsilon,
             seeded=manifest.randomness == "seeded",
             in_process=not simulated,
+            epsilon_alone=epsilon_alone(manifest.events(), manifest.delta) if plan.shared else None,
         )
         + reduced_sentences(outcome.missing),
     )

@@ -26,11 +26,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from synthfed.errors import FederationError, PipelineError
 from synthfed.federation.steps import SumSettings, SumStep
-from synthfed.generators.base import Layout, Measure, Plan, Weights, unflatten
+from synthfed.generators.base import Layout, Measure, Plan, SharedNoise, Weights, unflatten
 from synthfed.generators.counted import Counting
 from synthfed.generators.marginal import Workload
 from synthfed.generators.marginal.axes import Axis
 from synthfed.generators.plan import round_events
+from synthfed.generators.shared import tolerated, trained_tensors
 from synthfed.pipeline import Pipeline
 from synthfed.privacy.events import PrivacyEvent
 from synthfed.secagg.contexts import digest, layout_digest
@@ -198,6 +199,8 @@ class Manifest(RunManifest):
         body["layout"] = Layout(tuple(body["layout"]["names"]), tuple(body["layout"]["widths"]))
         body["tensors"] = tuple((str(name), tuple(shape)) for name, shape in body["tensors"])
         body["plan"]["measures"] = tuple(Measure(**measure) for measure in body["plan"]["measures"])
+        if body["plan"]["shared"] is not None:
+            body["plan"]["shared"] = SharedNoise(**body["plan"]["shared"])
         body["plan"] = Plan(**body["plan"])
         body["histograms"] = tuple(body["histograms"])
         body["workload"] = None if body["workload"] is None else _workload(body["workload"])
@@ -230,11 +233,12 @@ class Manifest(RunManifest):
         Less noise than the pipeline's budget needs is not caught here but by the ledger, which counts the plan itself.
 
         Raises:
-            ManifestError: Rounds, steps, sampling, clipping or divisor differ, or noise is off though the budget is
-                finite.
+            ManifestError: Rounds, steps, sampling, clipping or divisor differ, noise is shared otherwise, or it is off
+                though the budget is finite.
         """
         pipeline, plan = self.parse_pipeline(), self.plan
         settings = pipeline.federation
+        shares = settings.noise == "shared" and pipeline.privacy.enabled
         wanted = (
             ("tables", "edges") if pipeline.counts_first else (),
             pipeline.training_rounds,
@@ -243,6 +247,7 @@ class Manifest(RunManifest):
             pipeline.privacy.clip_norm,
             settings.sample_rate * pipeline.privacy.expected_patients / len(self.sites),
             pipeline.privacy.enabled,
+            tolerated(settings, len(self.sites)) if shares else None,
         )
         found = (
             tuple(measure.name for measure in plan.measures[plan.encodes :]),
@@ -252,6 +257,7 @@ class Manifest(RunManifest):
             plan.clip_norm,
             plan.expected_batch,
             all(event.noise_multiplier > 0 for event in self.events()),
+            plan.shared and (plan.shared.colluders, plan.shared.lost),
         )
         if found != wanted:
             raise ManifestError(f"the manifest's plan {found} is not its pipeline's {wanted}; make the manifest again")
@@ -266,12 +272,13 @@ class Manifest(RunManifest):
 
     @property
     def sums(self) -> SumSettings:
-        federation = self.parse_pipeline().federation
+        federation, shared = self.parse_pipeline().federation, self.plan.shared
         return SumSettings(
             shares=federation.shares,
             verify=federation.verify,
             post_quantum=federation.pq,
-            max_missing=federation.max_missing,
+            max_missing=federation.max_missing if shared is None else shared.lost,
+            helpers=0 if shared is None else shared.colluders - shared.lost,
         )
 
     @property
@@ -287,18 +294,21 @@ class Manifest(RunManifest):
         return hashlib.sha256(self.pipeline.encode()).hexdigest()
 
     def step(self, round_index: int) -> SumStep:
-        """Counting rounds add up integers; training rounds add up encoded weight changes."""
-        events = round_events(self.plan, round_index)
+        """Counting rounds add up integers; training rounds encoded weight changes or, with shared noise, gradients."""
+        events, shared = round_events(self.plan, round_index), self.plan.shared
         counting = round_index < len(self.plan.measures)
         tensors = self.tensors
         if self.plan.encodes and round_index == 0:
             tensors = tuple((f"histogram {place}", (cells,)) for place, cells in enumerate(self.histograms))
         elif counting:
             tensors = (("counts", (self.counting().cells(round_index - self.plan.encodes),)),)
+        elif shared is not None:
+            trained = self.trained
+            tensors = tuple((f"gradient of {name}", shape) for name, shape in self.tensors if name in trained)
         return SumStep(
             size=sum(math.prod(shape) for _, shape in tensors),
-            ring="2^32",
-            bound=None if counting else self.parse_pipeline().federation.delta_bound,
+            ring="2^32" if shared is None else "2^64",
+            bound=None if counting or shared is not None else self.parse_pipeline().federation.delta_bound,
             layout=digest(layout_digest(tensors), bytes.fromhex(self.transformer), repr(self.layout).encode()),
             events=events,
         )
@@ -322,6 +332,11 @@ class Manifest(RunManifest):
         """The counting rounds."""
         patients = self.parse_pipeline().privacy.expected_patients
         return Counting(self.layout, self.tables_asked(), self.plan, patients)
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """Names of the tensors that training moves by patients' gradients."""
+        return trained_tensors(self.parse_pipeline().generator.kind, (name for name, _ in self.tensors))
 
     @property
     def size(self) -> int:

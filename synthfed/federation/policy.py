@@ -13,9 +13,10 @@ from synthfed.errors import FederationError
 from synthfed.federation.inquiry import Inquiry
 from synthfed.federation.manifest import Manifest, RunManifest
 from synthfed.federation.refused import Refused
+from synthfed.privacy.accounting import epsilon_alone
 from synthfed.privacy.events import Budget
 
-_OPTIONAL = {"allow_seeded", "max_missing", "questions", "exact_answers"}  # absent means no
+_OPTIONAL = {"allow_seeded", "max_missing", "questions", "exact_answers", "epsilon_local"}  # absent means no
 
 _MEANING = {
     "pipelines": "SHA-256 of the pipelines that may run here.",
@@ -28,6 +29,7 @@ _MEANING = {
     "max_missing": "Most sites that a sum may be opened without; 0 refuses such sums.",
     "questions": "Most question runs that this site answers, ever.",
     "exact_answers": "Answers without noise, which no epsilon covers.",
+    "epsilon_local": "With shared noise, most that one run may tell all other sites together; 0 refuses such runs.",
 }
 
 
@@ -47,6 +49,8 @@ class Policy:
         max_rounds, max_steps: Largest plan.
         max_missing: Most sites that a sum may be opened without. 0 refuses reduced sums: compared with other rounds,
             they tell more about the site that is missing.
+        epsilon_local: With noise shared by the sites, what one patient may lose in one run to all other sites together;
+            0 refuses shared noise, `inf` leaves it to `epsilon_total`.
         questions: Most question runs that this site answers, ever; 0 answers none. Sums over sets that differ in one
             patient tell of that patient.
         exact_answers: Whether it answers without noise, which no epsilon covers.
@@ -63,6 +67,7 @@ class Policy:
     max_missing: int = 0
     questions: int = 0
     exact_answers: bool = False
+    epsilon_local: float = 0.0
 
     @property
     def budget(self) -> Budget:
@@ -89,6 +94,8 @@ class Policy:
             broken |= {
                 "policy.pipelines": manifest.subject_digest() not in self.pipelines,
                 "policy.max_steps": manifest.plan.total_steps > self.max_steps,
+                "policy.epsilon_local": manifest.plan.shared is not None
+                and epsilon_alone(manifest.events(), self.delta) > self.epsilon_local,
             }
         elif isinstance(manifest, Inquiry):
             broken |= {
@@ -115,6 +122,7 @@ class Policy:
             "max_missing": str(self.max_missing),
             "questions": str(self.questions),
             "exact_answers": str(self.exact_answers).lower(),
+            "epsilon_local": _toml_float(self.epsilon_local),
         }
         said = [f"# {_MEANING[key]}\n{key} = {value}\n" for key, value in values.items()]
         return "# What this site agrees to, whatever a coordinator asks. It is the hospital's own.\n\n" + "\n".join(
@@ -146,12 +154,15 @@ class Policy:
             "max_missing": (int,),
             "questions": (int,),
             "exact_answers": (bool,),
+            "epsilon_local": (int, float),
         }
         for key, value in raw.items():
             if type(value) not in kinds[key]:
                 raise PolicyError(f"policy file {path}: {key} has another type than {kinds[key][-1].__name__}")
         if not raw["epsilon_total"] > 0 or not 0 < raw["delta"] < 1:
             raise PolicyError(f"policy file {path}: epsilon_total must be positive and delta lie in (0, 1)")
+        if not raw.get("epsilon_local", 0) >= 0:
+            raise PolicyError(f"policy file {path}: epsilon_local must be at least 0")
         raw["pipelines"] = tuple(str(digest) for digest in raw["pipelines"])
         return cls(**raw)
 

@@ -485,8 +485,9 @@ class Coordinator:
         sites = len(self.manifest.sites)
         if not sum_config(self.manifest, self.roster, 0).deals_parts:
             return
-        most = max(self.manifest.step(index).size for index in range(self.manifest.rounds))
-        bytes_a_round = 4 * most * sites * (sites - 1)
+        steps = [self.manifest.step(index) for index in range(self.manifest.rounds)]
+        most = max(step.size * (4 if step.ring == "2^32" else 8) for step in steps)
+        bytes_a_round = most * sites * (sites - 1)
         if bytes_a_round > _MOST_PARTS_BYTES:
             raise FederationError(
                 f"shares = {self.manifest.sums.shares!r} would send {bytes_a_round / 1e6:.0f} MB of parts through "

@@ -17,12 +17,14 @@ class SumSettings:
         verify: How sites check a sum: by its tag, or by adding up all signed vectors themselves.
         post_quantum: Whether pair keys rest on ML-KEM-768 beside X25519.
         max_missing: Sites that a sum may be opened without.
+        helpers: Sites that may help the server and yet the noise must suffice, where it is shared; else 0.
     """
 
     shares: Shares = "compressed"
     verify: Literal["tag", "recompute"] = "tag"
     post_quantum: bool = False
     max_missing: int = 0
+    helpers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class SumStep:
     Attributes:
         size: Coordinates of the vector.
         ring: Integers modulo this are added.
-        bound: Public bound on one coordinate of an encoded weight change; None where integers are counted.
+        bound: Public bound on one coordinate of an encoded weight change; None where integers are added up.
         layout: SHA-256 of what the coordinates mean.
         events: What the round costs one patient of one site; charged before the vector leaves.
     """

@@ -10,6 +10,8 @@ from synthfed.secagg.roster import Roster
 def check_roster(manifest: RunManifest, roster: Roster) -> None:
     """Refuse a run whose manifest names another roster or other sites than this one.
 
+    Or whose noise is shared for more helpers of the server than this roster's threshold withstands.
+
     Raises:
         Refused: `roster`.
     """
@@ -17,6 +19,14 @@ def check_roster(manifest: RunManifest, roster: Roster) -> None:
 
     if manifest.roster != roster.digest().hex() or manifest.sites != tuple(m.site for m in roster.members):
         raise Refused("roster")
+    if manifest.sums.helpers > colluders(roster):
+        raise Refused("roster")
+
+
+def colluders(roster: Roster) -> int:
+    """c = min(2t - N - 1, N - 2): sites that may help a lying server without opening a single input."""
+    sites = len(roster.members)
+    return min(2 * roster.threshold - sites - 1, sites - 2)
 
 
 def smallest_set(manifest: RunManifest, roster: Roster, policy: Policy | None = None) -> int:
@@ -33,6 +43,7 @@ def smallest_set(manifest: RunManifest, roster: Roster, policy: Policy | None = 
 def sum_config(manifest: RunManifest, roster: Roster, round_index: int) -> SumConfig:
     """The public settings of one round's sum."""
     step, settings = manifest.step(round_index), manifest.sums
+    shared = any(event.mechanism == "skellam" for event in step.events)
     return SumConfig(
         bounds=() if step.bound is None else (repr(step.bound),),
         scales=() if step.bound is None else (scale_bits(step.bound),),
@@ -42,6 +53,7 @@ def sum_config(manifest: RunManifest, roster: Roster, round_index: int) -> SumCo
         mode=settings.shares,
         ring=step.ring,
         verify=settings.verify,
+        noise="shared" if shared else "local",
         post_quantum=settings.post_quantum,
         aux=False,
     )

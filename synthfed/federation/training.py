@@ -2,13 +2,13 @@
 
 At a site: histograms on a public grid, where the encoder needs them; counts of the tables that the coordinator names;
 or one private stint from the weights that it sends. The site checks that what it is asked costs what the manifest says,
-and adds all the noise that its own patients need. At the coordinator everything is post-processing of sums.
+and adds all the noise that its own patients need; where the run shares its noise, a share of it, and a stint is the
+clipped gradient sum of one step. At the coordinator everything is post-processing of sums.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -128,21 +128,24 @@ class TrainingWork:
         counts = self.load_rows(manifest).histograms()
         if counts.size != manifest.step(0).size:
             raise Refused("data")
-        measure, blocks = manifest.plan.measures[0], manifest.fitted_blocks
-        return _counts(counted.answer_histograms(counts, measure, blocks=blocks, noise_key=noise_key))
+        plan, blocks = manifest.plan, manifest.fitted_blocks
+        if plan.shared is not None:
+            scaled = counted.shared_histograms(counts, plan, blocks=blocks, noise_key=noise_key)
+            return Contribution(scaled.view(np.uint64), {})
+        return _counts(counted.answer_histograms(counts, plan.measures[0], blocks=blocks, noise_key=noise_key))
 
     def _count(self, round_index: int, encoder: "Transformer | None", asked: bytes, noise_key: bytes) -> Contribution:
         manifest = self.manifest
+        plan, layout, cells = manifest.plan, manifest.layout, manifest.step(round_index).size
         tables = counted.from_bytes(asked)
-        counts = counted.answer(
-            _checked_codes(self.load_rows(manifest).codes(encoder), manifest),
-            manifest.layout,
-            tables,
-            manifest.plan.measures[round_index],
-            cells=manifest.step(round_index).size,
-            noise_key=noise_key,
-        )
-        return _counts(counts)
+        codes = _checked_codes(self.load_rows(manifest).codes(encoder), manifest)
+        if plan.shared is not None:
+            scaled = counted.shared_answer(
+                codes, layout, tables, plan, round_index=round_index, cells=cells, noise_key=noise_key
+            )
+            return Contribution(scaled.view(np.uint64), {})
+        measure = plan.measures[round_index]
+        return _counts(counted.answer(codes, layout, tables, measure, cells=cells, noise_key=noise_key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +202,9 @@ class TrainingCourse:
         """Make the encoder: post-processing of noisy counts."""
         if self.coding is None:
             raise ManifestError("this run counts histograms; its coordinator needs the coding that they are for")
-        stddev = counted.histogram_stddev(self.manifest.plan.measures[0], self.manifest.fitted_blocks)
-        made = self.coding.fit(total.view(np.int32).astype(np.float64), stddev=stddev * math.sqrt(sites))
+        plan, blocks = self.manifest.plan, self.manifest.fitted_blocks
+        counts, stddev = counted.noisy_histograms(_signed(total), plan, blocks=blocks, counted=sites)
+        made = self.coding.fit(counts, stddev=stddev)
         return {_ENCODER: np.frombuffer(made.to_json().encode(), np.uint8)}
 
     def _after_counts(self, standing: Standing, round_index: int, total: Ring, sites: int) -> Standing:
@@ -208,7 +212,7 @@ class TrainingCourse:
         manifest = self.manifest
         after = {
             **standing,
-            f"{_COUNTS}{round_index}": total.view(np.int32),
+            f"{_COUNTS}{round_index}": _signed(total),
             f"{_SITES}{round_index}": np.asarray(sites),
         }
         if round_index + 1 < len(manifest.plan.measures):
@@ -280,6 +284,11 @@ def _counts(counts: npt.NDArray[np.int64]) -> Contribution:
     if np.abs(counts).max() >= _MOST_COUNT:
         raise Refused("data")
     return Contribution(counts.astype(np.int32).view(np.uint32), {})
+
+
+def _signed(total: Ring) -> npt.NDArray[np.signedinteger[Any]]:
+    """Entries of either ring as the signed integers that they stand for."""
+    return total.view(np.int64 if total.dtype == np.uint64 else np.int32)
 
 
 def _counts_of(standing: Standing) -> Standing:

@@ -309,6 +309,7 @@ REFUSALS: Mapping[str, str] = {
     "policy.max_steps": "more private steps than the policy allows",
     "policy.max_missing": "sums may be opened without more sites than the policy allows",
     "policy.delta": "a larger delta than the policy allows",
+    "policy.epsilon_local": "with shared noise, more would be lost to all other sites together than the policy allows",
     "policy.questions": "the policy allows no more question runs",
     "policy.exact_answers": "the policy allows no answers without noise",
     "policy.allow_seeded": "seeded noise is not allowed by the policy, it protects nobody",

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 
 from synthfed.federation.steps import SumSettings
+from synthfed.federation.sums import colluders
 from synthfed.secagg.roster import Roster
 
 THREE_SITES = (
@@ -35,12 +36,6 @@ EXACT = (
 )
 TWO_SITES = "A patient known to two sites counts twice."
 NO_NOISE = "Differential privacy was switched off (epsilon is infinite): the released model may reveal patients."
-
-
-def colluders(roster: Roster) -> int:
-    """c = min(2t - N - 1, N - 2): sites that may help a lying server without opening a single input."""
-    sites = len(roster.members)
-    return min(2 * roster.threshold - sites - 1, sites - 2)
 
 
 def _up_to(count: int) -> str:
@@ -86,15 +81,38 @@ def _of_the_sum(roster: Roster, sums: SumSettings) -> list[str]:
     return said
 
 
+def two_epsilons(epsilon: float, alone: float, *, helpers: int) -> str:
+    """What shared noise promises and against whom: two numbers that are never shown apart.
+
+    Args:
+        alone: What is left when all other sites collude, or the secure sum fails.
+        helpers: Sites that may help the server.
+    """
+    whom = f", the server and {_up_to(helpers)}" if helpers else " and the server, if no site helps them"
+    return f"Epsilon {epsilon:g} against outsiders{whom}; {alone:.3g} if all others collude."
+
+
 def honest_sentences(
-    roster: Roster, sums: SumSettings, *, epsilon: float, seeded: bool, in_process: bool
+    roster: Roster,
+    sums: SumSettings,
+    *,
+    epsilon: float,
+    seeded: bool,
+    in_process: bool,
+    epsilon_alone: float | None = None,
 ) -> tuple[str, ...]:
-    """What must be said of a training run with local noise."""
+    """What must be said of a training run.
+
+    Args:
+        epsilon_alone: With shared noise, what holds against all other sites together.
+    """
     said = _of_the_sum(roster, sums)
     if math.isinf(epsilon):
         said.append(NO_NOISE)
     elif seeded:
         said.append(SEEDED)
+    elif epsilon_alone is not None:
+        said.append(two_epsilons(epsilon, epsilon_alone, helpers=sums.helpers))
     else:
         said.append(f"Epsilon {epsilon:g} holds even if all other sites collude.")
     if in_process:

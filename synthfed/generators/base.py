@@ -57,6 +57,23 @@ class Measure:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedNoise:
+    """How a run splits its noise over the sites; see `shared`.
+
+    Attributes:
+        colluders: Of how many sites the noise is not counted: those that tell what they drew, draw nothing or are lost.
+        lost: Of these, how many a sum may be opened without.
+        scale_bits: Clipped gradient sums are multiplied by 2**scale_bits and rounded.
+        count_stddev: Standard deviation, in whole numbers, of the noise that counts are scaled to.
+    """
+
+    colluders: int
+    lost: int
+    scale_bits: int
+    count_stddev: float
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """All that will touch rows, fixed before contact with any row; hashed into the run manifest.
 
@@ -67,6 +84,7 @@ class Plan:
         noise_multiplier: Standard deviation of the noise over `clip_norm`; 0 switches DP off.
         expected_batch: Public divisor of a site's clipped gradient sum: sample_rate * expected patients per site.
             The same at every site, so the unweighted mean of the sites' changes is the pooled mean.
+        shared: How the noise is split over the sites; None where every site adds all that its own patients need.
     """
 
     rounds: int
@@ -77,6 +95,12 @@ class Plan:
     expected_batch: float
     sites: int
     measures: tuple[Measure, ...] = ()
+    shared: SharedNoise | None = None
+
+    @property
+    def shares(self) -> int:
+        """How many sites' noise together is what the plan says; the sum holds that of all."""
+        return 1 if self.shared is None else self.sites - self.shared.colluders
 
     @property
     def encodes(self) -> bool:

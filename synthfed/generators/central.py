@@ -8,12 +8,18 @@ import hmac
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 
 from synthfed.errors import TrainingError
 from synthfed.generators.base import Codes, Generator, Layout, Plan, Weights
-from synthfed.generators.counted import Counting, answer, answer_histograms, histogram_stddev
+from synthfed.generators.counted import (
+    Counting,
+    answer,
+    answer_histograms,
+    noisy_histograms,
+    shared_answer,
+    shared_histograms,
+)
 from synthfed.generators.marginal import MarginalModel, NoisyTables
 from synthfed.generators.plan import round_events
 from synthfed.generators.start import begin, finish
@@ -88,23 +94,25 @@ def fit_encoder(coding: Coding, table: pd.DataFrame, plan: Plan, *, noise_key: b
     """
     if not plan.encodes:
         return coding.template
-    measure, blocks = plan.measures[0], len(coding.grid.names)
-    counts = answer_histograms(coding.grid.count(table), measure, blocks=blocks, noise_key=stint_key(noise_key, 0))
-    return coding.fit(counts.astype(np.float64), stddev=histogram_stddev(measure, blocks))
+    exact, blocks, key = coding.grid.count(table), len(coding.grid.names), stint_key(noise_key, 0)
+    if plan.shared is not None:
+        counts = shared_histograms(exact, plan, blocks=blocks, noise_key=key)
+    else:
+        counts = answer_histograms(exact, plan.measures[0], blocks=blocks, noise_key=key)
+    noisy, stddev = noisy_histograms(counts, plan, blocks=blocks, counted=1)
+    return coding.fit(noisy, stddev=stddev)
 
 
 def _count(counting: Counting, codes: Codes, noise_key: bytes) -> MarginalModel:
     """All counting rounds at one site, noised as they would leave it."""
     known: list[NoisyTables] = []
-    first = int(counting.plan.encodes)  # histograms were counted before there were codes
-    for index, measure in enumerate(counting.plan.measures[first:]):
-        counts = answer(
-            codes,
-            counting.layout,
-            counting.tables(known),
-            measure,
-            cells=counting.cells(index),
-            noise_key=stint_key(noise_key, first + index),
-        )
+    layout, plan = counting.layout, counting.plan
+    first = int(plan.encodes)  # histograms were counted before there were codes
+    for index, measure in enumerate(plan.measures[first:]):
+        tables, cells, key = counting.tables(known), counting.cells(index), stint_key(noise_key, first + index)
+        if plan.shared is not None:
+            counts = shared_answer(codes, layout, tables, plan, round_index=first + index, cells=cells, noise_key=key)
+        else:
+            counts = answer(codes, layout, tables, measure, cells=cells, noise_key=key)
         known.append(counting.noisy(known, counts, counted=1))
     return counting.model(known)

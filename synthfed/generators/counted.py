@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,8 @@ from synthfed.generators.marginal import (
     remeasure_cells_at_most,
     shot,
 )
+from synthfed.generators.plan import round_events
+from synthfed.generators.shared import MOST_ROWS, count_scales, with_share
 from synthfed.privacy.mechanisms import NoiseStream
 
 _ROUNDING = 1e-9  # of mu squared: what adding up many small numbers may move
@@ -62,7 +65,10 @@ class Counting:
     def noisy(self, known: Sequence[NoisyTables], total: npt.NDArray[np.int64], *, counted: int) -> NoisyTables:
         """Read a round's sum over `counted` sites."""
         tables = self.tables(known)
-        return NoisyTables(tables, total[: cells_of(tables, self.layout)].astype(np.float64), counted)
+        counts = total[: cells_of(tables, self.layout)].astype(np.float64)
+        if self.plan.shared is not None:
+            counts /= count_scales(_stddevs(tables, self.layout), self.plan.shared)
+        return NoisyTables(tables, counts, counted, self.plan.shares)
 
     def model(self, known: Sequence[NoisyTables]) -> MarginalModel:
         """The tree that fits all rounds' sums."""
@@ -72,7 +78,8 @@ class Counting:
 
 @lru_cache(maxsize=8)
 def _first(counting: Counting) -> tuple[CountTable, ...]:
-    return shot(counting.layout, counting.workload, mu=counting.plan.measures[-2].mu, sites=counting.plan.sites)
+    plan = counting.plan
+    return shot(counting.layout, counting.workload, mu=plan.measures[-2].mu, sites=plan.sites / plan.shares)
 
 
 @lru_cache(maxsize=16)
@@ -95,6 +102,45 @@ def answer(
     Raises:
         TrainingError: The tables cost more than the measure, are longer than `cells`, or do not fit the layout.
     """
+    length = _allowed_length(tables, layout, measure, cells)
+    vector = np.zeros(cells, dtype=np.int64)
+    noise = NoiseStream(noise_key).rounded_gaussian(length, _stddevs(tables, layout))
+    vector[:length] = count(codes, layout, tables) + noise
+    return vector
+
+
+def shared_answer(
+    codes: Codes,
+    layout: Layout,
+    tables: Sequence[CountTable],
+    plan: Plan,
+    *,
+    round_index: int,
+    cells: int,
+    noise_key: bytes,
+) -> npt.NDArray[np.int64]:
+    """A site's counts, scaled up, with its share of the noise in all `cells`: to be masked and opened in a sum only.
+
+    Who sees the sum learns what the round's event costs, who sees this vector what it costs alone; see `shared`.
+
+    Args:
+        noise_key: 32 secret bytes, fresh for this round.
+
+    Raises:
+        TrainingError: As `answer`; or more numbers or rows than the noise and the sum have room for.
+    """
+    assert plan.shared is not None
+    length = _allowed_length(tables, layout, plan.measures[round_index], cells)
+    if len(codes) > MOST_ROWS:
+        raise TrainingError(f"a site has more than {MOST_ROWS} rows; their sums could wrap modulo 2**64")
+    (event,) = round_events(plan, round_index)
+    vector = np.zeros(cells, dtype=np.int64)
+    vector[:length] = count(codes, layout, tables) * count_scales(_stddevs(tables, layout), plan.shared)
+    return with_share(vector, event, noise_key=noise_key)
+
+
+def _allowed_length(tables: Sequence[CountTable], layout: Layout, measure: Measure, cells: int) -> int:
+    """Cells of the tables, if the plan allows them."""
     if not all(_fits(table, layout) for table in tables):  # before any row is looked at: a failure tells nothing
         raise TrainingError("the tables to count do not fit the layout; run the same synthfed everywhere")
     allowed, asked, length = measure.mu**2, mu_squared(tables), cells_of(tables, layout)
@@ -103,12 +149,12 @@ def answer(
             f"the tables to count would cost mu^2 = {asked:.6g} in {length} cells; the plan allows {allowed:.6g} in "
             f"{cells}: nothing is counted"
         )
-    exact = count(codes, layout, tables)
-    sizes = [math.prod(table.shape(layout)) for table in tables]
-    stddevs = np.repeat([table.stddev for table in tables], sizes)
-    vector = np.zeros(cells, dtype=np.int64)
-    vector[:length] = exact + NoiseStream(noise_key).rounded_gaussian(length, stddevs)
-    return vector
+    return length
+
+
+def _stddevs(tables: Sequence[CountTable], layout: Layout) -> npt.NDArray[np.float64]:
+    """Of the noise that protects one patient, cell by cell."""
+    return np.repeat([table.stddev for table in tables], [math.prod(table.shape(layout)) for table in tables])
 
 
 def histogram_stddev(measure: Measure, blocks: int) -> float:
@@ -127,6 +173,33 @@ def answer_histograms(
     stddev = histogram_stddev(measure, blocks)
     noised: npt.NDArray[np.int64] = counts + NoiseStream(noise_key).rounded_gaussian(counts.size, stddev)
     return noised
+
+
+def shared_histograms(
+    counts: npt.NDArray[np.int64], plan: Plan, *, blocks: int, noise_key: bytes
+) -> npt.NDArray[np.int64]:
+    """A site's histograms, scaled up, with its share of the noise: to be masked and opened in a sum only.
+
+    Raises:
+        TrainingError: More numbers or rows than the noise and the sum have room for.
+    """
+    assert plan.shared is not None
+    if counts.max(initial=0) > MOST_ROWS:
+        raise TrainingError(f"a site has more than {MOST_ROWS} rows; their sums could wrap modulo 2**64")
+    (event,) = round_events(plan, 0)
+    scales = count_scales(np.full(counts.size, histogram_stddev(plan.measures[0], blocks)), plan.shared)
+    return with_share(counts * scales, event, noise_key=noise_key)
+
+
+def noisy_histograms(
+    total: npt.NDArray[np.signedinteger[Any]], plan: Plan, *, blocks: int, counted: int
+) -> tuple[npt.NDArray[np.float64], float]:
+    """A sum of histograms over `counted` sites, and the standard deviation of the noise in a cell."""
+    stddev = histogram_stddev(plan.measures[0], blocks)
+    counts = total.astype(np.float64)
+    if plan.shared is not None:
+        counts /= count_scales(np.full(total.size, stddev), plan.shared)
+    return counts, stddev * math.sqrt(counted / plan.shares)
 
 
 def _fits(table: CountTable, layout: Layout) -> bool:

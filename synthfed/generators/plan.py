@@ -5,12 +5,14 @@ may leave a site only if Opacus' own record of the steps taken equals it.
 """
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from synthfed.errors import BudgetTooSmall
-from synthfed.generators.base import Measure, Plan
+from synthfed.generators.base import Measure, Plan, SharedNoise
+from synthfed.generators.shared import count_event, fit_scale, split_noise, step_event, within_budget
 from synthfed.pipeline import MarginalSettings, Pipeline
-from synthfed.privacy.events import PrivacyEvent
+from synthfed.privacy.events import Budget, PrivacyEvent
 
 if TYPE_CHECKING:
     from synthfed.generators.marginal import Workload
@@ -23,27 +25,23 @@ def make_plan(pipeline: Pipeline, sites: int, *, coding: "Coding | None" = None)
     """Calibrate the noise so that the whole run costs each patient at most the pipeline's epsilon.
 
     Patients of different sites are disjoint, and with local noise every site adds all the noise its own patients need,
-    so the number of sites changes the divisor but not the noise.
+    so the number of sites changes the divisor but not the noise. With shared noise it is that of the sum, of which
+    every site draws its part.
 
     Args:
         coding: How rows become codes; without it, or where nothing is to be fitted, no histograms are counted.
 
     Raises:
         BudgetTooSmall: The calibrated noise of a cold start exceeds `privacy.max_noise_multiplier`.
+        PipelineError: The sites cannot share the noise as `federation.colluders` says.
     """
     privacy, federation = pipeline.privacy, pipeline.federation
-    measures = _measures(pipeline, coding) if pipeline.counts_first else ()
+    split = split_noise(pipeline, sites)
+    measures = _measures(pipeline, split, sites, coding) if pipeline.counts_first else ()
     noise_multiplier = 0.0
     if privacy.enabled and pipeline.training_rounds:
-        from synthfed.privacy.budget import calibrate_noise
-
-        noise_multiplier = calibrate_noise(
-            epsilon=privacy.epsilon,
-            delta=privacy.delta,
-            sample_rate=federation.sample_rate,
-            steps=pipeline.total_steps,
-            spent=[_count_event(measure, index) for index, measure in enumerate(measures)],
-        )
+        spent = [_count_event(measure, index, split, sites) for index, measure in enumerate(measures)]
+        noise_multiplier, split = _step_noise(pipeline, spent, split, sites)
         if not measures and noise_multiplier > privacy.max_noise_multiplier:  # a warm start holds against such steps
             raise BudgetTooSmall(
                 f"privacy.epsilon = {privacy.epsilon:g} over {pipeline.total_steps} steps needs a noise multiplier of "
@@ -59,7 +57,33 @@ def make_plan(pipeline: Pipeline, sites: int, *, coding: "Coding | None" = None)
         expected_batch=federation.sample_rate * privacy.expected_patients / sites,
         sites=sites,
         measures=measures,
+        shared=split,
     )
+
+
+def _step_noise(
+    pipeline: Pipeline, spent: Sequence[PrivacyEvent], split: SharedNoise | None, sites: int
+) -> tuple[float, SharedNoise | None]:
+    """The noise multiplier of a step and, where noise is shared, the scale that goes with it."""
+    from synthfed.privacy.budget import calibrate_event, calibrate_noise
+
+    privacy, sample_rate, steps = pipeline.privacy, pipeline.federation.sample_rate, pipeline.total_steps
+    noise = calibrate_noise(
+        epsilon=privacy.epsilon, delta=privacy.delta, sample_rate=sample_rate, steps=steps, spent=spent
+    )
+    if split is None:
+        return noise, None
+    split = fit_scale(split, sites, clip_norm=privacy.clip_norm, noise_multiplier=noise)
+    wanted = step_event(
+        split,
+        sites,
+        clip_norm=privacy.clip_norm,
+        noise_multiplier=noise,
+        sample_rate=sample_rate,
+        purpose="calibration",
+        steps=steps,
+    )
+    return calibrate_event(wanted, epsilon=privacy.epsilon, delta=privacy.delta, spent=spent), split
 
 
 def run_coding(pipeline: Pipeline, schema: "Schema", *, sites: int) -> "Coding":
@@ -78,11 +102,15 @@ def run_coding(pipeline: Pipeline, schema: "Schema", *, sites: int) -> "Coding":
     privacy, blocks = pipeline.privacy, len(public_transformer(schema).blocks)
     alike = math.inf  # the epsilon at which one site with all patients would have as much noise in its mean
     if privacy.enabled:
-        alike = gaussian_epsilon(gdp_mu(privacy.epsilon, privacy.delta) / math.sqrt(sites), privacy.delta)
+        split = split_noise(pipeline, sites)
+        spread = sites / (1 if split is None else sites - split.colluders)
+        alike = gaussian_epsilon(gdp_mu(privacy.epsilon, privacy.delta) / math.sqrt(spread), privacy.delta)
     return make_coding(schema, codes=code_count(privacy.expected_patients, blocks, alike))
 
 
-def _measures(pipeline: Pipeline, coding: "Coding | None") -> tuple[Measure, ...]:
+def _measures(
+    pipeline: Pipeline, split: SharedNoise | None, sites: int, coding: "Coding | None"
+) -> tuple[Measure, ...]:
     """The counting rounds and their shares of the budget: all of it, or what the training after them leaves."""
     from synthfed.generators.marginal import REMEASURE_SHARE
     from synthfed.privacy.budget import gdp_mu, split_mu
@@ -98,7 +126,10 @@ def _measures(pipeline: Pipeline, coding: "Coding | None") -> tuple[Measure, ...
     if not pipeline.privacy.enabled:
         return tuple(Measure(name, 0.0) for name in shares)
     mu = gdp_mu(pipeline.privacy.epsilon, pipeline.privacy.delta)
-    return tuple(Measure(name, 1.0 / part) for name, part in split_mu(mu, shares).items())
+    measures = tuple(Measure(name, 1.0 / part) for name, part in split_mu(mu, shares).items())
+    if split is None or pipeline.training_rounds:  # the training takes what the counts leave
+        return measures
+    return within_budget(measures, split, sites, Budget(pipeline.privacy.epsilon, pipeline.privacy.delta))
 
 
 def run_workload(pipeline: Pipeline, transformer: "Transformer") -> "Workload":
@@ -117,7 +148,18 @@ def run_workload(pipeline: Pipeline, transformer: "Transformer") -> "Workload":
 def round_events(plan: Plan, round_index: int) -> tuple[PrivacyEvent, ...]:
     """What one round costs one patient of one site: counting rounds come first, then training rounds."""
     if round_index < len(plan.measures):
-        return (_count_event(plan.measures[round_index], round_index),)
+        return (_count_event(plan.measures[round_index], round_index, plan.shared, plan.sites),)
+    if plan.shared is not None:
+        return (
+            step_event(
+                plan.shared,
+                plan.sites,
+                clip_norm=plan.clip_norm,
+                noise_multiplier=plan.noise_multiplier,
+                sample_rate=plan.sample_rate,
+                purpose=f"round {round_index}",
+            ),
+        )
     return (
         PrivacyEvent(
             purpose=f"round {round_index}",
@@ -131,10 +173,13 @@ def round_events(plan: Plan, round_index: int) -> tuple[PrivacyEvent, ...]:
     )
 
 
-def _count_event(measure: Measure, round_index: int) -> PrivacyEvent:
+def _count_event(measure: Measure, round_index: int, split: SharedNoise | None, sites: int) -> PrivacyEvent:
     """Counts scaled cell by cell to noise of deviation 1: one patient then moves them by mu."""
+    purpose = f"round {round_index}, counting {measure.name}"
+    if split is not None:
+        return count_event(measure, split, sites, purpose=purpose)
     return PrivacyEvent(
-        purpose=f"round {round_index}, counting {measure.name}",
+        purpose=purpose,
         mechanism="gaussian",
         population="train",
         l2_sensitivity=1.0,

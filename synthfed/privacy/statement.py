@@ -246,6 +246,8 @@ def _statement(
     worst = max(_number(stated["epsilon_of_events"]) for stated in populations.values())
     alone = max(_number(stated["epsilon_local_of_events"]) for stated in populations.values())
     mode = _mode(merged, len(sites))
+    if mode["noise"] == "shared":  # a site that is lost is one of those whose noise is not counted
+        mode["colluders"] -= min(pipeline.federation.max_missing, (mode["sites"] - 1) // 3)
     return {
         "schema": SCHEMA,
         "unit": UNIT,

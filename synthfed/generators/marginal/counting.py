@@ -25,7 +25,8 @@ class CountTable:
 
     Attributes:
         blocks: Indices into the layout, one to three of them, strictly increasing.
-        stddev: Standard deviation of the Gaussian noise that each site adds to each cell; 0 for none.
+        stddev: Standard deviation of the noise that protects one patient, in each cell; 0 for none. Each site adds
+            all of it, or, where noise is shared, so many sites together.
         groups: Per block, the group of each level where the table is coarser than the layout, else `()`. Public. Left
             out: no block is grouped.
     """
@@ -60,16 +61,23 @@ class NoisyTables:
 
     Attributes:
         counts: float64 (cells,), the tables' cells, row-major, one table after the other.
-        sites: How many sites added noise of each table's `stddev`.
+        sites: How many sites added noise.
+        shares: How many sites' noise together has each table's `stddev`: 1 unless it is shared.
     """
 
     tables: tuple[CountTable, ...]
     counts: Floats
     sites: int
+    shares: int = 1
+
+    @property
+    def spread(self) -> float:
+        """Variance of the noise in the sum over what protects one patient."""
+        return self.sites / self.shares
 
     def noise_stddev(self, table: CountTable) -> float:
         """Standard deviation of the noise in a cell of the sum."""
-        return table.stddev * math.sqrt(self.sites)
+        return table.stddev * math.sqrt(self.spread)
 
     def arrays(self, layout: Layout) -> Iterator[tuple[CountTable, Floats, float]]:
         """Each table, its noisy counts in its own shape, and the variance of their noise.

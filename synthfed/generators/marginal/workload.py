@@ -97,12 +97,13 @@ def workload_of(
     return Workload(centre, tuple(outcomes), tuple(pairs), axes_of(transformer), patients)
 
 
-def shot(layout: Layout, workload: Workload, *, mu: float, sites: int) -> tuple[CountTable, ...]:
+def shot(layout: Layout, workload: Workload, *, mu: float, sites: float) -> tuple[CountTable, ...]:
     """The first round's tables: `mu_squared` of them is `mu ** 2`.
 
     Args:
         mu: What the round may cost one patient (Gaussian differential privacy); infinity for no noise.
-        sites: How many sites answer; each adds the noise that its own patients need, so the tables do not depend on it.
+        sites: How many sites answer, each with all the noise that its own patients need; where noise is shared, the
+            variance of the sum's noise over that. Decides which kinds of tables would drown.
 
     Raises:
         ValueError: `mu` is not positive, or there is no site.
@@ -158,7 +159,7 @@ def remeasure(layout: Layout, workload: Workload, first: NoisyTables, *, mu: flo
             doubts.append(_GROUP_WEIGHT * doubt)
     if math.isinf(mu):
         return tuple(tables)
-    parts = _spend([doubt / first.sites for doubt in doubts], mu**2)
+    parts = _spend([doubt / first.spread for doubt in doubts], mu**2)
     return tuple(
         CountTable(table.blocks, 1 / math.sqrt(part), table.groups)
         for table, part in zip(tables, parts, strict=True)
