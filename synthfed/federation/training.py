@@ -21,6 +21,8 @@ from synthfed.federation.work import Contribution, Standing
 from synthfed.generators import counted
 from synthfed.generators.base import Codes, Generator, ServerState, Weights, flatten
 from synthfed.generators.marginal import NoisyTables
+from synthfed.generators.plan import noised_step
+from synthfed.generators.shared import MOST_ROWS, mean_gradient, step_change
 from synthfed.generators.start import begin, finish
 from synthfed.secagg import ring
 from synthfed.secagg.ring import Ring
@@ -106,6 +108,8 @@ class TrainingWork:
             return self._count(round_index, encoder, asked, noise_key)
         model = _model(asked, manifest)
         codes = _checked_codes(self.load_rows(manifest).codes(encoder), manifest)
+        if manifest.plan.shared is not None:
+            return self._sum_one_step(model, codes, round_index, noise_key)
         stint = self.make_generator(manifest).stint(
             manifest.weights(model),
             manifest.layout,
@@ -133,6 +137,24 @@ class TrainingWork:
             scaled = counted.shared_histograms(counts, plan, blocks=blocks, noise_key=noise_key)
             return Contribution(scaled.view(np.uint64), {})
         return _counts(counted.answer_histograms(counts, plan.measures[0], blocks=blocks, noise_key=noise_key))
+
+    def _sum_one_step(
+        self, model: npt.NDArray[np.float32], codes: Codes, round_index: int, noise_key: bytes
+    ) -> Contribution:
+        """One step's clipped gradients with this site's share of the noise: safe in the sum of all, not alone."""
+        manifest = self.manifest
+        if len(codes) > MOST_ROWS:
+            raise Refused("data")
+        step = self.make_generator(manifest).clipped_sum(
+            manifest.weights(model),
+            manifest.layout,
+            codes,
+            manifest.plan,
+            round_index=round_index,
+            noise_key=noise_key,
+        )
+        vector = noised_step(step.gradient, manifest.plan, round_index=round_index, noise_key=noise_key)
+        return Contribution(vector.view(np.uint64), {"local_loss": step.local_loss})
 
     def _count(self, round_index: int, encoder: "Transformer | None", asked: bytes, noise_key: bytes) -> Contribution:
         manifest = self.manifest
@@ -186,11 +208,17 @@ class TrainingCourse:
             return self._after_histograms(total, counted)
         if round_index < len(manifest.plan.measures):
             return self._after_counts(standing, round_index, total, counted)
-        # Uniform weights 1/N: generators divide by the public expected batch, so the plain mean is the pooled one.
-        mean = self._mean(total, round_index, counted / len(manifest.sites)).astype(np.float32)
+        weights, state = stood(standing)
+        if manifest.plan.shared is not None:
+            mean = mean_gradient(total.view(np.int64), manifest.plan, counted=counted)
+            change = step_change(weights, manifest.trained, mean)
+        else:
+            # Uniform weights 1/N: generators divide by the public expected batch, so the plain mean is the pooled one.
+            change = manifest.weights(self._mean(total, round_index, counted / len(manifest.sites)).astype(np.float32))
         weights, state = self.generator.apply(
-            *stood(standing),
-            manifest.weights(mean),
+            weights,
+            state,
+            change,
             manifest.layout,
             manifest.plan,
             round_index=round_index - len(manifest.plan.measures),
@@ -234,9 +262,12 @@ class TrainingCourse:
         return _encoder_and_rest(_framed_encoder(standing))[0] if _ENCODER in standing else None
 
     def size_of(self, total: Ring, round_index: int) -> float:
-        """Euclidean norm of the summed change; of counts, their number per cell is no such thing: 0."""
+        """Norm of the mean change or, with shared noise, gradient; of counts, a number is no such thing: 0."""
         if round_index < len(self.manifest.plan.measures):
             return 0.0
+        if self.manifest.plan.shared is not None:
+            mean = mean_gradient(total.view(np.int64), self.manifest.plan, counted=len(self.manifest.sites))
+            return float(np.linalg.norm(mean))
         return float(np.linalg.norm(self._mean(total, round_index, 1.0)))
 
     def released(self, standing: Standing) -> Weights:

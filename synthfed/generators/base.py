@@ -133,6 +133,19 @@ class Stint:
 
 
 @dataclass(frozen=True, slots=True)
+class ClippedSum:
+    """One step's clipped gradients at one site, without noise: it stays there until `shared` has made it safe to mask.
+
+    Attributes:
+        gradient: float64, flat over `shared.trained_tensors`; one patient moves it by the plan's clip norm at most.
+        local_loss: Mean loss on real rows; stays at the site.
+    """
+
+    gradient: npt.NDArray[np.float64]
+    local_loss: float
+
+
+@dataclass(frozen=True, slots=True)
 class ServerState:
     """What the coordinator keeps between rounds: optimiser moments and the running mean of the weights."""
 
@@ -159,6 +172,12 @@ class Generator(Protocol):
         """
         ...
 
+    def clipped_sum(
+        self, weights: Weights, layout: Layout, codes: Codes, plan: Plan, *, round_index: int, noise_key: bytes
+    ) -> ClippedSum:
+        """One private step where noise is shared: no noise yet, so the sum may leave masked and with its share only."""
+        ...
+
     def start(self, weights: Weights) -> ServerState:
         """The coordinator's state before round 0."""
         ...
@@ -176,7 +195,8 @@ class Generator(Protocol):
     ) -> tuple[Weights, ServerState]:
         """Post-processing at the coordinator: an optimiser step on the aggregate, and any step that needs no rows.
 
-        `round_index` counts training rounds only.
+        `round_index` counts training rounds only. Where noise is shared, `mean_change` is downhill along the mean
+        gradient of what touches rows, and terms that touch none are added here.
         """
         ...
 

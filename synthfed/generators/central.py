@@ -21,7 +21,8 @@ from synthfed.generators.counted import (
     shared_histograms,
 )
 from synthfed.generators.marginal import MarginalModel, NoisyTables
-from synthfed.generators.plan import round_events
+from synthfed.generators.plan import noised_step, round_events
+from synthfed.generators.shared import mean_gradient, step_change, trained_tensors
 from synthfed.generators.start import begin, finish
 from synthfed.privacy.events import PrivacyEvent
 from synthfed.tables.coding import Coding
@@ -76,9 +77,13 @@ def train(
     for trained in range(plan.rounds):
         index = len(plan.measures) + trained
         key = stint_key(noise_key, index)
-        stint = generator.stint(weights, layout, codes, plan, round_index=index, noise_key=key)
-        events += stint.events
-        weights, state = generator.apply(weights, state, stint.change, layout, plan, round_index=trained, seed=seed)
+        if plan.shared is not None:
+            change = _shared_step(generator, weights, layout, codes, plan, round_index=index, noise_key=key)
+            events += round_events(plan, index)
+        else:
+            stint = generator.stint(weights, layout, codes, plan, round_index=index, noise_key=key)
+            change, events = stint.change, [*events, *stint.events]
+        weights, state = generator.apply(weights, state, change, layout, plan, round_index=trained, seed=seed)
         if progress is not None:
             progress(trained + 1, plan.rounds)
     released = generator.release(weights, state)
@@ -101,6 +106,23 @@ def fit_encoder(coding: Coding, table: pd.DataFrame, plan: Plan, *, noise_key: b
         counts = answer_histograms(exact, plan.measures[0], blocks=blocks, noise_key=key)
     noisy, stddev = noisy_histograms(counts, plan, blocks=blocks, counted=1)
     return coding.fit(noisy, stddev=stddev)
+
+
+def _shared_step(
+    generator: Generator,
+    weights: Weights,
+    layout: Layout,
+    codes: Codes,
+    plan: Plan,
+    *,
+    round_index: int,
+    noise_key: bytes,
+) -> Weights:
+    """One step as a federation of one site takes it, in the same whole numbers."""
+    names = trained_tensors(generator.kind, weights)
+    step = generator.clipped_sum(weights, layout, codes, plan, round_index=round_index, noise_key=noise_key)
+    total = noised_step(step.gradient, plan, round_index=round_index, noise_key=noise_key)
+    return step_change(weights, names, mean_gradient(total, plan, counted=1))
 
 
 def _count(counting: Counting, codes: Codes, noise_key: bytes) -> MarginalModel:

@@ -7,6 +7,7 @@ an ordinary step costs. One record moves the sum by at most C: that is the sensi
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -113,7 +114,7 @@ class FlatNetwork:
         return self._clipped(tuple(slope.detach() for slope in slopes), clip_norm), slopes_at_points
 
     def _clipped(self, slopes: tuple[Tensor, ...], clip_norm: float) -> Tensor:
-        squares = np.zeros(slopes[0].shape[0], dtype=np.float32)
+        squares = np.zeros(slopes[0].shape[0], dtype=slopes[0].numpy().dtype)
         for a, b in zip(self._inputs, slopes, strict=True):
             squares += _row_squares(b) * (_row_squares(a) + 1.0)
         if not math.isfinite(squares.sum()):
@@ -145,8 +146,8 @@ class FlatNetwork:
         return self.flat.detach().clone()
 
 
-def _row_squares(rows: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def _row_squares(rows: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.floating[Any]]]:
     """|row|^2, (n, width) -> (n,); numpy's takes half the time of torch's."""
     values = rows.numpy()
-    squares: np.ndarray[tuple[int, ...], np.dtype[np.float32]] = np.vecdot(values, values)
+    squares: np.ndarray[tuple[int, ...], np.dtype[np.floating[Any]]] = np.vecdot(values, values)
     return squares

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from synthfed.errors import TrainingError
 from synthfed.generators import aggregate, condition, open_training
-from synthfed.generators.base import Codes, Layout, Plan, ServerState, Stint, Weights, unflatten
+from synthfed.generators.base import ClippedSum, Codes, Layout, Plan, ServerState, Stint, Weights, unflatten
 from synthfed.generators.clipping import FlatNetwork
-from synthfed.generators.dpsgd import Clipping, Noise, private_steps
+from synthfed.generators.dpsgd import Clipping, Noise, private_steps, summed_step
 from synthfed.generators.networks import Gan, Vae, draw_rows, first_weights, load_weights, one_hot, one_thread
 from synthfed.pipeline import CtganSettings
 
@@ -119,10 +119,6 @@ class Ctgan:
         shadow = FlatNetwork(copy.deepcopy(gan.critic))  # public terms run here, away from Opacus' hooks
         shadow.module.requires_grad_(True)
 
-        def real_term(module: nn.Module, batch: Tensor) -> Tensor:
-            scores: Tensor = module(batch)
-            return -scores.squeeze(1)
-
         def public_terms() -> Tensor:
             shadow.flat.data.copy_(critic.flat.data)
             with torch.no_grad():
@@ -132,7 +128,7 @@ class Ctgan:
         done = private_steps(
             critic,
             rows,
-            real_term,
+            _real_term,
             plan,
             rate=s.site_rate,
             round_index=round_index,
@@ -142,6 +138,34 @@ class Ctgan:
         )
         change = unflatten(done.change, {n: t for n, t in weights.items() if n.startswith(_CRITIC)})
         return Stint(condition.completed(change, weights), done.events, done.local_loss)
+
+    def clipped_sum(
+        self, weights: Weights, layout: Layout, codes: Codes, plan: Plan, *, round_index: int, noise_key: bytes
+    ) -> ClippedSum:
+        """One step's clipped gradients of the critic's real term, added up without noise; see `dpsgd.summed_step`."""
+        from synthfed.privacy.mechanisms import NoiseStream
+
+        with one_thread():
+            gan = self._network(layout, weights)
+            load_weights(gan, weights)
+            critic, rows = FlatNetwork(gan.critic.double()), one_hot(codes, layout).double()
+            return summed_step(critic, rows, _real_term, plan, noise=NoiseStream(noise_key))
+
+    def _with_public_terms(
+        self, change: Weights, weights: Weights, layout: Layout, plan: Plan, draws: torch.Generator
+    ) -> Weights:
+        """What the critic learns from fakes alone, beside the noisy sum of what it learned from rows."""
+        s = self.settings
+        with one_thread():
+            gan = self._network(layout, weights)
+            load_weights(gan, weights)
+            critic = FlatNetwork(gan.critic)
+            critic.module.requires_grad_(True)
+            with torch.no_grad():
+                fakes = gan.fakes(s.fakes, s.temperature, draws)
+            flat = public_gradient(critic, fakes, clip_norm=plan.clip_norm, penalty=s.penalty).numpy()
+        uphill = unflatten(flat, {name: t for name, t in weights.items() if name.startswith(_CRITIC)})
+        return {name: tensor - uphill[name] if name in uphill else tensor for name, tensor in change.items()}
 
     def _open_stint(
         self, gan: Gan, weights: Weights, rows: Tensor, plan: Plan, round_index: int, noise: Noise
@@ -208,6 +232,10 @@ class Ctgan:
         if plan.noise_multiplier == 0.0:
             moved = aggregate.add(weights, mean_change)
             return moved, aggregate.average(moved, state, decay=0.0, round_index=round_index)
+        draws = torch.Generator()
+        draws.manual_seed((seed * 1_000_003 + round_index) % 2**63)
+        if plan.shared is not None:
+            mean_change = self._with_public_terms(mean_change, weights, layout, plan, draws)
         critic_names = [name for name in weights if name.startswith(_CRITIC)]
         moved, state = aggregate.adam(
             weights, state, mean_change, names=critic_names, rate=s.critic_rate, betas=_BETAS, count=round_index + 1
@@ -216,8 +244,6 @@ class Ctgan:
             gan = self._network(layout, weights)
             load_weights(gan, moved)
             gan.critic.requires_grad_(False)
-            draws = torch.Generator()
-            draws.manual_seed((seed * 1_000_003 + round_index) % 2**63)
             rate = min(s.generator_rate, _WARM_RATE) if gan.given is not None else s.generator_rate
             for index in range(s.generator_steps):
                 load_weights(gan.generator, moved, prefix=_GENERATOR)
@@ -243,6 +269,11 @@ class Ctgan:
     def sample(self, released: Weights, layout: Layout, *, rows: int, seed: int) -> Codes:
         rng = np.random.default_rng([seed, 0x6A2])
         return draw_rows(released, _GENERATOR, layout, self.settings.noise_width, rows, rng)
+
+
+def _real_term(critic: nn.Module, batch: Tensor) -> Tensor:
+    scores: Tensor = critic(batch)
+    return -scores.squeeze(1)
 
 
 def _gradient(parameter: nn.Parameter) -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":

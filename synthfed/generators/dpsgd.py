@@ -4,6 +4,7 @@ Each step draws a Poisson sample of the rows (or takes all of them), clips every
 normal noise of standard deviation `noise_multiplier * clip_norm` to the *sum*, divides by the public expected batch and
 takes a plain SGD step. Opacus' `DPOptimizerFastGradientClipping` runs the step and its accountant writes the history;
 the history must equal the plan or nothing leaves. Noise and sampling come from the site's secret `NoiseStream`.
+Where the sites share the noise, a site takes no step: `summed_step` gives the sum, `shared` the noise.
 
 What an adversary learns who sees the change (and every earlier one): the noised sums, so no more than the plan's
 epsilon about any one patient. The loss is computed on real rows without noise and must stay at the site. The noise is
@@ -23,7 +24,7 @@ from opacus.optimizers import DPOptimizer, DPOptimizerFastGradientClipping
 from torch import Tensor, nn
 
 from synthfed.errors import BudgetRefused, TrainingError
-from synthfed.generators.base import Plan
+from synthfed.generators.base import ClippedSum, Plan
 from synthfed.generators.clipping import FlatNetwork
 from synthfed.generators.plan import round_events
 from synthfed.privacy.events import PrivacyEvent
@@ -170,6 +171,27 @@ def private_steps(
         events=_events(accountant.history, plan, round_index),
         local_loss=total_loss / max(seen, 1),
     )
+
+
+def summed_step(network: FlatNetwork, rows: Tensor, losses: Losses, plan: Plan, *, noise: Noise) -> ClippedSum:
+    """The clipped gradients of one step added up, without noise: not private before `shared.with_share`.
+
+    Everything in double precision, so that a patient's own gradient does not depend, but for the last of 53 bits, on
+    who else is in the batch, and what adding up loses stays far below one step of the whole numbers that are masked.
+
+    Args:
+        network: Of double precision, as `rows`.
+
+    Raises:
+        TrainingError: A gradient is not finite, or the network is of single precision.
+    """
+    if network.flat.dtype != torch.float64 or rows.dtype != torch.float64:
+        raise TrainingError("shared noise wants gradients in double precision; call .double() on network and rows")
+    batch = poisson(rows, plan.sample_rate, noise)
+    network.begin()
+    per_record = losses(network.module, batch)
+    gradient = network.clipped_sum(per_record, plan.clip_norm).numpy()
+    return ClippedSum(gradient, float(per_record.detach().sum()) / max(len(batch), 1))
 
 
 def poisson(rows: Tensor, sample_rate: float, noise: Noise) -> Tensor:

@@ -69,7 +69,7 @@ class Blocks:
             counts = torch.ones(self.layout.total_width)
             counts[self.place(given)] = 0.0
             bounded = bounded * counts  # a constant stays of that block: log of its width
-        totals = bounded.exp() @ self.members  # (rows, blocks)
+        totals = bounded.exp() @ self.members.to(logits.dtype)  # (rows, blocks)
         return totals.log().sum(1) - (bounded * onehot).sum(1)
 
     def softmax(self, logits: Tensor) -> Tensor:

@@ -8,9 +8,20 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from synthfed.errors import BudgetTooSmall
 from synthfed.generators.base import Measure, Plan, SharedNoise
-from synthfed.generators.shared import count_event, fit_scale, split_noise, step_event, within_budget
+from synthfed.generators.shared import (
+    count_event,
+    fit_scale,
+    rounded,
+    split_noise,
+    step_event,
+    with_share,
+    within_budget,
+)
 from synthfed.pipeline import MarginalSettings, Pipeline
 from synthfed.privacy.events import Budget, PrivacyEvent
 
@@ -187,6 +198,19 @@ def _count_event(measure: Measure, round_index: int, split: SharedNoise | None, 
         sample_rate=1.0,
         steps=1,
     )
+
+
+def noised_step(
+    gradient: npt.NDArray[np.float64], plan: Plan, *, round_index: int, noise_key: bytes
+) -> npt.NDArray[np.int64]:
+    """A site's clipped sum in whole numbers with its share of the noise that the round's event says; see `shared`.
+
+    Raises:
+        TrainingError: It is not finite, too large, or has more numbers than the noise is accounted for.
+    """
+    assert plan.shared is not None
+    (event,) = round_events(plan, round_index)
+    return with_share(rounded(gradient, plan.shared), event, noise_key=noise_key)
 
 
 def all_events(plan: Plan) -> tuple[PrivacyEvent, ...]:

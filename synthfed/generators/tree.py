@@ -3,7 +3,7 @@
 import numpy as np
 
 from synthfed.errors import TrainingError
-from synthfed.generators.base import Codes, Layout, Plan, ServerState, Stint, Weights
+from synthfed.generators.base import ClippedSum, Codes, Layout, Plan, ServerState, Stint, Weights
 from synthfed.generators.marginal import MarginalModel
 
 
@@ -24,6 +24,12 @@ class Tree:
         Raises:
             TrainingError: Always.
         """
+        raise TrainingError("the marginal generator trains in no round; its plan has counting rounds only")
+
+    def clipped_sum(
+        self, weights: Weights, layout: Layout, codes: Codes, plan: Plan, *, round_index: int, noise_key: bytes
+    ) -> ClippedSum:
+        """Never; see `stint`."""
         raise TrainingError("the marginal generator trains in no round; its plan has counting rounds only")
 
     def start(self, weights: Weights) -> ServerState:

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from synthfed.generators import aggregate, condition, open_training
-from synthfed.generators.base import Codes, Layout, Plan, ServerState, Stint, Weights, unflatten
+from synthfed.generators.base import ClippedSum, Codes, Layout, Plan, ServerState, Stint, Weights, unflatten
 from synthfed.generators.clipping import FlatNetwork
-from synthfed.generators.dpsgd import Clipping, Noise, private_steps
+from synthfed.generators.dpsgd import Clipping, Losses, Noise, private_steps, summed_step
 from synthfed.generators.networks import Vae, draw_rows, first_weights, load_weights, one_hot, one_thread
 from synthfed.pipeline import TvaeSettings
 
@@ -69,16 +69,10 @@ class Tvae:
             load_weights(network, weights)
             if plan.noise_multiplier == 0.0:
                 return self._open_stint(network, weights, rows, plan, round_index, noise)
-            draws = open_training.torch_generator(noise)
-
-            def losses(module: nn.Module, batch: Tensor) -> Tensor:
-                out: Tensor = module(batch, torch.randn(len(batch), self.settings.latent, generator=draws))
-                return out
-
             done = private_steps(
                 FlatNetwork(network),
                 rows,
-                losses,
+                self._losses(noise),
                 plan,
                 rate=self.settings.site_rate,
                 round_index=round_index,
@@ -87,6 +81,30 @@ class Tvae:
             )
         change = unflatten(done.change, {n: t for n, t in weights.items() if n != _CONDITION})
         return Stint(condition.completed(change, weights), done.events, done.local_loss)
+
+    def clipped_sum(
+        self, weights: Weights, layout: Layout, codes: Codes, plan: Plan, *, round_index: int, noise_key: bytes
+    ) -> ClippedSum:
+        """One step's clipped gradients over encoder and decoder, added up without noise; see `dpsgd.summed_step`."""
+        from synthfed.privacy.mechanisms import NoiseStream
+
+        noise = NoiseStream(noise_key)
+        with one_thread():
+            network = self._network(layout, weights)
+            load_weights(network, weights)
+            rows = one_hot(codes, layout).double()
+            return summed_step(FlatNetwork(network.double()), rows, self._losses(noise), plan, noise=noise)
+
+    def _losses(self, noise: Noise) -> Losses:
+        """Each record's loss, with a latent draw of its own."""
+        draws = open_training.torch_generator(noise)
+
+        def losses(module: nn.Module, batch: Tensor) -> Tensor:
+            latent = torch.randn(len(batch), self.settings.latent, generator=draws, dtype=batch.dtype)
+            out: Tensor = module(batch, latent)
+            return out
+
+        return losses
 
     def _open_stint(
         self, network: Vae, weights: Weights, rows: Tensor, plan: Plan, round_index: int, noise: Noise

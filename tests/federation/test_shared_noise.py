@@ -19,11 +19,19 @@ from synthfed.federation.policy import Policy
 from synthfed.federation.sums import check_roster, colluders
 from synthfed.federation.training import TrainingCourse
 from synthfed.generators import central
-from synthfed.generators.base import Layout
-from synthfed.generators.counted import Counting
+from synthfed.generators.base import Layout, Weights
+from synthfed.generators.counted import Counting, histogram_stddev, noisy_histograms
 from synthfed.generators.marginal import NoisyTables, count
-from synthfed.generators.plan import all_events, make_plan, round_events, run_workload
-from synthfed.generators.shared import count_scales, helpers, with_share
+from synthfed.generators.plan import all_events, make_plan, noised_step, round_events, run_coding, run_workload
+from synthfed.generators.registry import make_generator
+from synthfed.generators.shared import (
+    count_scales,
+    helpers,
+    mean_gradient,
+    step_change,
+    trained_tensors,
+    with_share,
+)
 from synthfed.generators.tree import Tree
 from synthfed.pipeline import Pipeline
 from synthfed.privacy.accounting import epsilon_alone, epsilon_of
@@ -102,7 +110,10 @@ def test_an_opened_sum_is_the_pooled_count_and_every_sites_share_bit_for_bit(tmp
 def test_both_epsilons_follow_from_the_events_that_every_site_charged(shared):
     plan = make_plan(PIPELINE, sites=len(SITES))
     for ledger in shared.ledgers.values():
-        assert [event["purpose"] for event in ledger["events"]] == ["round 0, counting tables", "round 1, counting edges"]
+        assert [event["purpose"] for event in ledger["events"]] == [
+            "round 0, counting tables",
+            "round 1, counting edges",
+        ]
         assert 0.99 * PIPELINE.privacy.epsilon < ledger["epsilon_spent"] <= PIPELINE.privacy.epsilon
         assert ledger["epsilon_local_spent"] == pytest.approx(epsilon_alone(all_events(plan), DELTA))
     stated = release_ledger(shared.ledgers, PIPELINE, simulated=True, seeded=False, planned=all_events(plan))
@@ -275,3 +286,85 @@ def test_one_table_pays_the_same_and_needs_no_more_noise_than_the_sum_of_five(tm
     assert 0.99 * pipeline.privacy.epsilon < epsilon_of(events, DELTA) <= pipeline.privacy.epsilon
     assert epsilon_alone(events, DELTA) == epsilon_of(events, DELTA)
     assert Tree().sample(released, LAYOUT, rows=10, seed=1).shape == (10, len(LAYOUT.names))
+
+
+NETWORKS = {
+    "tvae": {"kind": "tvae", "start": "cold", "hidden": 16, "latent": 4},
+    "ctgan": {"kind": "ctgan", "start": "cold", "hidden": 16, "critic_hidden": 8, "noise_width": 4, "fakes": 32},
+}
+
+
+def in_the_clear(pipeline: Pipeline) -> tuple[Weights, list[np.ndarray]]:
+    """The same steps as one plain loop, and the sums of its rounds."""
+    generator, plan = make_generator(pipeline.generator), make_plan(pipeline, sites=len(SITES))
+    weights = generator.init(LAYOUT, seed=pipeline.seed)
+    state, totals = generator.start(weights), []
+    for index in range(plan.rounds):
+        total = np.zeros(0, np.int64)
+        for site, codes in SITES.items():
+            key = seeded_key(pipeline.seed, site, index)
+            step = generator.clipped_sum(weights, LAYOUT, codes, plan, round_index=index, noise_key=key)
+            part = noised_step(step.gradient, plan, round_index=index, noise_key=key)
+            total = part if not total.size else total + part
+        totals.append(total)
+        change = step_change(
+            weights, trained_tensors(generator.kind, weights), mean_gradient(total, plan, counted=len(SITES))
+        )
+        weights, state = generator.apply(weights, state, change, LAYOUT, plan, round_index=index, seed=pipeline.seed)
+    return generator.release(weights, state), totals
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_a_network_learns_from_the_opened_sums_of_single_steps_bit_for_bit(tmp_path, opened, kind):
+    pipeline = PIPELINE.replace(generator=NETWORKS[kind], federation__rounds=3, federation__local_steps=1)
+    result = federate(tmp_path, pipeline)
+    released, totals = in_the_clear(pipeline)
+    assert len(opened) == len(totals) == 3
+    for found, wanted in zip(opened, totals, strict=True):
+        np.testing.assert_array_equal(found, wanted.view(np.uint64))
+    assert list(result.released) == list(released)
+    for name, tensor in released.items():
+        np.testing.assert_array_equal(result.released[name], tensor)
+    for ledger in result.ledgers.values():
+        assert [event["purpose"] for event in ledger["events"]] == ["round 0", "round 1", "round 2"]
+        assert 0.98 * pipeline.privacy.epsilon < ledger["epsilon_spent"] <= pipeline.privacy.epsilon
+        assert ledger["epsilon_local_spent"] > 1.5 * ledger["epsilon_spent"]
+
+
+def test_a_site_lost_in_a_step_leaves_the_mean_of_the_others(tmp_path, opened):
+    pipeline = PIPELINE.replace(
+        generator=NETWORKS["ctgan"],
+        federation__rounds=2,
+        federation__local_steps=1,
+        federation__max_missing=1,
+        federation__deadline_s=0.5,
+    )
+    result = federate(tmp_path, pipeline, Wiretap(faults=LoseAtRound(("oslo",), 0), poll_s=0.01))
+    plan, generator = make_plan(pipeline, sites=len(SITES)), make_generator(pipeline.generator)
+    weights = generator.init(LAYOUT, seed=pipeline.seed)
+    wanted = 0
+    for site, codes in SITES.items():
+        if site != "oslo":
+            key = seeded_key(pipeline.seed, site, 0)
+            step = generator.clipped_sum(weights, LAYOUT, codes, plan, round_index=0, noise_key=key)
+            wanted = wanted + noised_step(step.gradient, plan, round_index=0, noise_key=key)
+    np.testing.assert_array_equal(opened[0], wanted.view(np.uint64))
+    assert any("ended without oslo" in sentence for sentence in result.words)
+
+
+def test_histograms_for_the_encoder_are_shared_too(tmp_path, opened):
+    columns = tuple(replace(column, knots=()) for column in COHORT.schema.columns)
+    coding = run_coding(PIPELINE, replace(COHORT.schema, columns=columns), sites=len(SITES))
+    result = run_in_process(
+        pipeline=PIPELINE, transformer=coding.template, sites=COHORT.sites, coding=coding, work=tmp_path, simulated=True
+    )
+    plan = make_plan(PIPELINE, sites=len(SITES), coding=coding)
+    assert [measure.name for measure in plan.measures] == ["histograms", "tables", "edges"]
+    blocks = len(coding.grid.names)
+    exact = sum(coding.grid.count(rows) for rows in COHORT.sites.values())
+    noisy, stddev = noisy_histograms(opened[0].view(np.int64), plan, blocks=blocks, counted=len(SITES))
+    assert np.std(noisy - exact) == pytest.approx(stddev, rel=0.2)
+    assert stddev == pytest.approx(histogram_stddev(plan.measures[0], blocks) * math.sqrt(5 / 3))
+    assert result.encoder is not None
+    for ledger in result.ledgers.values():
+        assert 0.98 * PIPELINE.privacy.epsilon < ledger["epsilon_spent"] <= PIPELINE.privacy.epsilon
