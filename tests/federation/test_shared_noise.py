@@ -331,6 +331,24 @@ def test_a_network_learns_from_the_opened_sums_of_single_steps_bit_for_bit(tmp_p
         assert ledger["epsilon_local_spent"] > 1.5 * ledger["epsilon_spent"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_a_network_that_starts_from_shared_counts_trains_on_shared_steps(tmp_path, kind):
+    pipeline = PIPELINE.replace(
+        generator={**NETWORKS[kind], "start": "marginals"}, federation__rounds=3, federation__local_steps=1
+    )
+    result = federate(tmp_path, pipeline)
+    assert result.rounds == 5
+    for ledger in result.ledgers.values():
+        assert {event["mechanism"] for event in ledger["events"]} == {"skellam"}
+        assert 0.98 * pipeline.privacy.epsilon < ledger["epsilon_spent"] <= pipeline.privacy.epsilon
+    rows = make_generator(pipeline.generator).sample(result.released, LAYOUT, rows=4000, seed=1)
+    real = np.concatenate(list(SITES.values()))
+    for block, width in enumerate(LAYOUT.widths):
+        found, wanted = (np.bincount(codes[:, block], minlength=width) / len(codes) for codes in (rows, real))
+        assert np.abs(found - wanted).sum() / 2 < 0.2
+
+
 def test_a_site_lost_in_a_step_leaves_the_mean_of_the_others(tmp_path, opened):
     pipeline = PIPELINE.replace(
         generator=NETWORKS["ctgan"],

@@ -32,7 +32,7 @@ def pipeline_of(kind: str = "tvae", **changes: object) -> Pipeline:
             "title": "test",
             "disease": "aml",
             "cohort": {"columns": ["age_years", "sex"]},
-            "generator": {"kind": kind},
+            "generator": {"kind": kind, "start": "cold"},
             "privacy": {"epsilon": 3.0, "delta": DELTA, "expected_patients": 300},
             "federation": {"rounds": 20, "local_steps": 1, "noise": "shared"},
         },
