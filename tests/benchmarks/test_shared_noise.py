@@ -37,9 +37,12 @@ SHARES = (0.35, 0.25, 0.2, 0.12, 0.08)
 SEEDS = int(os.environ.get("SYNTHFED_BENCHMARK_SEEDS", "3"))
 KINDS = {
     "tree": {"kind": "marginal"},
-    "tvae": {"kind": "tvae", "start": "cold"},
-    "ctgan": {"kind": "ctgan", "start": "cold"},
+    "tvae": {"kind": "tvae", "start": "marginals"},
+    "cold tvae": {"kind": "tvae", "start": "cold"},
+    "cold ctgan": {"kind": "ctgan", "start": "cold"},
 }
+# In TV2, between runs that differ in nothing but the draws; seen: 0.001 (tree, two seeds), 0.013 (cold tvae, one).
+SEED_NOISE = {"tree": 0.005, "tvae": 0.01, "cold tvae": 0.04, "cold ctgan": 0.04}
 WAYS: dict[str, tuple[int, dict[str, object]]] = {  # sites, and the settings of [federation]
     "pooled": (1, {"noise": "shared"}),
     "shared, t = 0": (5, {"noise": "shared", "colluders": 0}),
@@ -96,7 +99,7 @@ def learn(table: Table, kind: str, epsilon: float, way: str, seed: int) -> tuple
         weights, state = generator.apply(weights, state, change, layout, plan, round_index=trained, seed=seed)
     released = generator.release(weights, state)
     if model:
-        released = finish(generator, released, model, layout, workload, seed=seed)
+        released = finish(generator, released, model, layout, workload, plan, seed=seed)
     return generator, layout, released, plan
 
 
@@ -145,5 +148,5 @@ def test_what_sharing_the_noise_buys(name: str, kind: str, epsilon: float) -> No
     for who, mean in means.items():
         paid = "  epsilon {:.2f}, local {:.2f}".format(*costs[who]) if who in costs else ""
         print(f"  {who:14}", "  ".join(f"{key} {value:.3f}" for key, value in mean.items()), paid)
-    assert abs(means["shared, t = 0"]["TV2"] - means["pooled"]["TV2"]) < 0.01
-    assert means["shared, t = 0"]["TV2"] < means["local"]["TV2"] + 0.005
+    assert abs(means["shared, t = 0"]["TV2"] - means["pooled"]["TV2"]) < SEED_NOISE[kind]
+    assert means["shared, t = 0"]["TV2"] < means["local"]["TV2"] + SEED_NOISE[kind] / 2
