@@ -177,7 +177,7 @@ def run_in_process(
             epsilon=pipeline.privacy.epsilon,
             seeded=manifest.randomness == "seeded",
             in_process=not simulated,
-            epsilon_alone=epsilon_alone(manifest.events(), manifest.delta) if plan.shared else None,
+            epsilon_alone=epsilon_alone(manifest.events(), manifest.delta),
         )
         + reduced_sentences(outcome.missing),
     )

@@ -278,7 +278,7 @@ class Manifest(RunManifest):
             verify=federation.verify,
             post_quantum=federation.pq,
             max_missing=federation.max_missing if shared is None else shared.lost,
-            helpers=0 if shared is None else shared.colluders - shared.lost,
+            helpers=None if shared is None else shared.colluders - shared.lost,
         )
 
     @property

@@ -17,14 +17,15 @@ class SumSettings:
         verify: How sites check a sum: by its tag, or by adding up all signed vectors themselves.
         post_quantum: Whether pair keys rest on ML-KEM-768 beside X25519.
         max_missing: Sites that a sum may be opened without.
-        helpers: Sites that may help the server and yet the noise must suffice, where it is shared; else 0.
+        helpers: Where noise is shared, sites that may help the server and yet what is left must suffice; None where
+            each site adds all of it.
     """
 
     shares: Shares = "compressed"
     verify: Literal["tag", "recompute"] = "tag"
     post_quantum: bool = False
     max_missing: int = 0
-    helpers: int = 0
+    helpers: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ def check_roster(manifest: RunManifest, roster: Roster) -> None:
 
     if manifest.roster != roster.digest().hex() or manifest.sites != tuple(m.site for m in roster.members):
         raise Refused("roster")
-    if manifest.sums.helpers > colluders(roster):
+    if (manifest.sums.helpers or 0) > colluders(roster):
         raise Refused("roster")
 
 

@@ -99,19 +99,19 @@ def honest_sentences(
     epsilon: float,
     seeded: bool,
     in_process: bool,
-    epsilon_alone: float | None = None,
+    epsilon_alone: float,
 ) -> tuple[str, ...]:
     """What must be said of a training run.
 
     Args:
-        epsilon_alone: With shared noise, what holds against all other sites together.
+        epsilon_alone: What holds against all other sites together; shown where noise is shared.
     """
     said = _of_the_sum(roster, sums)
     if math.isinf(epsilon):
         said.append(NO_NOISE)
     elif seeded:
         said.append(SEEDED)
-    elif epsilon_alone is not None:
+    elif sums.helpers is not None:
         said.append(two_epsilons(epsilon, epsilon_alone, helpers=sums.helpers))
     else:
         said.append(f"Epsilon {epsilon:g} holds even if all other sites collude.")

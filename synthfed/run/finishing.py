@@ -82,6 +82,7 @@ def trained_from(folder: Path) -> Trained:
     from synthfed.federation.server_app import kept_manifest
     from synthfed.federation.words import honest_sentences, reduced_sentences
     from synthfed.generators.plan import all_events, make_plan, run_coding
+    from synthfed.privacy.accounting import epsilon_alone
     from synthfed.privacy.statement import release_ledger
     from synthfed.secagg.roster import Roster
     from synthfed.tables.dictionary import load_dictionary
@@ -110,7 +111,12 @@ def trained_from(folder: Path) -> Trained:
     seeded = manifest.randomness == "seeded"
     point = Checkpoints(folder / manifest.hash()).latest()
     sentences = honest_sentences(
-        roster, manifest.sums, epsilon=pipeline.privacy.epsilon, seeded=seeded, in_process=False
+        roster,
+        manifest.sums,
+        epsilon=pipeline.privacy.epsilon,
+        seeded=seeded,
+        in_process=False,
+        epsilon_alone=epsilon_alone(manifest.events(), manifest.delta),
     )
     audits = [(folder / f"audit-{site}.jsonl").read_text(encoding="utf-8") for site in manifest.sites]
     planned = all_events(make_plan(pipeline, sites=len(manifest.sites), coding=coding))
