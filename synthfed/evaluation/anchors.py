@@ -136,6 +136,8 @@ def judged(
             green, amber = found.ceiling - rule.green, found.ceiling - rule.amber
         elif rule.kind == "band":
             green, amber = rule.green * found.high, rule.amber * found.high
+        elif rule.kind == "ratio":
+            green, amber = rule.green * found.ceiling, rule.amber * found.ceiling
         if not too_small:
             light = light_of(found.value, green=green, amber=amber, low=found.low, high=found.high, direction=direction)
             if math.isnan(found.ceiling):

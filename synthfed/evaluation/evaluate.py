@@ -13,7 +13,10 @@ import pandas as pd
 from synthfed.errors import DataError, SynthfedError
 from synthfed.evaluation.anchors import Anchored, Score, anchor, finite, judged, light_of
 from synthfed.evaluation.attribute import attribute_metric
+from synthfed.evaluation.cells import divergence_score
 from synthfed.evaluation.copies import copy_metrics
+from synthfed.evaluation.coverage import coverage_metrics
+from synthfed.evaluation.detection import detection_metrics
 from synthfed.evaluation.fidelity import FidelityScore, levels_kept
 from synthfed.evaluation.figures import figures
 from synthfed.evaluation.genomics import GenomicScore, genomic_metrics
@@ -99,10 +102,16 @@ def _evaluate(
         say("columns and pairs")
         scores.update(_anchored(FidelityScore(real), real, fresh, fake, seed))
         metrics += [*_validity(scores, real, fake, sizes, soft=soft), *_fidelity(scores, real, fake, sizes, seed)]
+        divergence = _anchored(divergence_score, real, fresh, fake, seed)
+        metrics.append(_divergence(divergence.get("js_bins")))
         say("genomics")
         genomic = GenomicScore(real, candidate_rows=min(len(fresh), len(fake)))
         if len(genomic.names) > 1:
             metrics += genomic_metrics(genomic, _anchored(genomic, real, fresh, fake, seed), holdout=len(fresh))
+        say("coverage")
+        metrics += coverage_metrics(real, fresh, fake, seed=seed)
+        say("detection")
+        metrics += detection_metrics(real, fresh, fake, seed=seed)
         say("sdmetrics")
         quality = quality_metric(real, fresh, fake, seed=seed)
         metrics += [quality] if quality is not None else []
@@ -276,6 +285,18 @@ def _fidelity(
                 )
             )
     return metrics
+
+
+def _divergence(found: Anchored | None) -> Metric:
+    return judged(
+        "faithful.js_bins",
+        found,
+        threshold="faithful.js_bins",
+        question="faithful",
+        role="info",
+        label="mean divergence of single columns in the dictionary's cells, bits",
+        direction="lower",
+    )
 
 
 def _survival(

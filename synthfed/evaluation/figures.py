@@ -12,15 +12,13 @@ import numpy as np
 
 from synthfed.evaluation.anchors import Anchored
 from synthfed.evaluation.association import associations
-from synthfed.evaluation.fidelity import level_shares
+from synthfed.evaluation.cells import cell_shares, public_edges
 from synthfed.evaluation.membership import Membership
 from synthfed.evaluation.rows import Floats, Rows
 from synthfed.evaluation.scorecard import Metric, rounded
 from synthfed.evaluation.survival import Curve, Group, curve_of, large_groups
-from synthfed.evaluation.validity import bounds
-from synthfed.tables.schema import Column, Schema, Survival
+from synthfed.tables.schema import Schema, Survival
 
-CELLS = 20
 POINTS = 64
 
 
@@ -46,28 +44,6 @@ def figures(
     }
 
 
-def public_edges(column: Column) -> list[float]:
-    """Cell edges of a number column: bounds and knots where declared, else equal steps on its scale."""
-    lower, upper = bounds(column)
-    if column.knots:
-        return [lower, *column.knots, upper]
-    steps = np.geomspace(lower, upper, CELLS + 1) if column.scale == "log" else np.linspace(lower, upper, CELLS + 1)
-    return [float(step) for step in steps]
-
-
-def _shares(rows: Rows, place: int) -> list[float | None]:
-    """Share of rows per cell or level; the last is missing."""
-    shape = rows.shape
-    if place >= len(shape.numbers):
-        i = place - len(shape.numbers)
-        return rounded(list(level_shares(rows.codes[:, i], len(shape.levels[i].levels))))
-    edges = public_edges(shape.numbers[place])
-    values = rows.numbers[:, place]
-    cell = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
-    codes = np.where(np.isnan(values), -1, cell).astype(np.int64)
-    return rounded(list(level_shares(codes, len(edges) - 1)))
-
-
 def _marginals(synthetic: Rows, train: Rows | None, scores: Mapping[str, Anchored]) -> list[dict[str, Any]]:
     out = []
     for place, column in enumerate(synthetic.shape.columns):
@@ -79,8 +55,8 @@ def _marginals(synthetic: Rows, train: Rows | None, scores: Mapping[str, Anchore
                 "unit": column.unit,
                 "kind": "number" if column.is_number else "levels",
                 **({"edges": public_edges(column)} if column.is_number else {"levels": list(column.levels)}),
-                "real": None if train is None else _shares(train, place),
-                "synthetic": _shares(synthetic, place),
+                "real": None if train is None else rounded(list(cell_shares(train, place))),
+                "synthetic": rounded(list(cell_shares(synthetic, place))),
                 "score": rounded([found.value])[0] if found else None,
                 "ceiling": rounded([found.ceiling])[0] if found else None,
             }

@@ -2,14 +2,15 @@
 
 `judgement` means: chosen by us, checked against fresh patients and cheats, not fitted to them. A kind says on which
 scale a threshold is set: `value` as it stands; `anchored` as a share of the way from shuffled columns to fresh
-patients; `gap` as a distance below what fresh patients reach; `band` as a multiple of the end of their 95 % band.
+patients; `gap` as a distance below what fresh patients reach; `band` as a multiple of the end of their 95 % band;
+`ratio` as a share of what they reach.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["value", "anchored", "gap", "band"]
+Kind = Literal["value", "anchored", "gap", "band", "ratio"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ THRESHOLDS: Mapping[str, Threshold] = {
     "faithful.shapes": Threshold(0.02, 0.05, "gap", _GAP),
     "faithful.missing": Threshold(0.05, 0.10),
     "faithful.levels": Threshold(1.0, 0.95),
+    "faithful.coverage": Threshold(0.9, 0.7, "ratio", "judgement, as a share of what fresh patients reach (.9, .7)"),
     "useful.tstr": Threshold(0.9, 0.75),
     "survival.km_area": Threshold(0.03, 0.06),
     "survival.km_worst": Threshold(0.08, 0.15),
@@ -57,6 +59,7 @@ THRESHOLDS: Mapping[str, Threshold] = {
 # Fewest hold-out rows or events for which a score is attempted; below, the metric is not measurable.
 MINIMUM_ASSOCIATION_ROWS = 100
 MINIMUM_COLUMN_ROWS = 50
+MINIMUM_COVERAGE_ROWS = 50
 MINIMUM_SOFT_RULE_ROWS = 50
 MINIMUM_KM_EVENTS = 30
 MINIMUM_GROUP_ROWS = 30

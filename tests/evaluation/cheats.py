@@ -187,6 +187,16 @@ def between_neighbours(table: pd.DataFrame, seed: int = 7) -> pd.DataFrame:
     return SCHEMA.cast(out)
 
 
+def collapsed(table: pd.DataFrame, share: float = 0.5) -> pd.DataFrame:
+    """Numbers pulled towards their median, as a generator does that fears outliers."""
+    out = table.copy()
+    for column in SCHEMA.columns:
+        if column.is_number and column.known_at == "baseline":
+            values = table[column.name].to_numpy(dtype=float, na_value=np.nan)
+            out[column.name] = np.round(share * values + (1 - share) * np.nanmedian(values), column.decimals)
+    return SCHEMA.cast(out)
+
+
 def rule_breaking(table: pd.DataFrame, share: float = 0.01) -> pd.DataFrame:
     """A few rows with an allelic ratio but no mutation."""
     out = table.copy()

@@ -3,6 +3,7 @@
 import pytest
 
 from synthfed.evaluation.scorecard import Scorecard
+from synthfed.pipeline import EvaluationSettings
 from tests.evaluation import cheats
 
 REAL = cheats.tables(train=600, holdout=300, fresh=600)
@@ -74,6 +75,14 @@ def test_shuffled_columns_are_neither_faithful_nor_useful():
     assert card["faithful.association"].light == "red"
     assert card["faithful.shapes"].light == "green"  # what single columns cannot see
     assert card.lights["private"] != "red"
+
+
+def test_numbers_pulled_to_their_median_are_not_faithful():
+    """Density rewards the crowd in the middle; single columns see it."""
+    card = cheats.score(cheats.collapsed(REAL.fresh), REAL, settings=EvaluationSettings())
+    assert card["faithful.shapes"].light == "red"
+    assert card["faithful.density"].role == "info"
+    assert card.lights["faithful"] == "red"
 
 
 def test_one_broken_row_in_a_hundred_fails_valid():
