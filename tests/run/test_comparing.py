@@ -42,7 +42,7 @@ def comparison(**associations: list[float]) -> Comparison:
     """Kinds with one association per seed, and nothing else measured."""
     seeds = max(len(values) for values in associations.values())
     cells = tuple(
-        Cell(kind, 3.0, 7 + index, {"faithful.association": score(value)}, 3.0, 2, 1.0, 10)
+        Cell(kind, 3.0, 7 + index, {"faithful.association": score(value)}, 3.0, 3.0, 2, 1.0, 10)
         for kind, values in associations.items()
         for index, value in enumerate(values)
     )
@@ -300,7 +300,7 @@ def test_real_patients_are_not_touched_before_the_price_is_agreed_to(hospitals: 
 def test_the_price_is_what_the_ledgers_then_hold(hospitals: Cohort, tmp_path: Path) -> None:
     ledgers = LedgerHome(tmp_path / "sites", math.inf)
     planned = list(plan_cells(SMOKE, ["marginal"], [2.0], 2))
-    cost = cost_of_comparison(planned, sites=3)
+    cost = cost_of_comparison(planned, hospitals)
     found = compare(
         "smoke",
         as_patients(hospitals),
@@ -316,6 +316,13 @@ def test_the_price_is_what_the_ledgers_then_hold(hospitals: Cohort, tmp_path: Pa
     assert found.cells[-1].spent_over_runs == pytest.approx(cost.epsilon, rel=1e-6)
     assert "Stays at the site" in (tmp_path / "out" / "README.txt").read_text()
     assert "stay with the data holder" in found.table()
+
+
+def test_shared_noise_has_two_prices(hospitals: Cohort) -> None:
+    shared = SMOKE.replace(federation__noise="shared", federation__local_steps=1)
+    cost = cost_of_comparison(plan_cells(shared, ["marginal"], [2.0], 2), hospitals)
+    assert 2.0 < cost.epsilon < cost.epsilon_local
+    assert f"({cost.epsilon_local:.2f} against all other sites)" in str(cost)
 
 
 def test_ledgers_without_room_for_all_runs_refuse_the_first(hospitals: Cohort, tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ class Cell:
 
     Attributes:
         epsilon_spent: What one training patient lost; for simulated patients, what secret noise as large would cost.
+        epsilon_local: The same against all other sites together; larger where the sites share the noise.
         seconds: Of training, all sites in one process.
         bytes_moved: To and from all sites together.
         spent_over_runs: What the sites' ledgers held after it; None where none is kept.
@@ -68,6 +69,7 @@ class Cell:
     seed: int
     scores: Mapping[str, Score] = field(default_factory=dict)
     epsilon_spent: float | None = None
+    epsilon_local: float | None = None
     rounds: int = 0
     seconds: float = 0.0
     bytes_moved: int = 0
@@ -289,7 +291,7 @@ def _endless(plain: dict[str, Any]) -> dict[str, Any]:
     def number(value: Any) -> Any:
         return math.inf if value == "inf" else value
 
-    keys = ("epsilon", "epsilon_spent", "spent_over_runs")
+    keys = ("epsilon", "epsilon_spent", "epsilon_local", "spent_over_runs")
     read = {key: number(value) if key in keys else value for key, value in plain.items()}
     if "epsilons" in read:
         read["epsilons"] = [number(value) for value in read["epsilons"]]

@@ -210,6 +210,8 @@ def _costs(comparison: Comparison, epsilon: float) -> Iterator[tuple[str, list[s
         return name, ["failed" if spread is None else format(spread.median, form) for spread in values]
 
     yield row("epsilon spent", [Spread.of(c.epsilon_spent for c in ran) for ran in cells], ".2f")
+    if any(cell.epsilon_local not in (None, cell.epsilon_spent) for ran in cells for cell in ran):
+        yield row("against all other sites", [Spread.of(c.epsilon_local for c in ran) for ran in cells], ".2f")
     yield row("seconds", [Spread.of(c.seconds for c in ran) for ran in cells], ".0f")
     yield row("rounds", [Spread.of(c.rounds for c in ran) for ran in cells], ".0f")
     yield row("MB moved", [Spread.of(c.bytes_moved / 1e6 for c in ran) for ran in cells], ".1f")

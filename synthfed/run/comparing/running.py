@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from synthfed.errors import BudgetRefused, ConfigError, DataError, LedgerBroken, SynthfedError
 from synthfed.pipeline import Pipeline
 from synthfed.run.comparing.comparison import Cell, Comparison, Measure, Score
-from synthfed.run.comparing.cost import NOT_COUNTED, cost_of_comparison, planned_events, require_room
+from synthfed.run.comparing.cost import NOT_COUNTED, both_epsilons, cost_of_comparison, planned_events, require_room
 from synthfed.run.comparing.keeping import Kept, Scored, keep_in
 from synthfed.run.comparing.kinds import DEFAULT_KINDS, Planned, plan_cells
 from synthfed.run.progress import Progress, Silent
@@ -81,7 +81,7 @@ def compare(
         before = {cell: scored for cell in planned if (scored := kept.finished(cell)) is not None}
         if not cohort.simulated:
             fresh = [cell for cell in planned if cell not in before and not kept.has_begun(cell)]
-            _agree(fresh, cohort, settings, ledgers, spend=spend, say=say)
+            _agree(fresh, cohort, ledgers, spend=spend, say=say)
         kept.begin()
         done: list[Scored] = []
         for number, cell in enumerate(planned, start=1):
@@ -115,14 +115,13 @@ def compare(
 def _agree(
     fresh: Sequence[Planned],
     cohort: "Cohort",
-    settings: Pipeline,
     ledgers: LedgerHome | None,
     *,
     spend: bool,
     say: Progress,
 ) -> None:
     """Say what real patients would pay, and go on only if that was agreed to and the ledgers have room for it."""
-    cost = cost_of_comparison(fresh, sites=len(cohort.sites))
+    cost = cost_of_comparison(fresh, cohort)
     if not spend:
         raise ConfigError(
             f"these are real patients, and this comparison is {cost}; agree with --spend, ask for fewer --kinds, "
@@ -130,7 +129,7 @@ def _agree(
         )
     if ledgers is None:
         raise ConfigError("comparing on real patients needs lasting ledgers: give ledgers=ledger_home(source, limit)")
-    require_room(fresh, cost, ledgers, tuple(cohort.sites), settings.privacy.delta)
+    require_room(fresh, cost, ledgers, cohort)
     say.stage("cost", str(cost))
     say.stage("", NOT_COUNTED)
 
@@ -146,7 +145,6 @@ def _run(
     ledgers: LedgerHome | None,
 ) -> Scored:
     """One cell. A fault of the patients or their ledgers stops the comparison; any other is the kind's result."""
-    from synthfed.privacy.accounting import epsilon_of
     from synthfed.run.drawing import draw_table
 
     work = kept.work(cell)
@@ -175,12 +173,14 @@ def _run(
         privacy=trained.ledger,
     )
     scores, measures = _read(card)
+    epsilon, epsilon_local = both_epsilons(planned_events(cell, cohort), settings.privacy.delta)
     ran = Cell(
         kind=cell.kind,
         epsilon=cell.epsilon,
         seed=cell.seed,
         scores=scores,
-        epsilon_spent=epsilon_of(planned_events(cell, sites=len(cohort.sites)), settings.privacy.delta),
+        epsilon_spent=epsilon,
+        epsilon_local=epsilon_local,
         rounds=trained.rounds,
         seconds=seconds,
         bytes_moved=trained.bytes_up + trained.bytes_down,
