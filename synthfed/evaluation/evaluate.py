@@ -25,6 +25,7 @@ from synthfed.evaluation.identification import identification_metrics
 from synthfed.evaluation.learning import one_thread
 from synthfed.evaluation.membership import infer_membership, membership_metrics
 from synthfed.evaluation.quality_report import quality_metric
+from synthfed.evaluation.ranking import ranking_metrics
 from synthfed.evaluation.rows import Rows, Shape, coerced, read_rows
 from synthfed.evaluation.scorecard import Metric, Scorecard
 from synthfed.evaluation.survival import SurvivalScore, curve_of, events_of, restricted_mean
@@ -122,6 +123,7 @@ def _evaluate(
         for endpoint in schema.survivals:
             suffix = "" if endpoint == schema.primary_survival else f".{endpoint.name}"
             metrics += _survival(endpoint, suffix, scores, real, fresh, fake)
+        metrics += ranking_metrics(schema.survivals, schema.primary_survival, real, fresh, fake, seed=seed)
         say("prediction")
         metrics += utility_metrics(settings.targets, schema, real, fresh, fake, seed=seed)
         say("copies")
@@ -323,6 +325,7 @@ def _survival(
     for key, metric, label, better in (
         ("worst", "km_worst", f"area between survival curves, worst group ({name})", "lower"),
         ("cox", "cox", f"overlap of Cox intervals ({name})", "higher"),
+        ("cox_worst", "cox_worst", f"overlap of Cox intervals, worst group ({name})", "higher"),
     ):
         found = scores.get(f"{key}:{endpoint.name}")
         if found is not None and not math.isnan(found.value):

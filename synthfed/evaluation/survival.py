@@ -144,8 +144,10 @@ def cox_fit(terms: Floats, days: Floats, event: Floats, *, steps: int = 25) -> C
         terms: float64 (rows, terms), no NaN, on comparable scales.
     """
     count = terms.shape[1]
-    varies = terms.std(axis=0) > 1e-9
     beta, error = np.full(count, np.nan), np.full(count, np.nan)
+    if not len(terms):
+        return CoxFit(beta, error)
+    varies = terms.std(axis=0) > 1e-9
     died = event > 0
     if not varies.any() or not died.any():
         return CoxFit(beta, error)
@@ -213,10 +215,14 @@ class CoxTerms:
         """Fit on `rows`; missing terms take the training mean."""
         days, event = rows.number(endpoint.time), rows.number(endpoint.event)
         known = ~(np.isnan(days) | np.isnan(event))
+        return cox_fit(self.values(rows)[known], days[known], event[known])
+
+    def values(self, rows: Rows) -> Floats:
+        """float64 (rows, terms) on the training scale, 0 where missing."""
         columns = []
         for name, (logarithm, mean, spread) in zip(self.names, self._scales, strict=True):
-            columns.append(np.nan_to_num((_term(rows, name, logarithm)[known] - mean) / spread))
-        return cox_fit(np.column_stack(columns), days[known], event[known])
+            columns.append(np.nan_to_num((_term(rows, name, logarithm) - mean) / spread))
+        return np.column_stack(columns)
 
 
 def _term(rows: Rows, name: str, logarithm: bool) -> Floats:
@@ -231,11 +237,18 @@ class SurvivalScore:
         self.endpoints = tuple(endpoints)
         self.groups = {e.name: large_groups(groups, e, (train, holdout)) for e in endpoints}
         self.terms: dict[str, CoxTerms] = {}
+        self.group_terms: dict[tuple[str, str], CoxTerms] = {}
         for endpoint in endpoints:
             limit = min(events_of(holdout, endpoint) // EVENTS_PER_COX_TERM, 10)
             terms = CoxTerms(train, endpoint, limit=limit)
             if terms.names:
                 self.terms[endpoint.name] = terms
+            for group in self.groups[endpoint.name]:
+                inside = train.take(group.of(train))
+                limit = min(events_of(holdout.take(group.of(holdout)), endpoint) // EVENTS_PER_COX_TERM, 10)
+                terms = CoxTerms(inside, endpoint, limit=limit)
+                if terms.names:
+                    self.group_terms[endpoint.name, group.text] = terms
 
     def __call__(self, reference: Rows, candidate: Rows) -> dict[str, float]:
         scores: dict[str, float] = {}
@@ -248,7 +261,19 @@ class SurvivalScore:
             scores[f"cox:{e.name}"] = (
                 cox_overlap(terms.fit(reference, e), terms.fit(candidate, e)) if terms else math.nan
             )
+            overlaps = [
+                self._group_overlap(g, e, reference, candidate)
+                for g in self.groups[e.name]
+                if (e.name, g.text) in self.group_terms
+            ]
+            scores[f"cox_worst:{e.name}"] = min(overlaps, default=math.nan)
         return scores
+
+    def _group_overlap(self, group: Group, endpoint: Survival, reference: Rows, candidate: Rows) -> float:
+        """Overlap inside one group; 0, the worst, where only the candidate has nothing to fit there."""
+        terms = self.group_terms[endpoint.name, group.text]
+        there, here = reference.take(group.of(reference)), candidate.take(group.of(candidate))
+        return cox_overlap(terms.fit(there, endpoint), terms.fit(here, endpoint))
 
 
 def _area(reference: Rows, candidate: Rows, endpoint: Survival, group: Group | None) -> float:

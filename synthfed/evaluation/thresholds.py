@@ -42,6 +42,8 @@ THRESHOLDS: Mapping[str, Threshold] = {
     "survival.km_area": Threshold(0.03, 0.06),
     "survival.km_worst": Threshold(0.08, 0.15),
     "survival.cox": Threshold(0.6, 0.4, origin="judgement; interval overlap after Karr et al. 2006"),
+    "survival.cox_worst": Threshold(0.6, 0.4, origin="judgement, as survival.cox"),
+    "survival.uno_c": Threshold(0.02, 0.05),
     "genomics.frequency": Threshold(1.0, 2.0, "band", "judgement: inside fresh patients' band, or twice its end"),
     "genomics.cooccurrence": Threshold(0.8, 0.4, "anchored", _ANCHORED),
     "private.exact": Threshold(0.0005, 0.005),

@@ -7,7 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synthfed.evaluation.rows import Shape, read_rows
-from synthfed.evaluation.survival import cox_fit, cox_overlap, kaplan_meier, km_area, large_groups, restricted_mean
+from synthfed.evaluation.survival import (
+    SurvivalScore,
+    cox_fit,
+    cox_overlap,
+    kaplan_meier,
+    km_area,
+    large_groups,
+    restricted_mean,
+)
 from tests.evaluation import cheats
 
 ENDPOINT = cheats.SCHEMA.survivals[0]
@@ -102,3 +110,15 @@ def test_only_groups_with_rows_and_events_everywhere_are_compared():
     assert {g.text for g in large_groups(["risk"], ENDPOINT, [large])} == {"risk=low", "risk=middle", "risk=high"}
     assert large_groups(["risk"], ENDPOINT, [large, small]) == ()
     assert large_groups(["age_years"], ENDPOINT, [large]) == ()
+
+
+def test_cox_models_are_compared_inside_groups():
+    """The group that agrees least leads; a table without one of the groups agrees there on nothing."""
+    shape = Shape.of(cheats.SCHEMA)
+    train, holdout, fresh = (read_rows(cheats.simulate(900, seed), shape) for seed in (6, 7, 8))
+    score = SurvivalScore([ENDPOINT], ["risk"], train, holdout)
+    honest = score(train, fresh)
+    assert honest["cox_worst:os"] <= 1
+    assert honest["cox_worst:os"] > 0.2
+    assert score(train, train)["cox_worst:os"] == pytest.approx(1.0)
+    assert score(train, fresh.take(fresh.level("risk") != 2))["cox_worst:os"] == 0
