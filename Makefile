@@ -60,9 +60,9 @@ bench: setup ## speed, memory and comparisons, each with ratios taken in one run
 reference: aml scd ## run the shipped pipelines and keep their report.json under reports/reference
 	@for name in aml scd; do mkdir -p reports/reference/$$name && cp $(OUT)/$$name/report.json reports/reference/$$name/; done
 
-compare: setup ## the kinds of generators side by side on the simulated cohorts (about an hour); keep the tables
-	@for name in aml scd; do $(BIN)/synthfed compare $$name --epsilon 3,10 --seeds 2 --out $(OUT)/compare --replace || exit 1; done
-	@mkdir -p reports/reference/compare && cp $(OUT)/compare/*.json $(OUT)/compare/*.md $(OUT)/compare/*.png reports/reference/compare/
+compare: setup ## the kinds of generators side by side on simulated patients, tables kept under reports/reference (about 15 minutes)
+	@for name in aml scd; do $(BIN)/synthfed compare $$name --epsilon 10 --seeds 2 --out $(OUT)/compare-$$name --replace || exit 1; done
+	@mkdir -p reports/reference/compare && cp $(OUT)/compare-*/*.json $(OUT)/compare-*/*.md $(OUT)/compare-*/*.png reports/reference/compare/
 
 clean: ## remove caches and run output, keep .venv
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist $(OUT)
