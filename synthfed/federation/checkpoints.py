@@ -85,7 +85,10 @@ class Checkpoints:
         """Write a checkpoint durably and forget all but the newest two."""
         from safetensors.numpy import save
 
-        tensors: dict[str, Any] = {f"standing/{name}": np.asarray(value) for name, value in point.standing.items()}
+        # Row-major, and 0-d stays 0-d: safetensors writes a column-major array's bytes as if it were row-major.
+        tensors: dict[str, Any] = {
+            f"standing/{name}": np.asarray(value, order="C") for name, value in point.standing.items()
+        }
         tensors["result"] = np.frombuffer(point.result, np.uint8)
         tensors["evidence"] = np.frombuffer(point.evidence, np.uint8)
         for index, hello in point.hellos.items():

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
@@ -160,7 +161,9 @@ def write_outcome(context: Context, outcome: Outcome) -> None:
     from safetensors.numpy import save
 
     folder = _out_dir(context)
-    write_durably(folder / "released.safetensors", save(dict(outcome.released)))
+    # row-major: safetensors writes a column-major array's bytes as if it were row-major
+    released = {name: np.asarray(tensor, order="C") for name, tensor in outcome.released.items()}
+    write_durably(folder / "released.safetensors", save(released))
     if "encoder" in outcome.standing:  # where histograms made it; else it follows from the dictionary
         write_durably(folder / "encoder.json", outcome.standing["encoder"].tobytes())
     ledgers = {site: json.loads(ledger) for site, ledger in outcome.ledgers.items()}

@@ -13,6 +13,7 @@ def point(round_index: int) -> Checkpoint:
         standing={
             "weights/b": np.arange(6, dtype=np.float32).reshape(2, 3),
             "weights/a": np.zeros(1, np.float32),
+            "weights/column-major": np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3)),
             "state/m": np.full(3, 1e-300),
             "state/empty": np.zeros(0),
             "step": np.asarray(4),
