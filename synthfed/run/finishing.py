@@ -102,6 +102,8 @@ def trained_from(folder: Path) -> Trained:
     manifest = kept_manifest(folder, roster.relay_key)
     if not isinstance(manifest, Manifest):
         raise DossierError(f"run {folder.name!r} trained no generator")
+    if set(ledgers) != set(manifest.sites):
+        raise DossierError(f"run {folder.name!r} has ledgers of {sorted(ledgers)}; wanted {sorted(manifest.sites)}")
     pipeline = manifest.parse_pipeline()
     schema = load_dictionary(pipeline.disease).schema.select(pipeline.cohort.columns)
     coding = run_coding(pipeline, schema, sites=len(manifest.sites))
