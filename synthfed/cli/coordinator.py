@@ -73,13 +73,17 @@ def add(
 def roster(folder: FolderArgument) -> None:
     """Sign who takes part, and write invitation.toml for every hospital. Needs three organisations.
 
-    Every change of the roster needs every hospital's approval again. A coordinator that is up lets new sites in after
-    `stop` and `up`.
+    Every change of the roster needs every hospital's approval again. A coordinator that is up lets new sites in at
+    once, and those that left no more.
 
     Example: synthfed coordinator roster /srv/synthfed
     """
+    from synthfed.federation.deployment.superlink import let_in, running
+
     home = _open(folder)
     invitation = home.sign_roster()
+    if running(home) is not None:
+        let_in(home)
     for member in invitation.roster.members:
         typer.echo(f"{member.site:12} {member.organisation}")
     typer.echo(f"send         {home.folder / 'invitation.toml'} to each of them")
