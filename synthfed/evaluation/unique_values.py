@@ -11,7 +11,7 @@ import numpy as np
 
 from synthfed.evaluation.proportions import Difference, light_of_lower_bound, newcombe
 from synthfed.evaluation.rows import Floats, Ints, Rows
-from synthfed.evaluation.scorecard import Metric
+from synthfed.evaluation.scorecard import Metric, Role
 from synthfed.evaluation.thresholds import MINIMUM_UNIQUE_VALUES, THRESHOLDS
 
 
@@ -63,8 +63,10 @@ def unique_value_metric(train: Rows, holdout: Rows, synthetic: Rows) -> Metric:
             f"needs {MINIMUM_UNIQUE_VALUES} numbers that one patient alone has in the training rows and as many in "
             f"the hold-out, found {counted.of} and {counted.control_of}"
         )
+        # A table of levels and round numbers has no number to give away; a small hold-out only fails to show it.
+        role: Role = "if_measurable" if counted.of < MINIMUM_UNIQUE_VALUES else "deciding"
         return Metric(
-            "private.unique_value", "private", "deciding", label, None, "lower", reason=reason, n=n, rows_used="train"
+            "private.unique_value", "private", role, label, None, "lower", reason=reason, n=n, rows_used="train"
         )
     excess = counted.excess
     share, control = counted.found / counted.of, counted.control_found / counted.control_of

@@ -44,5 +44,10 @@ def test_resampled_columns_are_red():
 
 def test_too_few_unique_values_measure_nothing():
     metric = unique_value_metric(TRAIN, HOLDOUT.take(np.arange(5)), FRESH)
-    assert (metric.light, metric.value) == ("grey", None)
+    assert (metric.light, metric.value, metric.role) == ("grey", None, "deciding")
     assert "needs 50 numbers" in metric.reason
+
+
+def test_a_table_without_numbers_of_one_patient_has_none_to_give_away():
+    metric = unique_value_metric(TRAIN.take(np.arange(5)), HOLDOUT, FRESH)
+    assert (metric.light, metric.role) == ("grey", "if_measurable")
