@@ -183,7 +183,8 @@ def test_ours_has_no_place_for_a_row_count_or_a_metric():
         "sealed",
     }
     names = {field.name for field in fields(wire.RoundReply)}
-    assert names <= {"masked", "hello", "parts_to", "parts"}  # closed boxes or uniform words, keys, and who gets a box
+    # closed boxes or uniform words, keys, who gets a box, and the proof that a dealer lied
+    assert names <= {"masked", "hello", "parts_to", "parts", "complaint"}
 
 
 def test_a_flower_client_keeps_its_secrets_in_clear(monkeypatch):
