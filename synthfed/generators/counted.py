@@ -9,7 +9,7 @@ follows from the sums is post-processing: the tree, its samples, and a network t
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -23,6 +23,8 @@ from synthfed.generators.marginal import (
     CountTable,
     MarginalModel,
     NoisyTables,
+    PackedTable,
+    Table,
     Workload,
     cells_of,
     count,
@@ -56,7 +58,7 @@ class Counting:
         """Length of the vector of a round of tables, known before anything is counted."""
         return _cells(self, round_index)
 
-    def tables(self, known: Sequence[NoisyTables]) -> tuple[CountTable, ...]:
+    def tables(self, known: Sequence[NoisyTables]) -> tuple[Table, ...]:
         """What the next round counts, given the sums so far."""
         if not known:
             return _first(self)
@@ -77,7 +79,7 @@ class Counting:
 
 
 @lru_cache(maxsize=8)
-def _first(counting: Counting) -> tuple[CountTable, ...]:
+def _first(counting: Counting) -> tuple[Table, ...]:
     plan = counting.plan
     return shot(counting.layout, counting.workload, mu=plan.measures[-2].mu, sites=plan.sites / plan.shares)
 
@@ -90,7 +92,7 @@ def _cells(counting: Counting, round_index: int) -> int:
 
 
 def answer(
-    codes: Codes, layout: Layout, tables: Sequence[CountTable], measure: Measure, *, cells: int, noise_key: bytes
+    codes: Codes, layout: Layout, tables: Sequence[Table], measure: Measure, *, cells: int, noise_key: bytes
 ) -> npt.NDArray[np.int64]:
     """A site's noised counts, padded with zeros to `cells`.
 
@@ -112,7 +114,7 @@ def answer(
 def shared_answer(
     codes: Codes,
     layout: Layout,
-    tables: Sequence[CountTable],
+    tables: Sequence[Table],
     plan: Plan,
     *,
     round_index: int,
@@ -139,7 +141,7 @@ def shared_answer(
     return with_share(vector, event, noise_key=noise_key)
 
 
-def _allowed_length(tables: Sequence[CountTable], layout: Layout, measure: Measure, cells: int) -> int:
+def _allowed_length(tables: Sequence[Table], layout: Layout, measure: Measure, cells: int) -> int:
     """Cells of the tables, if the plan allows them."""
     if not all(_fits(table, layout) for table in tables):  # before any row is looked at: a failure tells nothing
         raise TrainingError("the tables to count do not fit the layout; run the same synthfed everywhere")
@@ -152,7 +154,7 @@ def _allowed_length(tables: Sequence[CountTable], layout: Layout, measure: Measu
     return length
 
 
-def _stddevs(tables: Sequence[CountTable], layout: Layout) -> npt.NDArray[np.float64]:
+def _stddevs(tables: Sequence[Table], layout: Layout) -> npt.NDArray[np.float64]:
     """Of the noise that protects one patient, cell by cell."""
     return np.repeat([table.stddev for table in tables], [math.prod(table.shape(layout)) for table in tables])
 
@@ -202,23 +204,39 @@ def noisy_histograms(
     return counts, stddev * math.sqrt(counted / plan.shares)
 
 
-def _fits(table: CountTable, layout: Layout) -> bool:
-    if table.blocks[-1] >= len(layout.widths):
+def _fits(table: Table, layout: Layout) -> bool:
+    widths = layout.widths
+    if table.blocks[-1] >= len(widths):
         return False
-    groups = [(table.groups_of(place), layout.widths[block]) for place, block in enumerate(table.blocks)]
-    return all(not part or (len(part) == width and min(part) >= 0 and max(part) < width) for part, width in groups)
+    if isinstance(table, PackedTable):
+        flags = all(widths[block] in (2, 3) for block in table.blocks)  # no, yes, and perhaps missing
+        by = table.by is None or (table.by < len(widths) and _group(table.by_groups, widths[table.by]))
+        return flags and by
+    return all(_group(table.groups_of(place), widths[block]) for place, block in enumerate(table.blocks))
 
 
-def to_bytes(tables: Sequence[CountTable]) -> bytes:
+def _group(groups: Sequence[int], width: int) -> bool:
+    return not groups or (len(groups) == width and min(groups) >= 0 and max(groups) < width)
+
+
+def to_bytes(tables: Sequence[Table]) -> bytes:
     """What sites are sent: the tables as canonical JSON."""
-    plain = [
-        {"blocks": list(table.blocks), "stddev": table.stddev, "groups": [list(part) for part in table.groups]}
-        for table in tables
-    ]
-    return json.dumps(plain, separators=(",", ":"), allow_nan=False).encode()
+    return json.dumps([_plain(table) for table in tables], separators=(",", ":"), allow_nan=False).encode()
 
 
-def from_bytes(raw: bytes) -> tuple[CountTable, ...]:
+def _plain(table: Table) -> dict[str, object]:
+    if isinstance(table, PackedTable):
+        return {
+            "flags": list(table.blocks),
+            "by": table.by,
+            "cap": table.cap,
+            "stddev": table.stddev,
+            "groups": list(table.by_groups),
+        }
+    return {"blocks": list(table.blocks), "stddev": table.stddev, "groups": [list(part) for part in table.groups]}
+
+
+def from_bytes(raw: bytes) -> tuple[Table, ...]:
     """Read `to_bytes`.
 
     Raises:
@@ -228,13 +246,22 @@ def from_bytes(raw: bytes) -> tuple[CountTable, ...]:
         listed = json.loads(raw)
         if not isinstance(listed, list):
             raise TypeError("no list of tables")
-        return tuple(
-            CountTable(
-                tuple(int(block) for block in table["blocks"]),
-                float(table["stddev"]),
-                tuple(tuple(int(group) for group in part) for part in table["groups"]),
-            )
-            for table in listed
-        )
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        return tuple(_read(table) for table in listed)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise TrainingError("what is to be counted cannot be read; run the same synthfed everywhere") from error
+
+
+def _read(plain: Mapping[str, Any]) -> Table:
+    if "flags" in plain:
+        return PackedTable(
+            tuple(int(block) for block in plain["flags"]),
+            None if plain["by"] is None else int(plain["by"]),
+            int(plain["cap"]),
+            float(plain["stddev"]),
+            tuple(int(group) for group in plain["groups"]),
+        )
+    return CountTable(
+        tuple(int(block) for block in plain["blocks"]),
+        float(plain["stddev"]),
+        tuple(tuple(int(group) for group in part) for part in plain["groups"]),
+    )

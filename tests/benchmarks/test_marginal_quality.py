@@ -36,7 +36,6 @@ from synthfed.cohorts.sites import load_cohort, read_cohort
 from synthfed.generators.base import Layout
 from synthfed.generators.marginal import (
     REMEASURE_SHARE,
-    CountTable,
     MarginalModel,
     NoisyTables,
     count,
@@ -44,6 +43,9 @@ from synthfed.generators.marginal import (
     remeasure,
     shot,
     workload_of,
+)
+from synthfed.generators.marginal import (
+    Table as NoisyTable,
 )
 from synthfed.pipeline import Pipeline
 from synthfed.tables.schema import Column, Schema, Survival
@@ -165,7 +167,7 @@ def make_model(table: Table, mu: float, seed: int) -> MarginalModel:
     workload = workload_of(table.schema, table.transformer, table.targets, patients=patients)
     rng = np.random.default_rng([seed, 0 if math.isinf(mu) else int(1000 * mu)])
 
-    def noised(tables: tuple[CountTable, ...]) -> NoisyTables:
+    def noised(tables: tuple[NoisyTable, ...]) -> NoisyTables:
         counts = count(codes, layout, tables).astype(np.float64)
         spread = np.concatenate([np.full(math.prod(one.shape(layout)), one.stddev) for one in tables])
         return NoisyTables(tables, counts + np.rint(rng.normal(size=len(counts)) * spread), 1)

@@ -10,7 +10,7 @@ from synthfed.errors import TrainingError
 from synthfed.generators import counted
 from synthfed.generators.base import Layout, Measure, Plan
 from synthfed.generators.counted import Counting
-from synthfed.generators.marginal import CountTable, Workload, cells_of, count, mu_squared
+from synthfed.generators.marginal import CountTable, PackedTable, Workload, cells_of, count, mu_squared
 
 LAYOUT = Layout(("token", "sex", "stage", "dead"), (4, 2, 3, 2))
 CODES = np.random.default_rng(4).integers(0, LAYOUT.widths, (300, 4)).astype(np.int32)
@@ -34,6 +34,19 @@ def test_an_answer_is_the_count_and_the_noise_of_each_table_and_nothing_in_the_p
     assert not draws[:, CELLS:].any()
 
 
+def test_a_packed_answer_has_its_noise_in_its_own_units():
+    table = PackedTable((1, 3), 0, 1, 48.0)
+    measure = Measure("tables", 1 / math.sqrt(mu_squared([table])))
+    draws = np.array(
+        [
+            counted.answer(CODES, LAYOUT, [table], measure, cells=8, noise_key=bytes([i % 256, i // 256] * 16))
+            for i in range(400)
+        ]
+    )
+    np.testing.assert_allclose(draws.mean(axis=0), count(CODES, LAYOUT, [table]), atol=5 * 48 / math.sqrt(400))
+    np.testing.assert_allclose(draws.std(axis=0), 48, rtol=0.15)
+
+
 def test_the_same_key_gives_the_same_answer_and_another_key_another():
     first, again = (counted.answer(CODES, LAYOUT, TABLES, MEASURE, cells=CELLS, noise_key=KEY) for _ in range(2))
     np.testing.assert_array_equal(first, again)
@@ -51,6 +64,14 @@ def test_the_same_key_gives_the_same_answer_and_another_key_another():
         ((CountTable((0,), 50.0, ((0, 0, 1),)),), CELLS),
         ((CountTable((0,), 50.0, ((0, 0, 1, 9),)),), CELLS),
         ((CountTable((0,), 50.0, ((0, 0, 1, -1),)),), CELLS),
+        ((PackedTable((1, 3), 0, 1, 1.0),), CELLS),
+        ((PackedTable((1, 4), 0, 1, 900.0),), CELLS),
+        ((PackedTable((0, 1), 2, 1, 900.0),), CELLS),
+        ((PackedTable((1, 3), 4, 1, 900.0),), CELLS),
+        ((PackedTable((1, 3), 0, 1, 900.0, (0, 1)),), CELLS),
+        ((PackedTable((1, 3), 0, 1, 900.0, (0, 1, 0, 4)),), CELLS),
+        ((PackedTable((1, 3), 0, 1, 900.0, (0, 1, 0, -1)),), CELLS),
+        ((PackedTable((1, 3), 0, 2, 900.0),), 7),
     ],
 )
 def test_tables_that_cost_or_hold_more_than_the_plan_says_are_refused_before_rows_are_looked_at(tables, cells):
@@ -59,13 +80,17 @@ def test_tables_that_cost_or_hold_more_than_the_plan_says_are_refused_before_row
 
 
 def test_tables_travel_as_they_are_and_anything_else_is_refused():
-    assert counted.from_bytes(counted.to_bytes(TABLES)) == TABLES
+    packed = (PackedTable((1, 3), 0, 1, 30.0, (0, 0, 1, 1)), PackedTable((1, 3), None, 2, 40.0))
+    assert counted.from_bytes(counted.to_bytes((*TABLES, *packed))) == (*TABLES, *packed)
     for raw in (
         b"",
         b"{}",
         b"[1]",
         b'[{"blocks":[1,0],"stddev":1,"groups":[]}]',
         b'[{"blocks":[0],"stddev":NaN}]',
+        b'[{"flags":[1,3],"by":0,"cap":9,"stddev":1,"groups":[]}]',
+        b'[{"flags":[1,3],"by":0,"cap":1,"stddev":1}]',
+        b'[{"flags":[1,3],"by":0,"cap":1e999,"stddev":1,"groups":[]}]',
     ):
         with pytest.raises(TrainingError):
             counted.from_bytes(raw)

@@ -1,6 +1,14 @@
 """A tree of small noisy tables around the survival token: one secure sum or two, then everything is post-processing."""
 
-from synthfed.generators.marginal.counting import CountTable, NoisyTables, cells_of, count, mu_squared
+from synthfed.generators.marginal.counting import (
+    CountTable,
+    NoisyTables,
+    PackedTable,
+    Table,
+    cells_of,
+    count,
+    mu_squared,
+)
 from synthfed.generators.marginal.engine import fit
 from synthfed.generators.marginal.model import ImpossibleCondition, MarginalModel
 from synthfed.generators.marginal.workload import (
@@ -18,6 +26,8 @@ __all__ = [
     "ImpossibleCondition",
     "MarginalModel",
     "NoisyTables",
+    "PackedTable",
+    "Table",
     "Workload",
     "cells_of",
     "count",

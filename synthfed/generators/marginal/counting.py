@@ -1,8 +1,9 @@
 """Exact counts of small tables at a site, and the noisy sums of them that everything after rests on.
 
-`count` is the one function of this package that sees patient rows. A record touches exactly one cell of every table, so
-adding or removing a record moves the whole vector by one in that many cells, and nowhere else. The caller adds noise of
-each table's `stddev` to its cells and pays `mu_squared`; no count may leave a site before that.
+`count` is the one function of this package that sees patient rows. A record touches exactly one cell of every plain
+table, so adding or removing a record moves the whole vector by one in that many cells. A packed table counts many rare
+flags at once: a record touches one cell per flag that it has, and the more it has, the less each weighs. The caller
+adds noise of each table's `stddev` to its cells and pays `mu_squared`; no count may leave a site before that.
 """
 
 import math
@@ -17,6 +18,8 @@ from synthfed.generators.base import Codes, Layout
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Groups = tuple[int, ...]  # per level of a block, the group it counts for
+
+UNIT = 16  # a patient's weight in a cell of a packed table: whole numbers are secure sums' and rounded noise's
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +50,83 @@ class CountTable:
         """The groups of the block at `place` in `blocks`; empty when it is counted level by level."""
         return self.groups[place] if self.groups else ()
 
+    @property
+    def reach_squared(self) -> float:
+        """Square of the most that one record moves the cells by: it adds one to one cell."""
+        return 1.0
+
+    @property
+    def unit(self) -> int:
+        """What a patient counts for in a cell."""
+        return 1
+
     def shape(self, layout: Layout) -> tuple[int, ...]:
         """Cells along each block."""
         return tuple(
             max(self.groups_of(place)) + 1 if self.groups_of(place) else layout.widths[block]
             for place, block in enumerate(self.blocks)
         )
+
+
+@dataclass(frozen=True, slots=True)
+class PackedTable:
+    """How many records have each of many flags, by the groups of another block; or have both of each pair of them.
+
+    A plain table per flag costs as much for a patient without the flag as for one with it. Here a record adds to one
+    cell per flag, or pair of flags, that it has: k cells. With at most c of them, which is `cap`, or the pairs of `cap`
+    flags, it adds `UNIT` to each; with more it adds w = floor(UNIT sqrt(c / k)). So adding or removing a record moves
+    the vector by sqrt(k) w <= UNIT sqrt(c) (L2), whatever the record holds: that is `reach_squared`, and what a patient
+    loses is at most (UNIT / stddev)^2 c in mu^2.
+
+    Attributes:
+        blocks: Indices of the flags, at least two, strictly increasing; level 1 of each is the one that is counted.
+        by: The block whose groups are counted apart, not one of the flags; None: pairs of flags are counted.
+        cap: How many flags a record may have before each weighs less. Public: from the number of flags alone.
+        stddev: As that of `CountTable`, in cells' units (1 / UNIT of a patient).
+        by_groups: The group of each level of `by`; empty: level by level.
+    """
+
+    blocks: tuple[int, ...]
+    by: int | None
+    cap: int
+    stddev: float
+    by_groups: Groups = ()
+
+    def __post_init__(self) -> None:
+        if len(self.blocks) < 2 or list(self.blocks) != sorted(set(self.blocks)) or self.blocks[0] < 0:
+            raise ValueError(f"packed table over blocks {self.blocks}; give two or more, strictly increasing")
+        if self.by is not None and (self.by < 0 or self.by in self.blocks):
+            raise ValueError(f"packed table over blocks {self.blocks} by block {self.by}; count by another block")
+        if self.by is None and self.by_groups:
+            raise ValueError(f"packed table over pairs of blocks {self.blocks} has groups; they need a block to be of")
+        if not (1 if self.by is not None else 2) <= self.cap <= len(self.blocks):
+            raise ValueError(f"packed table over {len(self.blocks)} flags has cap {self.cap}; give 1 (pairs: 2) to all")
+        if not (math.isfinite(self.stddev) and self.stddev >= 0):
+            raise ValueError(f"packed table over blocks {self.blocks}: stddev is {self.stddev}; it must be >= 0")
+
+    @property
+    def reach_squared(self) -> float:
+        """Square of the most that one record moves the cells by (L2)."""
+        return float(UNIT**2 * self.full)
+
+    @property
+    def full(self) -> int:
+        """In how many cells a record counts at full weight."""
+        return self.cap if self.by is not None else math.comb(self.cap, 2)
+
+    @property
+    def unit(self) -> int:
+        """What a patient counts for in a cell."""
+        return UNIT
+
+    def shape(self, layout: Layout) -> tuple[int, ...]:
+        """Flags, groups of `by`; or pairs of flags, in the order of `itertools.combinations`."""
+        if self.by is None:
+            return (math.comb(len(self.blocks), 2),)
+        return len(self.blocks), max(self.by_groups) + 1 if self.by_groups else layout.widths[self.by]
+
+
+Table = CountTable | PackedTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +139,7 @@ class NoisyTables:
         shares: How many sites' noise together has each table's `stddev`: 1 unless it is shared.
     """
 
-    tables: tuple[CountTable, ...]
+    tables: tuple[Table, ...]
     counts: Floats
     sites: int
     shares: int = 1
@@ -75,12 +149,12 @@ class NoisyTables:
         """Variance of the noise in the sum over what protects one patient."""
         return self.sites / self.shares
 
-    def noise_stddev(self, table: CountTable) -> float:
+    def noise_stddev(self, table: Table) -> float:
         """Standard deviation of the noise in a cell of the sum."""
         return table.stddev * math.sqrt(self.spread)
 
-    def arrays(self, layout: Layout) -> Iterator[tuple[CountTable, Floats, float]]:
-        """Each table, its noisy counts in its own shape, and the variance of their noise.
+    def arrays(self, layout: Layout) -> Iterator[tuple[Table, Floats, float]]:
+        """Each table, its noisy counts of patients in its own shape, and the variance of their noise.
 
         Raises:
             ValueError: The vector's length is not the tables' number of cells.
@@ -93,24 +167,25 @@ class NoisyTables:
         for table in self.tables:
             shape = table.shape(layout)
             size = math.prod(shape)
-            yield table, self.counts[offset : offset + size].reshape(shape), self.noise_stddev(table) ** 2
+            counts = self.counts[offset : offset + size].reshape(shape) / table.unit
+            yield table, counts, (self.noise_stddev(table) / table.unit) ** 2
             offset += size
 
 
-def cells_of(tables: Sequence[CountTable], layout: Layout) -> int:
+def cells_of(tables: Sequence[Table], layout: Layout) -> int:
     """Length of the vector that `count` returns."""
     return sum(math.prod(table.shape(layout)) for table in tables)
 
 
-def count(codes: Codes, layout: Layout, tables: Sequence[CountTable]) -> Ints:
+def count(codes: Codes, layout: Layout, tables: Sequence[Table]) -> Ints:
     """Count one site's rows: not private, must not leave the site without noise.
 
     Args:
         codes: int32 (rows, blocks); no row at all is fine.
 
     Returns:
-        int64 (cells,): the tables' cells, row-major, concatenated in order. One record more or less changes exactly
-        one cell of each table by one: L2 sensitivity sqrt(len(tables)), or `mu_squared` when noises differ.
+        int64 (cells,): the tables' cells, row-major, concatenated in order. One record more or less changes the cells
+        of a table by at most sqrt(`reach_squared`) (L2), those of a plain table in exactly one place.
 
     Raises:
         ValueError: The codes do not fit the layout; the message holds no row.
@@ -122,16 +197,18 @@ def count(codes: Codes, layout: Layout, tables: Sequence[CountTable]) -> Ints:
     return np.concatenate([np.zeros(0, dtype=np.int64), *(_count_one(codes, layout, table) for table in tables)])
 
 
-def mu_squared(tables: Sequence[CountTable]) -> float:
-    """What one release of the tables costs one patient: the sum of 1 / stddev^2.
+def mu_squared(tables: Sequence[Table]) -> float:
+    """What one release of the tables costs one patient: the sum of reach_squared / stddev^2.
 
     This is mu^2 of Gaussian differential privacy (arXiv 1905.02383) under add/remove of one record at one site, since
-    a record moves one cell of each table by one. Infinite when a table has no noise.
+    a record moves no table by more than its reach. Infinite when a table has no noise.
     """
-    return sum(1 / table.stddev**2 if table.stddev > 0 else math.inf for table in tables)
+    return sum(table.reach_squared / table.stddev**2 if table.stddev > 0 else math.inf for table in tables)
 
 
-def _count_one(codes: Codes, layout: Layout, table: CountTable) -> Ints:
+def _count_one(codes: Codes, layout: Layout, table: Table) -> Ints:
+    if isinstance(table, PackedTable):
+        return _count_packed(codes, layout, table)
     shape = table.shape(layout)
     cell = np.zeros(len(codes), dtype=np.int64)
     for place, (block, width) in enumerate(zip(table.blocks, shape, strict=True)):
@@ -139,3 +216,24 @@ def _count_one(codes: Codes, layout: Layout, table: CountTable) -> Ints:
         level = np.asarray(groups, dtype=np.int64)[codes[:, block]] if groups else codes[:, block]
         cell = cell * width + level
     return np.bincount(cell, minlength=math.prod(shape)).astype(np.int64)
+
+
+def _count_packed(codes: Codes, layout: Layout, table: PackedTable) -> Ints:
+    positive = codes[:, list(table.blocks)] == 1  # (rows, flags)
+    touched = positive.sum(1)
+    if table.by is None:
+        touched = touched * (touched - 1) // 2
+    weights = np.array([_weight(cells, table.full) for cells in range(touched.max(initial=0) + 1)], dtype=np.int64)
+    added = positive * weights[touched][:, None]
+    if table.by is None:
+        together: Ints = added.T @ positive.astype(np.int64)
+        return together[np.triu_indices(len(together), 1)]
+    groups = np.asarray(table.by_groups or range(layout.widths[table.by]), dtype=np.int64)
+    member = groups[codes[:, table.by]][:, None] == np.arange(groups.max() + 1)  # (rows, groups)
+    counts: Ints = added.T @ member.astype(np.int64)
+    return counts.ravel()
+
+
+def _weight(cells: int, full: int) -> int:
+    """What a record adds to each of the `cells` that it touches: cells * weight^2 <= UNIT^2 * full."""
+    return UNIT if cells <= full else math.isqrt(UNIT**2 * full // cells)

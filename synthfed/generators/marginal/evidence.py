@@ -7,14 +7,15 @@ post-processing of noisy sums; without noise nothing is changed.
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
 from synthfed.generators.base import Layout
 from synthfed.generators.marginal.axes import Axis
-from synthfed.generators.marginal.counting import Floats, Groups, NoisyTables
+from synthfed.generators.marginal.counting import Floats, Groups, NoisyTables, PackedTable
 from synthfed.generators.marginal.shrinkage import Estimate, Problem, covariance, eigen, estimate, raked, simplex
 
 _EXACT = 1e-9  # variance that stands for none
@@ -68,9 +69,13 @@ def gather(layout: Layout, axes: Sequence[Axis], measured: Sequence[NoisyTables]
         totals = patients * totals_trust
     pairs: dict[Pair, list[Measured]] = {}
     grouped: dict[Pair, tuple[int, Groups, list[Measured]]] = {}
+    packs: list[tuple[PackedTable, Floats, float]] = []
     for noisy in measured:
         for table, counts, noise in noisy.arrays(layout):
             variance = max(noise, _EXACT)
+            if isinstance(table, PackedTable):
+                packs.append((table, counts, variance))
+                continue
             totals += counts.sum() / (counts.size * variance)
             totals_trust += 1 / (counts.size * variance)
             for place, block in enumerate(table.blocks):
@@ -88,14 +93,29 @@ def gather(layout: Layout, axes: Sequence[Axis], measured: Sequence[NoisyTables]
                     groups = table.groups_of(coarse[0])
                     grouped.setdefault(pair, (coarse[0], groups, []))[2].append(Measured(counts, variance))
     total = max(totals / totals_trust, 1.0) if totals_trust else 1.0
-    one_way = _one_ways(
-        [
-            part / weight / total if weight else np.full(len(part), 1 / len(part))
-            for part, weight in zip(sums, trust, strict=True)
-        ],
-        [1 / weight / total**2 if weight else 1.0 for weight in trust],
-        axes,
-    )
+    shares = [
+        part / weight / total if weight else np.full(len(part), 1 / len(part))
+        for part, weight in zip(sums, trust, strict=True)
+    ]
+    one_way = _one_ways(shares, [1 / weight / total**2 if weight else 1.0 for weight in trust], axes)
+    for table, counts, variance in packs:
+        if table.by is None:
+            continue
+        for block, found in zip(table.blocks, counts, strict=True):
+            contrast = _contrast(one_way[block])
+            spread = variance * len(found) * float(contrast @ contrast)
+            sums[block] += (total * one_way[block] + (found.sum() - total * one_way[block][1]) * contrast) / spread
+            trust[block] += 1 / spread
+    if packs:
+        shares = [part / weight / total for part, weight in zip(sums, trust, strict=True)]
+        one_way = _one_ways(shares, [1 / weight / total**2 for weight in trust], axes)
+    for table, counts, variance in packs:
+        for pair, seen in _unpacked(table, counts, variance, total, one_way):
+            if table.by_groups:
+                assert table.by is not None
+                grouped.setdefault(pair, (pair.index(table.by), table.by_groups, []))[2].append(seen)
+            else:
+                pairs.setdefault(pair, []).append(seen)
     return Evidence(
         layout,
         total,
@@ -219,6 +239,41 @@ def pair_estimates(
 
 def _oriented(counts: Floats, pair: Pair, first: int) -> Floats:
     return counts if pair[0] == first else counts.T
+
+
+def _contrast(shares: Floats) -> Floats:
+    """What a flag's shares change by when its level 1 gains one: the others lose in proportion."""
+    contrast: Floats = -shares / max(1 - shares[1], 1e-9)
+    contrast[1] = 1.0
+    return contrast
+
+
+def _unpacked(
+    table: PackedTable, counts: Floats, variance: float, total: float, one_way: Sequence[Floats]
+) -> Iterator[tuple[Pair, Measured]]:
+    """A packed table as a plain table per pair: levels that were not counted share what level 1 leaves.
+
+    A plain table says of such a departure as much as the packed one does when its noise is larger by the squared length
+    of the contrasts.
+    """
+    if table.by is None:
+        for (a, b), found in zip(combinations(table.blocks, 2), counts, strict=True):
+            expected = total * np.outer(one_way[a], one_way[b])
+            pattern = np.outer(_contrast(one_way[a]), _contrast(one_way[b]))
+            departure = found - expected[1, 1]
+            yield (a, b), Measured(expected + departure * pattern, variance * float((pattern**2).sum()))
+        return
+    by_level = one_way[table.by]
+    top = np.bincount(table.by_groups, weights=by_level) if table.by_groups else by_level
+    for block, found in zip(table.blocks, counts, strict=True):
+        expected = total * np.outer(top, one_way[block])
+        contrast = _contrast(one_way[block])
+        plain = expected + np.outer(found - expected[:, 1], contrast)
+        spread = variance * float(contrast @ contrast)
+        if table.by < block:
+            yield (table.by, block), Measured(plain, spread)
+        else:
+            yield (block, table.by), Measured(plain.T, spread)
 
 
 def _combined(found: Sequence[Measured]) -> Measured:

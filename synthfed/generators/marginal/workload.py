@@ -1,13 +1,14 @@
 """Which tables are counted and how the budget is split among them: public, from schema and layout alone.
 
 A first round (`shot`) counts every column, every column by the centre (the survival token), every column by the
-centre's groups (event or not), every column by every other outcome, declared pairs, and every pair of columns. What
+centre's groups (event or not), every column by every other outcome, declared pairs, and every pair of columns. Many
+rare flags share a packed table by groups, by outcome and in pairs: a patient has few of them and pays for few. What
 comes back, noisy sums, decides what is worth a second look (`remeasure`): that is post-processing and costs nothing.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ import numpy as np
 from synthfed.errors import UnknownColumn
 from synthfed.generators.base import Layout
 from synthfed.generators.marginal.axes import Axis, axes_of
-from synthfed.generators.marginal.counting import CountTable, Floats, Groups, NoisyTables
+from synthfed.generators.marginal.counting import CountTable, Floats, Groups, NoisyTables, PackedTable, Table
 from synthfed.generators.marginal.evidence import gather, group_doubts
 from synthfed.generators.marginal.structure import choose_structure, denoise, edges_of, tops_of
 
@@ -28,13 +29,26 @@ REMEASURE_SHARE = 0.2  # of the mu^2 of both rounds: what to give `remeasure`
 # Parts of the first round's mu^2, shared equally by the tables of a kind. Looked at flchain, Beat AML and both
 # simulators at epsilon 1 and 3: other splits that were tried moved no metric far beyond the seeds, except that less for
 # groups loses AUC and less for the centre alone loses the survival curve.
-_SHARES = {"centre alone": 0.08, "one way": 0.12, "groups": 0.45, "centre": 0.1, "outcome": 0.08, "pair": 0.17}
-_OPTIONAL = frozenset({"centre", "outcome", "pair"})  # give their part to others where noise would drown them
+_SHARES = {
+    "centre alone": 0.08,
+    "one way": 0.12,
+    "groups": 0.45,
+    "centre": 0.1,
+    "outcome": 0.08,
+    "pair": 0.17,
+    "both": 0.06,
+}
+_OPTIONAL = frozenset({"centre", "outcome", "pair", "both"})  # give their part to others where noise would drown them
 _USELESS = 0.1  # noise in a cell over patients at which such a kind keeps half its part
 _PATIENTS = 1000  # where nobody declared them
 _PARTS = 200  # of the second round's budget
 _GROUP_WEIGHT = 8.0  # a column by the centre's groups serves every prediction, a pair of columns itself
 _OUTCOME_WEIGHT = 2.0
+_FEWEST_FLAGS = 12  # fewer in one packed table cost about as much as a table each
+# Of so many flags a record may have one at full weight. Looked at Beat AML and the simulated AML cohort: 5 and 14 do as
+# well within the seeds.
+_FLAGS_PER_CAP = 8
+_CLEAR = 0.005  # plain tables' noise over patients below which what a cap hides would weigh more than what it saves
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +60,7 @@ class Workload:
         outcomes: Blocks of other declared targets.
         forced: Pairs that the tree must join: declared structure.
         axes: What is known about the levels of every block; left out: nothing.
+        flags: Blocks that say whether something is there, and may be missing: counted together where they are many.
         patients: Declared number of patients; decides which kinds of tables can say anything through the noise.
     """
 
@@ -54,6 +69,7 @@ class Workload:
     forced: tuple[tuple[int, int], ...] = ()
     axes: tuple[Axis, ...] = ()
     patients: int | None = None
+    flags: tuple[int, ...] = ()
 
     def axes_for(self, layout: Layout) -> tuple[Axis, ...]:
         """One axis per block.
@@ -94,10 +110,22 @@ def workload_of(
         centre = transformer.names.index(endpoint.name)
     outcomes = sorted({block_of[name] for name in targets} - {centre})
     pairs = sorted({(min(a, b), max(a, b)) for a, b in ((block_of[x], block_of[y]) for x, y in forced) if a != b})
-    return Workload(centre, tuple(outcomes), tuple(pairs), axes_of(transformer), patients)
+    flags = [
+        index
+        for index, block in enumerate(transformer.blocks)
+        if block.kind == "levels" and block.has_missing and schema[block.columns[0]].kind == "flag"
+    ]
+    return Workload(
+        centre,
+        tuple(outcomes),
+        tuple(pairs),
+        axes_of(transformer),
+        patients,
+        tuple(index for index in flags if index not in outcomes),
+    )
 
 
-def shot(layout: Layout, workload: Workload, *, mu: float, sites: float) -> tuple[CountTable, ...]:
+def shot(layout: Layout, workload: Workload, *, mu: float, sites: float) -> tuple[Table, ...]:
     """The first round's tables: `mu_squared` of them is `mu ** 2`.
 
     Args:
@@ -113,21 +141,31 @@ def shot(layout: Layout, workload: Workload, *, mu: float, sites: float) -> tupl
     blocks = range(len(layout.widths))
     centre = workload.centre
     columns = [block for block in blocks if block != centre]
-    kinds: dict[str, list[CountTable]] = {"one way": [CountTable((block,), 0.0) for block in columns]}
+    patients = (workload.patients or _PATIENTS) / math.sqrt(sites)
+    packed = workload.flags if _pays_to_pack(workload, len(columns), mu, patients) else ()
+    kinds: dict[str, list[Table]] = {"one way": [CountTable((block,), 0.0) for block in columns]}
     if centre is not None:
         kinds["centre alone"] = [CountTable((centre,), 0.0)]
         kinds["centre"] = [_pair(centre, block) for block in columns]
         groups = workload.axes_for(layout)[centre].groups
         if max(groups) > 0:
-            kinds["groups"] = [_pair(centre, block, groups) for block in columns]
+            kinds["groups"] = [_pair(centre, block, groups) for block in columns if block not in packed]
+            if packed:
+                kinds["groups"].append(_pack(packed, centre, groups))
     pairs = list(combinations(columns, 2))
     declared = {*_outcome_pairs(layout, workload), *(tuple(sorted(pair)) for pair in workload.forced)}
-    kinds["outcome"] = [_pair(a, b) for a, b in pairs if (a, b) in declared]
-    kinds["pair"] = [_pair(a, b) for a, b in pairs if (a, b) not in declared]
+    forced = {tuple(sorted(pair)) for pair in workload.forced}
+    kinds["outcome"] = [
+        _pair(a, b) for a, b in pairs if (a, b) in declared and ((a, b) in forced or not {a, b} & set(packed))
+    ]
+    if packed:
+        kinds["outcome"] += [_pack(packed, outcome) for outcome in workload.outcomes]
+        kinds["both"] = [_pack(packed, None)]
+    kinds["pair"] = [_pair(a, b) for a, b in pairs if (a, b) not in declared and not {a, b} <= set(packed)]
     return _with_noise(
         {kind: tables for kind, tables in kinds.items() if tables},
         mu,
-        (workload.patients or _PATIENTS) / math.sqrt(sites),
+        patients,
     )
 
 
@@ -211,24 +249,40 @@ def _pair(one: int, other: int, groups_of_one: Groups = ()) -> CountTable:
     return CountTable((min(one, other), max(one, other)), 0.0, groups)
 
 
-def _with_noise(kinds: dict[str, list[CountTable]], mu: float, patients: float) -> tuple[CountTable, ...]:
-    """Give every kind its part of mu^2 and every table of a kind the same noise.
+def _pays_to_pack(workload: Workload, columns: int, mu: float, patients: float) -> bool:
+    """Whether flags are counted together: where they are many, and a plain table each would be noisy."""
+    noise = math.sqrt(columns / _SHARES["groups"]) / mu / patients
+    return len(workload.flags) >= _FEWEST_FLAGS and noise > _CLEAR
+
+
+def _pack(flags: tuple[int, ...], by: int | None, groups: Groups = ()) -> PackedTable:
+    return PackedTable(flags, by, -(-len(flags) // _FLAGS_PER_CAP), 0.0, groups)
+
+
+def _weight(table: Table) -> float:
+    """The part of its kind's mu^2: least summed variance of all that is counted, at sqrt(reach^2 times blocks)."""
+    return math.sqrt(table.cap * len(table.blocks)) if isinstance(table, PackedTable) else 1.0
+
+
+def _with_noise(kinds: dict[str, list[Table]], mu: float, patients: float) -> tuple[Table, ...]:
+    """Give every kind its part of mu^2 and every table of a kind the same noise, packed ones less.
 
     A kind that would drown in noise gives its share to the others.
 
     Args:
         patients: Of all sites, over sqrt(sites): noise of one site weighs so much in the sum.
     """
-    shares = {}
-    for kind, tables in kinds.items():
-        noise = 0.0 if math.isinf(mu) else math.sqrt(len(tables) / _SHARES[kind]) / mu / patients
+    shares, weights = {}, {kind: sum(map(_weight, tables)) for kind, tables in kinds.items()}
+    for kind in kinds:
+        noise = 0.0 if math.isinf(mu) else math.sqrt(weights[kind] / _SHARES[kind]) / mu / patients
         shares[kind] = _SHARES[kind] / (1 + (noise / _USELESS) ** 2 * (kind in _OPTIONAL))
+    if math.isinf(mu):
+        return tuple(table for tables in kinds.values() for table in tables)
     whole = sum(shares.values())
     return tuple(
-        CountTable(
-            table.blocks,
-            0.0 if math.isinf(mu) else math.sqrt(len(tables) * whole / shares[kind]) / mu,
-            table.groups,
+        replace(
+            table,
+            stddev=math.sqrt(table.reach_squared * weights[kind] / _weight(table) * whole / shares[kind]) / mu,
         )
         for kind, tables in kinds.items()
         for table in tables

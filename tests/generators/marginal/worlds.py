@@ -5,9 +5,9 @@ import numpy as np
 from synthfed.generators.base import Codes, Layout
 from synthfed.generators.marginal import (
     REMEASURE_SHARE,
-    CountTable,
     MarginalModel,
     NoisyTables,
+    Table,
     Workload,
     count,
     fit,
@@ -37,9 +37,7 @@ def make_codes(rows: int, seed: int = 0) -> Codes:
     return np.stack(columns, axis=1).astype(np.int32)
 
 
-def noised(
-    codes: Codes, tables: tuple[CountTable, ...], rng: np.random.Generator, layout: Layout = LAYOUT
-) -> NoisyTables:
+def noised(codes: Codes, tables: tuple[Table, ...], rng: np.random.Generator, layout: Layout = LAYOUT) -> NoisyTables:
     """One site's sums with rounded Gaussian noise."""
     counts = count(codes, layout, tables).astype(np.float64)
     spread = np.concatenate([np.full(int(np.prod(table.shape(layout))), table.stddev) for table in tables])
