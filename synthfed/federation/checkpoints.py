@@ -73,6 +73,11 @@ class Decided:
     counted: tuple[int, ...] = ()
     survivors: Mapping[int, bytes] = field(default_factory=dict)
 
+    @property
+    def hellos_in_order(self) -> tuple[bytes, ...]:
+        """The HELLOs as they travel: by rising roster index."""
+        return tuple(self.hellos[index] for index in sorted(self.hellos))
+
 
 class Checkpoints:
     """The folder of one run's checkpoints."""

@@ -85,14 +85,6 @@ def build_client_app(
 
         return answer(message, context, wire.EnrolRequest, work)
 
-    @app.query("hello")
-    def hello(message: Message, context: Context) -> Message:
-        return answer(message, context, wire.HelloRequest, stages.hello)
-
-    @app.query("share")
-    def share(message: Message, context: Context) -> Message:
-        return answer(message, context, wire.ShareRequest, stages.share)
-
     @app.train("round")
     def train_round(message: Message, context: Context) -> Message:
         def work(site: Site, request: wire.RoundRequest) -> wire.RoundReply:
@@ -100,38 +92,20 @@ def build_client_app(
 
         return answer(message, context, wire.RoundRequest, work)
 
-    @app.query("parts")
-    def parts(message: Message, context: Context) -> Message:
-        return answer(message, context, wire.PartsRequest, stages.parts)
+    def serve(action: str, kind: type[M], stage: Callable[[Site, M], Any]) -> None:
+        """The stages that need nothing but the site and the request."""
+        app.query(action)(lambda message, context: answer(message, context, kind, stage))
 
-    @app.query("show")
-    def show(message: Message, context: Context) -> Message:
-        return answer(message, context, wire.ShowRequest, pair_keys.show)
-
-    @app.query("offer")
-    def offer(message: Message, context: Context) -> Message:
-        return answer(message, context, wire.OfferRequest, pair_keys.offer)
-
-    @app.query("accept")
-    def accept(message: Message, context: Context) -> Message:
-        return answer(message, context, wire.AcceptRequest, pair_keys.accept)
-
-    @app.query("survivors")
-    def survivors(message: Message, context: Context) -> Message:
-        return answer(message, context, wire.SurvivorsRequest, stages.survivors)
-
-    @app.query("unmask")
-    def unmask(message: Message, context: Context) -> Message:
-        return answer(message, context, wire.UnmaskRequest, stages.unmask)
-
-    @app.query("close")
-    def close(message: Message, context: Context) -> Message:
-        return answer(message, context, wire.CloseRequest, stages.close)
-
-    @app.query("settle")
-    def settle(message: Message, context: Context) -> Message:
-        return answer(message, context, wire.SettleRequest, stages.settle)
-
+    serve("hello", wire.HelloRequest, stages.hello)
+    serve("share", wire.ShareRequest, stages.share)
+    serve("parts", wire.PartsRequest, stages.parts)
+    serve("show", wire.ShowRequest, pair_keys.show)
+    serve("offer", wire.OfferRequest, pair_keys.offer)
+    serve("accept", wire.AcceptRequest, pair_keys.accept)
+    serve("survivors", wire.SurvivorsRequest, stages.survivors)
+    serve("unmask", wire.UnmaskRequest, stages.unmask)
+    serve("close", wire.CloseRequest, stages.close)
+    serve("settle", wire.SettleRequest, stages.settle)
     return app
 
 

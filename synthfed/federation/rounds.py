@@ -331,7 +331,7 @@ class Coordinator:
         self, sites: Connections, index: int, relay: RelaySession, decided: Decided
     ) -> dict[int, wire.ShareReply]:
         """Trip B: key shares that open the sum; the SHAREs of the coming round come back."""
-        hellos = tuple(decided.hellos[i] for i in sorted(decided.hellos))
+        hellos = decided.hellos_in_order
         if decided.survivors:
             request = wire.UnmaskRequest(self._hash, index, 0, b"", relay.survivors(), hellos)
         else:
@@ -347,14 +347,13 @@ class Coordinator:
             beside=sites.beside("query.share", back, coming, wire.ShareReply),
         )
         good = self._taken(released.replies, lambda sender, reply: relay.add_unmask(reply.unmask, came_from=sender))
-        dealt = {site: wire.ShareReply(reply.share, reply.sealed_to, reply.sealed) for site, reply in good.items()}
-        return self._coming_shares(index, decided, dealt, released.beside)
+        return self._coming_shares(index, decided, good, released.beside)
 
     def _add_up(
         self, sites: Connections, index: int, relay: PartsRelaySession, decided: Decided
     ) -> dict[int, wire.ShareReply]:
         """Trip B in modes with parts: to each site its parts, their sum back, and the coming round's SHAREs."""
-        hellos = tuple(decided.hellos[i] for i in sorted(decided.hellos))
+        hellos = decided.hellos_in_order
         delivered = {self._name(receiver): parts for receiver, parts in relay.part_deliveries().items()}
         requests = {site: wire.PartsRequest(self._hash, index, 0, parts, hellos) for site, parts in delivered.items()}
         back = [site for site in self._names(decided.hellos) if site not in requests]
@@ -367,14 +366,13 @@ class Coordinator:
             beside=sites.beside("query.share", back, coming, wire.ShareReply),
         )
         good = self._taken(added.replies, lambda sender, reply: relay.add_masked(reply.masked, came_from=sender))
-        dealt = {site: wire.ShareReply(reply.share, reply.sealed_to, reply.sealed) for site, reply in good.items()}
-        return self._coming_shares(index, decided, dealt, added.beside)
+        return self._coming_shares(index, decided, good, added.beside)
 
     def _next_keys(self, sites: Connections, index: int, decided: Decided) -> dict[int, wire.ShareReply]:
         """Trip B where sums open by themselves: only the coming round's SHAREs."""
         if not decided.hellos:
             return {}
-        hellos = tuple(decided.hellos[i] for i in sorted(decided.hellos))
+        hellos = decided.hellos_in_order
         asked = dict.fromkeys(self._names(decided.hellos), wire.ShareRequest(self._hash, index + 1, 0, hellos))
         dealt = sites.ask("query.share", asked, wire.ShareReply, needed=self._smallest)
         return self._good_shares(index + 1, decided.hellos, dealt.replies, needed=self._smallest)
@@ -383,13 +381,17 @@ class Coordinator:
         self,
         index: int,
         decided: Decided,
-        dealt: Mapping[str, wire.ShareReply],
+        answered: Mapping[str, wire.UnmaskReply] | Mapping[str, wire.PartsReply],
         beside: Mapping[str, wire.ShareReply],
     ) -> dict[int, wire.ShareReply]:
         """SHAREs of the coming round: of the sites of this one that are invited, and of those that come back."""
         if not decided.hellos:
             return {}
-        invited = {site: reply for site, reply in dealt.items() if self._index(site) in decided.hellos}
+        invited = {
+            site: wire.ShareReply(reply.share, reply.sealed_to, reply.sealed)
+            for site, reply in answered.items()
+            if self._index(site) in decided.hellos
+        }
         return self._good_shares(index + 1, decided.hellos, {**invited, **beside}, needed=self._smallest)
 
     def _good_hellos(self, coming: int, replies: Mapping[str, wire.HelloReply]) -> dict[int, bytes]:
