@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from synthfed.cli import ask, compare, coordinator, data, dossiers, model, run, secure_sums, site
+from synthfed.cli import ask, compare, coordinator, data, dossiers, export, model, run, secure_sums, site
 from synthfed.errors import SynthfedError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("ask")(ask.ask)
 app.command("cohort")(data.cohort)
 app.command("sample")(model.sample)
 app.command("score")(model.score)
+app.command("export")(export.export)
 app.command("report")(dossiers.report)
 app.command("verify")(dossiers.verify)
 app.command("budget")(dossiers.budget)

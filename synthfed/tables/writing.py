@@ -7,6 +7,7 @@ out, because a row's place means nothing.
 
 import csv
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
@@ -33,8 +34,8 @@ def to_csv_bytes(table: pd.DataFrame, schema: Schema) -> bytes:
     Raises:
         UnknownColumn: The table has a column that the schema does not know.
     """
-    columns = _columns(table, schema)
-    texts = [_texts(table[column.name], column) for column in columns]
+    columns = table_columns(table, schema)
+    texts = [cell_texts(table[column.name], column) for column in columns]
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([column.name for column in columns])
@@ -42,8 +43,11 @@ def to_csv_bytes(table: pd.DataFrame, schema: Schema) -> bytes:
     return buffer.getvalue().encode()
 
 
-def to_parquet_bytes(table: pd.DataFrame, schema: Schema) -> bytes:
+def to_parquet_bytes(table: pd.DataFrame, schema: Schema, *, notes: Mapping[str, str] | None = None) -> bytes:
     """The table as Parquet, compressed with zstd.
+
+    Args:
+        notes: Words for the file's own metadata.
 
     Raises:
         UnknownColumn: The table has a column that the schema does not know.
@@ -51,22 +55,30 @@ def to_parquet_bytes(table: pd.DataFrame, schema: Schema) -> bytes:
     import pyarrow
     import pyarrow.parquet
 
-    columns = _columns(table, schema)
+    columns = table_columns(table, schema)
     arrays = [_arrow_array(table[column.name], column) for column in columns]
-    arrow = pyarrow.table(arrays, names=[column.name for column in columns])
+    arrow = pyarrow.table(
+        arrays, names=[column.name for column in columns], metadata=None if not notes else dict(notes)
+    )
     buffer = io.BytesIO()
     pyarrow.parquet.write_table(arrow, buffer, compression="zstd")
     return buffer.getvalue()
 
 
-def _columns(table: pd.DataFrame, schema: Schema) -> tuple[Column, ...]:
+def table_columns(table: pd.DataFrame, schema: Schema) -> tuple[Column, ...]:
+    """The table's columns in the order of the schema.
+
+    Raises:
+        UnknownColumn: The table has a column that the schema does not know.
+    """
     strange = [str(name) for name in table.columns if name not in schema]
     if strange:
         raise UnknownColumn(f"columns {strange} are not in the {schema.disease!r} schema; drop them before writing")
     return tuple(column for column in schema.columns if column.name in table.columns)
 
 
-def _texts(values: pd.Series, column: Column) -> list[str]:
+def cell_texts(values: pd.Series, column: Column) -> list[str]:
+    """Cells as they are written: the column's decimals, levels by name, missing empty."""
     missing = values.isna().to_numpy(dtype=bool)
     if column.kind in ("count", "flag"):
         shown = [str(value) for value in values.astype("Int64").to_numpy(dtype=np.int64, na_value=0)]

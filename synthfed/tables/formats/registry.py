@@ -1,0 +1,50 @@
+"""Which formats a synthetic table can be written in, and what each of them cannot express.
+
+A format is one module with a `Writer` and a `Losses`, and one line in `formats`. Writers are pure: the same table and
+dictionary give the same bytes. They write synthetic patients only and say so wherever the format has a place for it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from synthfed.tables.dictionary import Dictionary
+from synthfed.tables.formats import flat
+
+Writer = Callable[[pd.DataFrame, Dictionary], Mapping[str, bytes]]
+"""A typed table and its dictionary to file contents by relative name; `/` makes folders."""
+
+Losses = Callable[[pd.DataFrame, Dictionary], tuple[str, ...]]
+"""What reading the files back would not give, one sentence each; empty where nothing is lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One way to write a synthetic table.
+
+    Attributes:
+        title: What it is, in a few words for `--help`.
+        write: The files.
+        losses: What they cannot say.
+        is_read: Whether `synthfed check --data` reads the folder that holds them.
+    """
+
+    title: str
+    write: Writer
+    losses: Losses
+    is_read: bool = True
+
+
+def formats() -> Mapping[str, Format]:
+    """Every format that is written, by the name that `synthfed export --format` takes."""
+    return {
+        "csv": Format("one CSV file with its dictionary", flat.write_csv, flat.no_losses),
+        "parquet": Format("one Parquet file with its dictionary; keeps types", flat.write_parquet, flat.no_losses),
+        "xlsx": Format("one workbook with the dictionary on a second sheet", flat.write_xlsx, flat.no_losses),
+    }
+
+
+def writers() -> Mapping[str, Writer]:
+    """The writer of each format, by name."""
+    return {name: one.write for name, one in formats().items()}

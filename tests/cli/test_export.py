@@ -1,0 +1,75 @@
+"""`export` writes whole folders, says what was lost, and refuses what is not synthetic."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from synthfed.tables.writing import to_csv_bytes
+from tests.cli.command import synthfed
+from tests.tables.formats.simulated import dictionary, patients
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("export")
+    table = patients("aml", 40)
+    (place / "lyon.csv").write_bytes(to_csv_bytes(table, dictionary("aml").schema))
+    return place
+
+
+def test_an_export_lists_its_files_and_the_next_step(folder: Path) -> None:
+    done = synthfed("export", "lyon.csv", "--dictionary", "aml", "--format", "xlsx", "--out", "x", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "40 synthetic patients" in done.stdout
+    assert "nothing is lost" in done.stdout
+    assert "synthfed check aml --data x" in done.stdout
+    assert {path.name for path in (folder / "x").iterdir()} == {"synthetic.xlsx", "SYNTHETIC.md"}
+    assert "no row stems from a person" in (folder / "x" / "SYNTHETIC.md").read_text()
+
+
+def test_an_export_is_replaced_only_on_request(folder: Path) -> None:
+    words = ("export", "lyon.csv", "--dictionary", "aml", "--format", "csv", "--out", "again", "--json")
+    first = synthfed(*words, cwd=folder)
+    assert json.loads(first.stdout)["patients"] == 40
+    refused = synthfed(*words, cwd=folder)
+    assert refused.returncode == 2
+    assert "--replace" in refused.stderr
+    assert synthfed(*words, "--replace", cwd=folder).returncode == 0
+
+
+def test_a_folder_of_others_is_never_replaced(folder: Path) -> None:
+    (folder / "mine").mkdir()
+    (folder / "mine" / "notes.txt").write_text("keep")
+    words = ("export", "lyon.csv", "--dictionary", "aml", "--format", "csv", "--out", "mine", "--replace")
+    done = synthfed(*words, cwd=folder)
+    assert done.returncode == 2
+    assert "was not written by" in done.stderr
+    assert (folder / "mine" / "notes.txt").read_text() == "keep"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("lyon.csv", "--format", "csv", "--out", "y"), "--dictionary aml"),
+        (("lyon.csv", "--dictionary", "aml", "--format", "sas", "--out", "y"), "choose one of: csv"),
+        ((".", "--format", "csv", "--out", "y"), "is no dossier"),
+    ],
+)
+def test_a_wrong_wish_names_what_is_right(folder: Path, words: tuple[str, ...], says: str) -> None:
+    done = synthfed("export", *words, cwd=folder)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert not (folder / "y").exists()
+
+
+def test_a_table_with_patient_ids_is_refused(folder: Path) -> None:
+    table = patients("aml", 10)
+    table["patient_id"] = pd.Series([f"K{i}" for i in range(10)], dtype="string")
+    (folder / "real.csv").write_bytes(to_csv_bytes(table, dictionary("aml").schema))
+    done = synthfed("export", "real.csv", "--dictionary", "aml", "--format", "csv", "--out", "z", cwd=folder)
+    assert done.returncode == 2
+    assert "patient ids" in done.stderr
+    assert "K3" not in done.stderr
+    assert not (folder / "z").exists()
