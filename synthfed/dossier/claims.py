@@ -1,0 +1,59 @@
+"""Whether `report.json` speaks of the files beside it: a signed folder can still hold another run's report."""
+
+import hashlib
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+from synthfed.dossier.findings import Finding
+
+_DESCRIBED = {"table_sha256": "synthetic.csv", "model_sha256": "model.synthfed"}  # fields of report.json
+_SIX_DIGITS = 5.1e-6  # relative: report.json rounds to six significant digits
+
+
+def check_claims(
+    report: Mapping[str, Any], files: Mapping[str, bytes], ledger: Mapping[str, Any] | None
+) -> list[Finding]:
+    """Hashes of table and model, digest of the pipeline, and the ledger's statement, as the report gives them.
+
+    Args:
+        ledger: `ledger.json`; None where it cannot be read, which is said elsewhere.
+    """
+    said = [
+        f"{field} is not the hash of {name}"
+        for field, name in _DESCRIBED.items()
+        if name in files and report.get(field) != hashlib.sha256(files[name]).hexdigest()
+    ]
+    pipeline, privacy = report.get("pipeline"), report.get("privacy")
+    if "pipeline.toml" in files:
+        try:
+            digest = digest_of(files["pipeline.toml"].decode())
+            if not isinstance(pipeline, dict) or pipeline.get("sha256") != digest:
+                said.append("pipeline.sha256 is not the digest of pipeline.toml")
+        except (ValueError, TypeError, KeyError):
+            said.append("pipeline.sha256 cannot be compared: pipeline.toml cannot be read")
+    if ledger is not None and not (isinstance(privacy, dict) and same(privacy.get("statement"), ledger)):
+        said.append("privacy.statement is not what ledger.json states")
+    return [Finding("report", "report.json", line) for line in said]
+
+
+def digest_of(text: str) -> str:
+    """`Pipeline.digest` of a pipeline file that holds every setting, whatever settings this version knows."""
+    raw = tomllib.loads(text)
+    if math.isinf(raw["privacy"]["epsilon"]):
+        raw["privacy"]["epsilon"] = "inf"
+    canonical = json.dumps(raw, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def same(shown: Any, exact: Any) -> bool:
+    """Whether `shown` is `exact` but for the rounding of `report.json`."""
+    if isinstance(exact, dict):
+        return isinstance(shown, dict) and set(shown) == set(exact) and all(same(shown[k], exact[k]) for k in exact)
+    if isinstance(exact, list):
+        return isinstance(shown, list) and len(shown) == len(exact) and all(map(same, shown, exact))
+    if isinstance(exact, float):
+        return isinstance(shown, int | float) and abs(shown - exact) <= _SIX_DIGITS * abs(exact)
+    return bool(shown == exact)

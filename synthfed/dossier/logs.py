@@ -1,0 +1,71 @@
+"""The sites' audit logs in a dossier: cut apart, and their chains checked."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from synthfed.dossier.findings import Finding
+from synthfed.errors import DossierError, SecAggError
+
+_LOGS, _KEYS = "audit.jsonl", "audit_keys.json"
+
+
+def site_logs(path: Path) -> dict[str, tuple[bytes, list[str]]]:
+    """Each site's public key and audit log, as the dossier holds them; nothing is checked but their form.
+
+    Raises:
+        DossierError: `audit.jsonl` or `audit_keys.json` is missing or damaged, or they do not name as many sites.
+    """
+    try:
+        return _logs_of({name: (path / name).read_bytes() for name in (_LOGS, _KEYS)})
+    except (DossierError, OSError) as error:
+        raise DossierError(
+            f"{path} has no audit logs that can be read ({error}); give a whole dossier folder"
+        ) from error
+
+
+def check_logs(files: Mapping[str, bytes]) -> list[Finding]:
+    """Each site's log, where there is one: order and links, and signatures where `audit_keys.json` names the keys."""
+    from synthfed.secagg.audit import verify_lines
+
+    if _LOGS not in files:
+        return []
+    try:
+        if _KEYS not in files:
+            _split_logs(files[_LOGS].decode().splitlines())
+            return []
+        for key, lines in _logs_of(files).values():
+            verify_lines(lines, key)
+    except (DossierError, ValueError, TypeError, KeyError, AttributeError, RecursionError, SecAggError) as error:
+        return [Finding("audit", _LOGS, f"a site's chain does not hold: {error}")]
+    return []
+
+
+def _logs_of(files: Mapping[str, bytes]) -> dict[str, tuple[bytes, list[str]]]:
+    try:
+        keys: dict[str, str] = json.loads(files[_KEYS])
+        logs = _split_logs(files[_LOGS].decode().splitlines())
+        pairs = zip(keys.items(), logs, strict=True)
+        return {name: (bytes.fromhex(key), lines) for (name, key), lines in pairs}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise DossierError(f"{type(error).__name__}: {error}") from error
+
+
+def _split_logs(lines: list[str]) -> list[list[str]]:
+    """Cut at the lines that begin a log (seq 0) and check that each line names the one before.
+
+    Raises:
+        ValueError: A line does not follow the line before it.
+        KeyError, TypeError: A line is no audit line.
+    """
+    logs: list[list[str]] = []
+    previous = ""
+    for number, line in enumerate(lines, start=1):
+        entry = json.loads(line)
+        if entry["seq"] == 0:
+            logs.append([])
+        elif not logs or (entry["seq"], entry["prev"]) != (len(logs[-1]), previous):
+            raise ValueError(f"line {number} does not follow the line before it")
+        logs[-1].append(line)
+        previous = entry["id"]
+    return logs
