@@ -1,7 +1,7 @@
 """`report.json`: everything a release says about itself, in one canonical dictionary.
 
-`build_report` joins the scorecard, the ledger statement and the run facts, adds lights in words, the verdict and the
-limits, and enforces the edition: a release edition that holds a number computed from patients' rows is refused.
+`build_report` joins the scorecard and the run facts with what follows from them (`derived`), and enforces the edition:
+a release edition that holds a number computed from patients' rows is refused.
 """
 
 import json
@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NotRequired, TypedDict
 
 from synthfed.errors import PrivacyError
-from synthfed.evaluation.scorecard import QUESTIONS, WORDS, Metric, Scorecard
+from synthfed.evaluation.scorecard import WORDS, Metric, Scorecard
 from synthfed.pipeline import Pipeline
-from synthfed.report.guarantee import against_all_others, guarantee
-from synthfed.report.making import making, secure_sums
-from synthfed.report.verdict import QUESTION_TEXT, because, capital, verdict
+from synthfed.report.derived import derived, privacy_block
+from synthfed.report.guarantee import against_all_others
+from synthfed.report.making import secure_sums
+from synthfed.report.verdict import capital
 from synthfed.tables.schema import Schema
 
 Edition = Literal["internal", "release", "simulated"]
@@ -31,6 +32,7 @@ class RunBlock(TypedDict):
         sites: Site names, or site name -> training rows where they may be shown.
         origin: Where the patients came from, for people.
         rows: Rows of the synthetic table.
+        files: What lies beside the report, each with `name`, `bytes` and `sha256`.
         words: Sentences on secure aggregation, from the federation.
         history: One mapping per round: `round`, `stage`, `epsilon`, `bytes`, `update_norm` (None where the round
             counted), `seconds`.
@@ -55,6 +57,7 @@ class RunBlock(TypedDict):
     command: NotRequired[str]
     python: NotRequired[str]
     libraries: NotRequired[Mapping[str, str]]
+    files: NotRequired[Sequence[Mapping[str, Any]]]
 
 
 def build_report(
@@ -83,33 +86,23 @@ def build_report(
         raise PrivacyError(
             "edition 'simulated' was asked for a run on patients; use 'internal' (stays at the site) or 'release'"
         )
-    privacy = {"statement": dict(ledger), **guarantee(ledger, simulated=simulated)}
-    metrics = [_with_both_epsilons(metric_entry(metric), privacy) for metric in scorecard.metrics]
+    privacy = privacy_block(ledger, simulated=simulated)
+    metrics = metric_entries(scorecard, privacy)
     figures = _figures(scorecard.figures, schema)
     if edition == "release":
         _refuse_real_rows(metrics, figures)
-    lights = _lights(scorecard, metrics, edition)
-    holdout = scorecard.rows.get("holdout")
-    report = {
+    facts = {
         "schema": SCHEMA_ID,
         "edition": edition,
         "simulated": simulated,
-        "disease": pipeline.disease,
-        "title": pipeline.title,
         "created": run["created"],
         "origin": run["origin"],
         "rows": run["rows"],
-        "columns": len(schema.columns),
+        "scored_rows": dict(scorecard.rows),
         "table_sha256": run.get("table_sha256"),
         "model_sha256": run.get("model_sha256"),
-        "pipeline": {
-            "name": pipeline.disease,
-            "sha256": pipeline.digest(),
-            "generator": pipeline.generator.kind,
-            "settings": json.loads(pipeline.canonical()),
-        },
+        "files": [dict(file) for file in run.get("files", ())],
         "software": {"synthfed": run["synthfed"], **_versions(run)},
-        "seeds": {"pipeline": pipeline.seed, "sampling": pipeline.release.seed},
         "sites": _sites(run["sites"], edition),
         "run": {
             "seconds": run.get("seconds"),
@@ -120,15 +113,19 @@ def build_report(
             "command": run.get("command") or f"synthfed run {pipeline.disease}",
             "secure_sums": secure_sums(pipeline, len(run["sites"])),
         },
-        "made": making(pipeline, privacy["events"], ledger["mode"]),
-        "verdict": verdict(lights, metrics, edition=edition, holdout=holdout),
-        "lights": lights,
         "metrics": metrics,
         "figures": figures,
-        "privacy": privacy,
     }
-    report["limits"] = _limits(report)
-    return dict(canonical(report))
+    return dict(canonical({**facts, **derived(facts, pipeline=pipeline, schema=schema, ledger=ledger)}))
+
+
+def metric_entries(scorecard: Scorecard, privacy: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The scorecard's metrics as `report.json` holds them.
+
+    Args:
+        privacy: What `derived.privacy_block` returned.
+    """
+    return [_with_both_epsilons(metric_entry(metric), privacy) for metric in scorecard.metrics]
 
 
 def metric_entry(metric: Metric) -> dict[str, Any]:
@@ -202,22 +199,6 @@ def _sites(sites: Sequence[str] | Mapping[str, int | None], edition: Edition) ->
     return [{"id": name, "role": "training site", "rows": rows if shown else None} for name, rows in counts.items()]
 
 
-def _lights(scorecard: Scorecard, metrics: Sequence[Mapping[str, Any]], edition: Edition) -> dict[str, dict[str, Any]]:
-    lights: dict[str, dict[str, Any]] = {}
-    for question in QUESTIONS:
-        answer = scorecard.answer(question)
-        lead = next((m for m in metrics if answer.leading is not None and m["id"] == answer.leading.id), None)
-        lights[question] = {
-            "question": QUESTION_TEXT[question],
-            "light": answer.light,
-            "word": answer.word,
-            "leading_metric": lead["id"] if lead else None,
-            "leading_label": lead["label"] if lead else None,
-            "because": because(lead, edition=edition),
-        }
-    return lights
-
-
 def _figures(figures: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
     """The scorecard's figures, with the dictionary's words for groups of columns and groups of patients."""
     out = {key: figures.get(key) for key in ("marginals", "associations", "survival", "membership", "risks", "anchors")}
@@ -265,24 +246,3 @@ def _numbers(entry: Mapping[str, Any]) -> bool:
     flat = [entry.get(key) for key in ("value", "interval", "anchored", "low", "high", "ceiling", "floor")]
     flat += [part for value in flat if isinstance(value, Mapping) for part in value.values()]
     return any(isinstance(value, (int, float)) for value in flat)
-
-
-def _limits(report: Mapping[str, Any]) -> list[str]:
-    limits = [
-        f"Not measurable: {m['label']} ({m['reason']})"
-        for m in report["metrics"]
-        if m["status"] == "not_measurable" and m["role"] != "info"
-    ]
-    limits += [
-        f"{question.capitalize()}: {light['because']}."
-        for question, light in report["lights"].items()
-        if light["leading_metric"] is None
-    ]
-    if report["simulated"]:
-        limits.append("The patients are simulated from published facts. Scores on real patients will differ.")
-    limits += [
-        "An attack that found nothing is not a proof; only the differential privacy statement bounds attacks not run.",
-        "Rare groups suffer first: DP noise hides what few patients have, on purpose.",
-        "Confidence intervals computed from the synthetic table alone are too narrow.",
-    ]
-    return limits

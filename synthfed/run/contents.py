@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 Edition = Literal["simulated", "release", "internal"]
 
+_LIBRARIES = ("torch", "opacus", "flwr", "pandas", "sdmetrics", "matplotlib", "pillow", "jinja2")  # the last three draw
+
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
@@ -121,7 +123,7 @@ def _run_block(trained: Trained, facts: RunFacts, files: dict[str, bytes], *, ed
         "created": datetime.now(UTC).replace(microsecond=0).isoformat(),
         "synthfed": version("synthfed"),
         "python": platform.python_version(),
-        "libraries": {name: version(name) for name in ("torch", "opacus", "flwr", "pandas", "sdmetrics")},
+        "libraries": {name: version(name) for name in _LIBRARIES},
         "sites": names if edition == "release" else dict(facts.cohort.counts),
         "simulated": facts.cohort.simulated,
         "origin": facts.cohort.origin,
@@ -135,6 +137,10 @@ def _run_block(trained: Trained, facts: RunFacts, files: dict[str, bytes], *, ed
         "rows": trained.pipeline.release.rows,
         "table_sha256": hashlib.sha256(files["synthetic.csv"]).hexdigest(),
         "model_sha256": hashlib.sha256(files["model.synthfed"]).hexdigest(),
+        "files": [
+            {"name": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            for name, content in sorted(files.items())
+        ],
     }
 
 
