@@ -71,7 +71,7 @@ def _suggest(pipeline: Any, data: Path | None) -> None:
 
     if data is None:
         raise ConfigError("--suggest-mapping needs --data: the table or folder to draft a mapping for")
-    drafts = draft_mappings(data, load_dictionary(pipeline.disease))
+    drafts = draft_mappings(data, load_dictionary(pipeline.disease), wanted=pipeline.cohort.columns)
     for file in drafts:
         asked = file.read_text(encoding="utf-8").count("\n# CONFIRM ")
         typer.echo(f"{file}: a draft; {asked} lines after # CONFIRM are for you to decide")

@@ -21,7 +21,7 @@ class Finding:
     Attributes:
         kind: `dropped`, `ignored`, `derived`, `composed`, `ambiguous`, `censored`, `rounded`, `out_of_range`, `unit`,
             `no_id`, `duplicate`, `rule`; with a mapping also `unmapped`, `renamed`, `converted`, `thousands`, `codes`,
-            `missing_code`, `dates`, `difference`, `not_asked`, `form_range`.
+            `missing_code`, `dates`, `difference`, `not_asked`, `not_recorded`, `form_range`.
         column: The column, by its name in the dictionary, or the header in the file.
         count: Rows concerned; 0 when the finding is about the column itself.
         note: One sentence. Never a value.

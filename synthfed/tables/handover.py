@@ -68,8 +68,11 @@ def list_tables(folder: Path, dictionary: Dictionary) -> list[Path]:
     return tables
 
 
-def draft_mappings(source: Path, dictionary: Dictionary) -> list[Path]:
+def draft_mappings(source: Path, dictionary: Dictionary, *, wanted: Sequence[str] = ()) -> list[Path]:
     """Write a draft mapping beside each table of a file or folder that has none.
+
+    Args:
+        wanted: Columns of the dictionary for which the draft proposes a source even where no header names them.
 
     Returns:
         The drafts; empty where every table has a mapping.
@@ -89,7 +92,8 @@ def draft_mappings(source: Path, dictionary: Dictionary) -> list[Path]:
         owned = {name: sum(form.owner(header) is not None for header in headers) for name, form in forms.items()}
         best = max(owned, key=lambda name: owned[name], default="")
         form = forms[best] if best and owned[best] > len(headers) / 2 else None
-        file.write_text(suggest_mapping(table, dictionary, redcap=form, form=best), encoding="utf-8")
+        text = suggest_mapping(table, dictionary, redcap=form, form=best, wanted=wanted)
+        file.write_text(text, encoding="utf-8")
         drafts.append(file)
     return drafts
 

@@ -22,11 +22,11 @@ from synthfed.tables.cells import (
     read_levels,
 )
 from synthfed.tables.findings import Finding, Log, name_rows
-from synthfed.tables.mapping import ColumnLine, unit_line
+from synthfed.tables.mapping_lines import ColumnLine
 from synthfed.tables.numbers import Numbers, by_text, is_unclear, plain_number, read_exact
 from synthfed.tables.redcap import Field
 from synthfed.tables.schema import Column
-from synthfed.tables.units import Conversion, find_conversion
+from synthfed.tables.units import Conversion, find_conversion, unit_line
 
 _CODE_PAIR = re.compile(r"(\d+)\s*=\s*([^,;]+)")
 _MANY = 10  # values from which their middle tells something about the unit

@@ -5,132 +5,20 @@ codes, which dates give which time. It holds no patient's value. It is checked a
 is opened. `datasets/README.md` explains its keys with a complete example.
 """
 
+import json
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import ValidationError
 
 from synthfed.errors import MappingError
 from synthfed.tables.branching import ALWAYS, BranchingError, parse_branching
-from synthfed.tables.cells import Mark
-from synthfed.tables.dates import Order
-from synthfed.tables.dictionary import Dictionary, header_key
-from synthfed.tables.numbers import plain_number
-from synthfed.tables.schema import Column
-from synthfed.tables.units import find_conversion, unit_choices
+from synthfed.tables.dictionary import Dictionary
+from synthfed.tables.mapping_lines import ColumnLine, ComposeLine, TableMapping
+from synthfed.tables.schema import Schema
+from synthfed.tables.units import find_conversion, unit_line
 
 SUFFIX = ".mapping.toml"
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ColumnLine(_Part):
-    """What one column of the file is.
-
-    Attributes:
-        column: The dictionary's column.
-        unit: The unit in the file.
-        codes: The level behind each code; other cells are refused then.
-        missing: Further cells that mean missing.
-        decimal: The decimal mark of this column.
-        known_when: When the cell is an answer, as in `[panel_done] = '1'`, or `always`; else it is missing.
-        checked: The person has looked at a column that looks as if it were in another unit.
-    """
-
-    column: str
-    unit: str | None = None
-    codes: Mapping[str, str] = Field(default_factory=dict)
-    missing: tuple[str, ...] = ()
-    decimal: Mark | None = None
-    known_when: str | None = None
-    checked: bool = False
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short_form(cls, value: Any) -> Any:
-        return {"column": value} if isinstance(value, str) else value
-
-    @field_validator("codes", mode="before")
-    @classmethod
-    def _levels_are_texts(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {str(code).casefold(): str(level) if isinstance(level, int) else level for code, level in value.items()}
-
-    @field_validator("missing", mode="before")
-    @classmethod
-    def _missing_are_texts(cls, value: Any) -> Any:
-        return _texts(value)
-
-
-class DateLine(_Part):
-    """How one column of dates is written.
-
-    Attributes:
-        order: `dmy`, `mdy` or `ymd`; left out, the column must prove it.
-        two_digit_years_from: First of the hundred years that two digits can mean.
-        serials: Whether five bare digits are a spreadsheet's day numbers.
-        missing: Further cells that mean missing.
-    """
-
-    order: Order | None = None
-    two_digit_years_from: int | None = Field(default=None, ge=1850, le=2050)
-    serials: bool = False
-    missing: tuple[str, ...] = ()
-
-    @field_validator("missing", mode="before")
-    @classmethod
-    def _missing_are_texts(cls, value: Any) -> Any:
-        return _texts(value)
-
-
-class DifferenceLine(_Part):
-    """Days from one date column to another."""
-
-    start: str = Field(alias="from")
-    end: str = Field(alias="to")
-
-
-class TableMapping(_Part):
-    """A mapping file.
-
-    Attributes:
-        decimal: The decimal mark of the whole file.
-        missing: Cells that mean missing in every column.
-        ignore: Headers that are not to be read.
-        redcap_dictionary: File name of the REDCap data dictionary beside the table.
-        columns: What each column of the file is.
-        dates: Columns that hold dates; they enter the table only as differences.
-        differences: The dictionary's columns that are differences of two dates, in days.
-    """
-
-    decimal: Mark | None = None
-    missing: tuple[str, ...] = ()
-    ignore: tuple[str, ...] = ()
-    redcap_dictionary: str | None = None
-    columns: Mapping[str, ColumnLine] = Field(default_factory=dict)
-    dates: Mapping[str, DateLine] = Field(default_factory=dict)
-    differences: Mapping[str, DifferenceLine] = Field(default_factory=dict)
-
-    @field_validator("missing", mode="before")
-    @classmethod
-    def _missing_are_texts(cls, value: Any) -> Any:
-        return _texts(value)
-
-    @model_validator(mode="after")
-    def _headers_are_said_once(self) -> "TableMapping":
-        places: dict[str, str] = {}
-        for section, headers in (("columns", self.columns), ("dates", self.dates), ("ignore", self.ignore)):
-            for header in headers:
-                key = header_key(header)
-                if key in places:
-                    raise ValueError(f"{header!r} is in [{places[key]}] and in [{section}]; keep one line")
-                places[key] = section
-        return self
 
 
 def mapping_path(table: Path) -> Path:
@@ -155,14 +43,20 @@ def load_mapping(path: Path, dictionary: Dictionary) -> TableMapping:
         mapping = TableMapping.model_validate(raw)
     except ValidationError as error:
         raise MappingError(_explain(error, path.name)) from error
-    problems = [
-        *(p for header, line in mapping.columns.items() for p in _line_problems(header, line, dictionary)),
-        *_difference_problems(mapping, dictionary),
-        *_shared_targets(mapping),
-    ]
+    problems = _contradictions(mapping, dictionary)
     if problems:
         raise MappingError("\n".join([f"{path.name}: {len(problems)} problems", *(f"  {text}" for text in problems)]))
     return mapping
+
+
+def _contradictions(mapping: TableMapping, dictionary: Dictionary) -> list[str]:
+    return [
+        *(p for header, line in mapping.columns.items() for p in _line_problems(header, line, dictionary)),
+        *_difference_problems(mapping, dictionary),
+        *(p for name, line in mapping.compose.items() for p in _composed_problems(name, line, dictionary.schema)),
+        *_not_recorded_problems(mapping, dictionary.schema),
+        *_shared_targets(mapping),
+    ]
 
 
 def _line_problems(header: str, line: ColumnLine, dictionary: Dictionary) -> list[str]:
@@ -188,12 +82,6 @@ def _line_problems(header: str, line: ColumnLine, dictionary: Dictionary) -> lis
     return problems
 
 
-def unit_line(column: Column) -> str:
-    """What a person writes to settle a unit."""
-    choices = " or ".join(f'"{unit}"' for unit in unit_choices(column))
-    return f"write unit = {choices}"
-
-
 def _difference_problems(mapping: TableMapping, dictionary: Dictionary) -> list[str]:
     problems = []
     for name, line in mapping.differences.items():
@@ -214,14 +102,62 @@ def _shared_targets(mapping: TableMapping) -> list[str]:
     owners: dict[str, list[str]] = {}
     for header, line in mapping.columns.items():
         owners.setdefault(line.column, []).append(header)
-    return [f"[columns] {headers} all give {name!r}; keep one" for name, headers in owners.items() if len(headers) > 1]
+    merged = {name: line.first_known for name, line in mapping.compose.items()}
+    strays = [
+        f"[columns] {header!r} gives {mapping.columns[header].column!r}, but is a part of [compose.{name}]; keep one"
+        for name, headers in merged.items()
+        for header in headers
+        if header in mapping.columns and mapping.columns[header].column != name
+    ]
+    return strays + [
+        f"[columns] {headers} all give {name!r}; keep one, or write first_known = {json.dumps(headers)} in "
+        f"[compose.{name}]"
+        for name, headers in owners.items()
+        if len(headers) > 1 and not set(headers) <= set(merged.get(name, ()))
+    ]
 
 
-def _texts(value: Any) -> Any:
-    """Missing codes may be written as numbers or texts."""
-    if not isinstance(value, list):
-        return value
-    return tuple(plain_number(str(item).casefold()) if isinstance(item, int | float | str) else item for item in value)
+def _composed_problems(name: str, line: ComposeLine, schema: Schema) -> list[str]:
+    where = f"[compose.{name}]"
+    if name not in schema:
+        return [f"{where}: not in the {schema.disease!r} dictionary"]
+    column, problems = schema[name], []
+    if column.derived or column.kind == "id":
+        problems.append(f"{where}: is {'computed by a rule' if column.derived else 'the patient'}; leave it out")
+    if (line.any_of or line.known_in) and column.kind != "flag":
+        problems.append(f"{where}: any and known give flags; {name!r} is a {column.kind}: use levels or first_known")
+    if line.levels and column.kind not in ("category", "ordinal"):
+        problems.append(f"{where}: levels give a category; {name!r} is a {column.kind}")
+    elif line.levels:
+        strange = sorted({*line.levels.values(), line.otherwise or column.levels[0]} - set(column.levels))
+        if strange:
+            problems.append(f"{where}: parts lead to {strange}; levels of {name!r} are {', '.join(column.levels)}")
+    for part in line.parts:
+        if part.startswith("["):
+            try:
+                parse_branching(part)
+            except BranchingError as error:
+                problems.append(f"{where}: {error}")
+            if line.known_in or line.first_known:
+                problems.append(f"{where}: {part!r} is a condition; known and first_known take columns")
+    return problems
+
+
+def _not_recorded_problems(mapping: TableMapping, schema: Schema) -> list[str]:
+    given = {line.column for line in mapping.columns.values()} | mapping.differences.keys() | mapping.compose.keys()
+    problems = []
+    for name in mapping.not_recorded:
+        where = f"not_recorded: {name!r}"
+        if name not in schema:
+            problems.append(f"{where} is not in the {schema.disease!r} dictionary")
+        elif name in given:
+            problems.append(f"{where} has a line in this mapping, too; keep one of the two")
+        elif schema[name].missing == "never":
+            problems.append(
+                f"{where} must be known for every patient (missing = 'never'): compose it from other columns in "
+                f"[compose.{name}], or leave it out of the pipeline"
+            )
+    return problems
 
 
 def _explain(error: ValidationError, origin: str) -> str:

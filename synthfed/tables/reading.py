@@ -225,7 +225,11 @@ def _type_absent(column: Column, dictionary: Dictionary, texts: Mapping[str, pd.
     headers = ", ".join(map(repr, (column.name, *column.aliases)))
     by_flags = f", or the flags {', '.join(flag for flag, _ in recipe.parts)}" if recipe is not None else ""
     log.problems.append(
-        (MissingColumn, f"column {column.name!r} is missing; add it under one of the headers {headers}{by_flags}")
+        (
+            MissingColumn,
+            f"column {column.name!r} is missing; add it under one of the headers {headers}{by_flags}, or say in a "
+            "mapping file how it is composed or that it is not recorded (datasets/README.md)",
+        )
     )
     return None
 

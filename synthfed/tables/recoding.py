@@ -14,11 +14,12 @@ import pandas as pd
 from synthfed.errors import DataError, UnknownColumn
 from synthfed.tables.branching import ALWAYS, BranchingError, parse_branching
 from synthfed.tables.cells import Mark, Mask, as_text, decimal_mark
-from synthfed.tables.dates import Dates, read_dates
+from synthfed.tables.composing import Table, compose_column, headers_of_parts
 from synthfed.tables.dictionary import Dictionary, header_key, header_meanings, loose_key
+from synthfed.tables.elapsed import add_differences
 from synthfed.tables.findings import Finding, Log, name_rows
 from synthfed.tables.local_cells import recode_id, recode_level, recode_number
-from synthfed.tables.mapping import ColumnLine, TableMapping
+from synthfed.tables.mapping_lines import ColumnLine, TableMapping
 from synthfed.tables.redcap import Field, RedcapDictionary
 from synthfed.tables.schema import Column
 
@@ -72,6 +73,10 @@ class _Recoding:
             redcap,
             log,
         )
+        self.composed = dictionary.composed
+        self.merged = {  # headers that are one of several sources of a column, and that column
+            header_key(part): name for name, line in mapping.compose.items() for part in line.first_known
+        }
         self.events = {endpoint.event for endpoint in self.schema.survivals}
 
     def run(self, origin: str, extra: Sequence[str]) -> tuple[pd.DataFrame, tuple[Finding, ...]]:
@@ -84,10 +89,11 @@ class _Recoding:
             for key, line in lines.items()
             if line.column in self.schema and self._column(line).is_number
         )
-        recoded: dict[str, pd.Series] = {}
-        for key, line in lines.items():
-            recoded[line.column] = self._recode(key, line, self.mapping.decimal or marks)
-        self._differences(recoded)
+        pieces = {key: self._recode(key, line, self.mapping.decimal or marks) for key, line in lines.items()}
+        recoded = {line.column: pieces[key] for key, line in lines.items() if key not in self.merged}
+        add_differences(self.mapping, self.texts, recoded, self.log)
+        self._compose(lines, pieces, recoded)
+        self._leave_blank(recoded)
         self.log.raise_problems(origin)
         recoded |= {self.headers[key]: self.texts[key] for key in self.texts if key in kept}
         return pd.DataFrame(recoded, index=pd.RangeIndex(self.rows)), tuple(self.log.findings)
@@ -114,6 +120,7 @@ class _Recoding:
                 self._problem(UnknownColumn, f"the mapping names column {header!r}, which the table lacks{hint}")
         dates = {header_key(header) for header in self.mapping.dates}
         meanings = header_meanings(self.schema)
+        parts = headers_of_parts(self.mapping.compose)
         lines: dict[str, ColumnLine] = {}
         for key, header in self.headers.items():
             if key in kept or key in dates:
@@ -124,6 +131,9 @@ class _Recoding:
                     note = "under another header in the file, as the mapping says"
                     self._finding("renamed", declared[key].column, 0, note)
                 continue
+            if key in self.merged:
+                lines[key] = ColumnLine(column=self.merged[key])
+                continue
             name = meanings.get(key) or meanings.get(loose_key(key))
             reason = self._reason_to_leave_out(key, is_known=name is not None)
             if reason:
@@ -131,7 +141,7 @@ class _Recoding:
             elif name is not None and name not in {line.column for line in (*declared.values(), *lines.values())}:
                 lines[key] = ColumnLine(column=name)
                 self._finding("unmapped", name, 0, "not in the mapping; known by its header")
-            else:
+            elif key not in parts:
                 self._problem(
                     UnknownColumn,
                     f"column {header!r} has no meaning yet; give it a line in [columns] or [dates] or put it in ignore",
@@ -256,60 +266,26 @@ class _Recoding:
                 'write known_when = "always" (none applies) or known_when = "[FIELD] = \'1\'" on its line',
             )
 
-    def _differences(self, recoded: dict[str, pd.Series]) -> None:
-        read = {header: self._dates(header) for header in self.mapping.dates if header_key(header) in self.texts}
-        for name, line in self.mapping.differences.items():
-            start, end = read.get(line.start), read.get(line.end)
-            if start is None or end is None:
-                continue
-            days = end - start
-            if (days < 0).any():
+    def _compose(
+        self, lines: dict[str, ColumnLine], pieces: dict[str, pd.Series], recoded: dict[str, pd.Series]
+    ) -> None:
+        owners = {key: line.column for key, line in lines.items()}
+        table = Table(self.headers, self.texts, owners, pieces, recoded, frozenset(self.mapping.missing))
+        for name, line in self.mapping.compose.items():
+            compose_column(name, line, table, self.schema, self.log)
+
+    def _leave_blank(self, recoded: dict[str, pd.Series]) -> None:
+        """Columns that the hospital does not record."""
+        for name in self.mapping.not_recorded:
+            flags = [flag for recipe in self.composed if recipe.column == name for flag, _ in recipe.parts]
+            given = [source for source in (name, *flags) if source in recoded]
+            if given:
                 self._problem(
-                    DataError,
-                    f"{line.end!r} lies before {line.start!r} in {name_rows(days < 0)}; check order in [dates], "
-                    "or which of the two is from and which is to",
+                    DataError, f"not_recorded names {name!r}, but the table gives {', '.join(given)}; take it out there"
                 )
                 continue
-            known = ~np.isnan(days)
-            texts = pd.Series([str(int(d)) if k else "" for d, k in zip(days, known, strict=True)], dtype="object")
-            note = f"days from {line.start!r} to {line.end!r}; the dates themselves are not kept"
-            self._finding("difference", name, int(known.sum()), note)
-            recoded[name] = self._agreeing(name, recoded.get(name), texts)
-
-    def _agreeing(self, name: str, given: pd.Series | None, computed: pd.Series) -> pd.Series:
-        """A column that the file holds beside its dates must agree with them."""
-        if given is None:
-            return computed
-        differ = np.asarray((given != computed) & (given != "") & (computed != ""), dtype=bool)
-        if differ.any():
-            self._problem(
-                DataError,
-                f"column {name!r} differs from the difference of its dates in {name_rows(differ)}; correct them",
-            )
-        return given.where(given != "", computed)
-
-    def _dates(self, header: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]] | None:
-        line, texts = self.mapping.dates[header], self.texts[header_key(header)]
-        dates: Dates = read_dates(
-            texts,
-            order=line.order,
-            two_digit_years_from=line.two_digit_years_from,
-            serials=line.serials,
-            missing=frozenset((*self.mapping.missing, *line.missing)),
-        )
-        if dates.unclear:
-            self._problem(DataError, f"column {header!r}: {dates.unclear}")
-            return None
-        if dates.unreadable.any():
-            self._problem(
-                DataError,
-                f"column {header!r}: {name_rows(dates.unreadable)} hold no date in this order; check order on its line "
-                "in [dates], correct the cells or add their code to missing = [...]",
-            )
-            return None
-        for note, count in dates.notes:
-            self._finding("dates", header, count, note)
-        return dates.days
+            self._finding("not_recorded", name, 0, "not recorded here, as the mapping says; missing in every row")
+            recoded[name] = pd.Series([""] * self.rows, dtype="object")
 
     def _problem(self, kind: type[DataError], text: str) -> None:
         self.log.problems.append((kind, text))

@@ -23,6 +23,7 @@ from synthfed.tables.local_cells import codes_in_header
 from synthfed.tables.numbers import is_unclear
 from synthfed.tables.redcap import RedcapDictionary
 from synthfed.tables.schema import Column
+from synthfed.tables.suggest_sources import source_lines
 from synthfed.tables.units import find_conversion, unit_choices
 
 _IN_BRACKETS = re.compile(r"\s*[(\[]([^()\[\]]+)[)\]]\s*$")
@@ -37,11 +38,19 @@ class _Meaning:
     near: tuple[str, ...] = ()
 
 
-def suggest_mapping(path: Path, dictionary: Dictionary, *, redcap: RedcapDictionary | None, form: str = "") -> str:
+def suggest_mapping(
+    path: Path,
+    dictionary: Dictionary,
+    *,
+    redcap: RedcapDictionary | None,
+    form: str = "",
+    wanted: Sequence[str] = (),
+) -> str:
     """The text of a mapping file for a table.
 
     Args:
         redcap: The project's data dictionary where the table is a REDCap export, and `form` its file name.
+        wanted: The dictionary's columns that a pipeline needs; those that no header names get a proposal, too.
     """
     frame = read_frame(path)
     words = _words(dictionary)
@@ -52,16 +61,23 @@ def suggest_mapping(path: Path, dictionary: Dictionary, *, redcap: RedcapDiction
         "",
     ]
     lines += list(_file_lines(frame, dates, redcap, form))
-    lines += ["", "[columns]"]
+    columns: list[str] = []
     others = {str(name): _label(str(name), redcap) for name in frame.columns if name not in dates}
     certain = {column for name, label in others.items() if (column := _named(name, label, words))}
-    taken: set[str] = set()
+    taken: dict[str, str] = {}
+    proposed: set[str] = set()
     for name, label in others.items():
         open_words = {word: column for word, column in words.items() if column not in certain}
         meaning = _meaning(_named(name, label, words), name, label, dictionary, open_words)
-        lines += list(_column_lines(name, frame[name], meaning, dictionary, redcap, taken))
+        columns += list(_column_lines(name, frame[name], meaning, dictionary, redcap, taken))
+        proposed |= set(meaning.near) if meaning.column is None else set()
+    differences = _difference_lines(dates, dictionary)
+    open_columns = _without_source(wanted, dictionary, {*taken, *proposed}, has_dates=bool(differences))
+    top, composed = source_lines(open_columns, taken, dictionary, redcap)
+    lines += [*top, "", "[columns]", *columns]
     lines += ["", "[dates]", *(line for name in dates for line in _date_lines(str(name), frame[name]))]
-    lines += ["", "[differences]", *_difference_lines(dates, dictionary)]
+    lines += ["", "[differences]", *differences]
+    lines += ["", "[compose]", *composed] if composed else []
     return "\n".join(lines) + "\n"
 
 
@@ -112,7 +128,7 @@ def _column_lines(
     meaning: _Meaning,
     dictionary: Dictionary,
     redcap: RedcapDictionary | None,
-    taken: set[str],
+    taken: dict[str, str],
 ) -> Iterator[str]:
     if _is_left_out(header, meaning, dictionary, redcap):
         return
@@ -122,7 +138,7 @@ def _column_lines(
         yield from _ask("the column, or put it in ignore", f"{_quoted(header)} = {choices}")
         return
     column, asks = meaning.column, [] if meaning.certain else ["the column"]
-    taken.add(column.name)
+    taken[column.name] = header
     parts = [f"column = {_quoted(column.name)}"]
     note = owner[0].note if owner is not None else ""
     unit, unit_asked = _unit(header, column, note)
@@ -229,11 +245,24 @@ def _date_lines(header: str, texts: pd.Series) -> Iterator[str]:
     yield from _ask(" and ".join(asks), line) if asks else [line]
 
 
-def _difference_lines(dates: Sequence[str], dictionary: Dictionary) -> Iterator[str]:
+def _difference_lines(dates: Sequence[str], dictionary: Dictionary) -> list[str]:
     survival = dictionary.schema.primary_survival
-    if len(dates) >= 2 and survival is not None and dictionary.schema[survival.time].unit == "days":
-        line = f"{survival.time} = {{ from = {_quoted(dates[0])}, to = {_quoted(dates[-1])} }}"
-        yield from _ask(f"which dates begin and end it; dates here: {', '.join(map(_quoted, dates))}", line)
+    if len(dates) < 2 or survival is None or dictionary.schema[survival.time].unit != "days":
+        return []
+    line = f"{survival.time} = {{ from = {_quoted(dates[0])}, to = {_quoted(dates[-1])} }}"
+    return _ask(f"which dates begin and end it; dates here: {', '.join(map(_quoted, dates))}", line)
+
+
+def _without_source(wanted: Sequence[str], dictionary: Dictionary, sourced: set[str], *, has_dates: bool) -> list[str]:
+    """Wanted columns that the draft has no source for; derived ones and the patient's id need none."""
+    survival = dictionary.schema.primary_survival
+    from_dates = {survival.time} if has_dates and survival is not None else set()
+    columns = [dictionary.schema[name] for name in wanted]
+    return [
+        column.name
+        for column in columns
+        if not column.derived and column.kind != "id" and column.name not in sourced | from_dates
+    ]
 
 
 def _ask(doubt: str, line: str) -> list[str]:

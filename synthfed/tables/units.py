@@ -54,6 +54,12 @@ def unit_choices(column: Column) -> tuple[str, ...]:
     return tuple(dict.fromkeys((column.unit, *(name for name, _ in column.units))))
 
 
+def unit_line(column: Column) -> str:
+    """What a person writes to settle a unit."""
+    choices = " or ".join(f'"{unit}"' for unit in unit_choices(column))
+    return f"write unit = {choices}"
+
+
 def unit_key(unit: str) -> str:
     """Reduce a unit to what is compared."""
     key = re.sub("[⁰¹²³⁴-⁹]+", lambda power: "^" + power[0].translate(_SUPERSCRIPTS), unit).casefold()

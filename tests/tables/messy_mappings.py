@@ -26,9 +26,17 @@ _GENES = [
     "WT1",
 ]
 
-SPREADSHEET = """
+_FLAGS = """
+[compose]
+IDH2 = { any = ["IDH2_R140", "IDH2_R172"] }
+karyotype_known = { known = ["normal_karyotype", "complex_karyotype", "mono7"] }
+"""
+
+SPREADSHEET = (
+    """
 decimal = ","
 missing = [-99, "n.d."]
+not_recorded = ["aml_type", "prior_mds", "CEBPA", "cause_of_death"]
 
 [columns]
 "ID" = "patient_id"
@@ -53,8 +61,13 @@ missing = [-99, "n.d."]
 [differences]
 os_days = { from = "Date of diagnosis", to = "Date of last contact" }
 """
+    + _FLAGS
+)
 
-GERMAN_WORKBOOK = """
+GERMAN_WORKBOOK = (
+    """
+not_recorded = ["aml_type", "prior_mds", "CEBPA", "cause_of_death"]
+
 [columns]
 "Pat-Nr" = "patient_id"
 "Geschlecht (1=m, 2=w)" = { column = "sex", codes = { 1 = "male", 2 = "female" } }
@@ -90,6 +103,8 @@ GERMAN_WORKBOOK = """
 [differences]
 os_days = { from = "Erstdiagnose", to = "Letzter Kontakt" }
 """
+    + _FLAGS
+)
 
 _BOXES = [
     "t_15_17",
@@ -113,6 +128,7 @@ REDCAP = (
     (
         """
 redcap_dictionary = "{dictionary}"
+not_recorded = ["prior_mds", "CEBPA"]
 
 [columns]
 record_id = "patient_id"
@@ -144,6 +160,10 @@ last_contact = {{}}
 
 [differences]
 os_days = {{ from = "dx_date", to = "last_contact" }}
+
+[compose]
+IDH2 = {{ any = ["mut___idh2r140", "mut___idh2r172"] }}
+karyotype_known = {{ any = ["cyto_done"] }}
 """
     )
     .replace("{{", "{")

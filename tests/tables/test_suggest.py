@@ -84,3 +84,21 @@ def test_a_draft_holds_no_cell(folder: Path, patients: pd.DataFrame) -> None:
     assert not [name for name in patients["patient_id"] if name in text]
     assert "7B" not in text
     assert "seen" not in text
+
+
+def test_columns_without_a_header_get_a_proposal_to_confirm(folder: Path) -> None:
+    wanted = ["IDH2", "karyotype_known", "class_fusion", "prior_mds", "eln2022", "os_days", "age_years"]
+    table = pd.read_csv(folder / "lyon.csv", sep=";", dtype=str).assign(**{"IDH2 R140": "0", "IDH2_R172": "1"})
+    table.to_csv(folder / "lyon.csv", sep=";", index=False)
+    form = folder / "milano_fields.csv"
+    form.write_text(form.read_text(encoding="utf-8").replace("8, h", "8, Monosomy 7"), encoding="utf-8")
+    draft_mappings(folder, AML, wanted=wanted)
+    lyon = (folder / "lyon.mapping.toml").read_text(encoding="utf-8")
+    assert '# IDH2 = { any = ["IDH2 R140", "IDH2_R172"] }' in lyon
+    assert '# karyotype_known = { known = ["normal_karyotype", "mono7"] }' in lyon
+    assert "# class_fusion is composed from" in lyon
+    assert '# not_recorded = ["prior_mds"]' in lyon
+    milano = (folder / "milano.mapping.toml").read_text(encoding="utf-8")
+    assert "# karyotype_known = { any = [\"[cyto_done] = '1'\"] }" in milano
+    for file in folder.glob("*.mapping.toml"):
+        load_mapping(file, AML)
