@@ -66,7 +66,8 @@ def simulate_aml(patients: int, *, seed: int, site: SiteEffects | None = None) -
     grid = _observed(drawn, rng, effects, prior, schema)
     table = pd.DataFrame({name: to_series(grid[name], schema[name], schema, pd.RangeIndex(patients)) for name in grid})
     identity = pd.Series([f"SIM{i:06d}" for i in range(1, patients + 1)], dtype=pd.StringDtype())
-    return rules.enforce(table.assign(patient_id=identity))
+    kept = rules.restrict([*table.columns, "patient_id", "eln2022"])
+    return kept.enforce(table.assign(patient_id=identity))
 
 
 @functools.cache

@@ -3,16 +3,17 @@
 | kind          | says                                                                   | a repair writes     |
 |---------------|------------------------------------------------------------------------|---------------------|
 | `range`       | every known value of `columns` lies between `lower` and `upper`        | the nearest bound   |
-| `order`       | known values of `columns` never fall by more than `slack`              | all but the last    |
+| `order`       | known values of `columns` never fall by more than `slack`              | all but the last, or |
+|               | (the last one times `factor`; `moves = "later"`: the later ones move)  | all but the first   |
 | `equal`       | known values of the two `columns` agree within `tolerance`             | the first           |
 | `implies`     | where `when` holds, `then` is not false                                | columns of `then`   |
 | `structural`  | `columns` are blank unless `when` surely holds (`fill`: and not blank) | blanks, or the fill |
 | `at_most_one` | no more than one of the flags `columns` is 1                           | later flags to 0    |
 | `sum`         | the known shares `columns` add up to `total` within `tolerance`        | all, in proportion  |
-| `identity`    | first column = scale * product(`times`) / product(`over`)              | the first           |
-| `derived`     | first column = a named function of the others (`tables.eln`)           | the first           |
+| `parts`       | the known parts `columns` add up to no more than the number `whole`    | all, in proportion  |
 
-A missing operand breaks no rule, except where a blank is the point: `structural`, `identity` and `derived`.
+The kinds that compute a column which is never learned stand in `tables.derived_kinds`.
+A missing operand breaks no rule, except where a blank is the point: `structural`, and what is derived.
 Every repair changes broken rows only. That makes enforcing idempotent as soon as it leaves no row broken.
 """
 
@@ -23,8 +24,6 @@ from typing import Protocol
 import numpy as np
 
 from synthfed.tables.conditions import Condition, Demand, Grid, Mask, Values
-from synthfed.tables.eln import NEEDED, OPTIONAL, MrGeneReading, eln2022
-from synthfed.tables.schema import Schema
 
 ROUNDING = 1e-6
 ALWAYS = Condition()
@@ -82,40 +81,77 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Order:
+    """Values that never fall along the columns.
+
+    Attributes:
+        slack: How much a value may exceed a later one; below 0 it must stay that far under it.
+        factor: What the last column is multiplied by, such as 12 for years against months.
+        decimals: Of each column; a value that is moved keeps them.
+        raises: A repair raises the later columns instead of lowering the earlier ones.
+    """
+
     columns: tuple[str, ...]
     slack: float = 0.0
     when: Condition = ALWAYS
+    factor: float = 1.0
+    decimals: tuple[int, ...] = ()
+    raises: bool = False
 
     @property
     def reads(self) -> frozenset[str]:
-        return self.when.columns | {self.columns[-1]}
+        return self.when.columns | {self.columns[0] if self.raises else self.columns[-1]}
 
     @property
     def writes(self) -> tuple[str, ...]:
-        return self.columns[:-1]
+        return self.columns[1:] if self.raises else self.columns[:-1]
 
     def violated(self, grid: Grid, rows: int) -> Mask:
         falls = np.zeros(rows, dtype=bool)
         for i, low in enumerate(self.columns):
-            for high in self.columns[i + 1 :]:
-                falls |= grid[low] > grid[high] + self.slack
+            for j, high in enumerate(self.columns[i + 1 :], start=i + 1):
+                falls |= grid[low] > grid[high] * self._scale(j) + self.slack + ROUNDING
         return falls & self.when.truth(grid, rows)[0]
 
     def repair(self, grid: Grid, broken: Mask) -> Grid:
+        return self._raised(grid, broken) if self.raises else self._lowered(grid, broken)
+
+    def _scale(self, place: int) -> float:
+        return self.factor if place == len(self.columns) - 1 else 1.0
+
+    def _lowered(self, grid: Grid, broken: Mask) -> Grid:
         ceiling = np.full(len(broken), np.inf)
         changed: Grid = {}
-        for name in reversed(self.columns):
-            capped = np.where(np.isnan(grid[name]), np.nan, np.minimum(grid[name], ceiling))
-            if name != self.columns[-1]:
+        for place in reversed(range(len(self.columns))):
+            name = self.columns[place]
+            kept = grid[name] * self._scale(place)
+            capped = np.where(np.isnan(kept), np.nan, np.minimum(kept, ceiling))
+            if place < len(self.columns) - 1:
+                unit = 10.0 ** (self.decimals[place] if self.decimals else 6)
+                capped = np.where(capped < kept, np.floor(capped * unit + ROUNDING) / unit, capped)
                 changed[name] = np.where(broken, capped, grid[name])
             ceiling = np.fmin(ceiling, capped + self.slack)
         return changed
 
+    def _raised(self, grid: Grid, broken: Mask) -> Grid:
+        floor = np.full(len(broken), -np.inf)
+        changed: Grid = {}
+        for place, name in enumerate(self.columns):
+            lifted = np.where(np.isnan(grid[name]), np.nan, np.maximum(grid[name], floor))
+            if place:
+                changed[name] = np.where(broken, lifted, grid[name])
+            floor = np.fmax(floor, lifted - self.slack)
+        return changed
+
     def without(self, absent: Iterable[str]) -> "Order | None":
         gone = set(absent)
-        kept = tuple(name for name in self.columns if name not in gone)
+        kept = [place for place, name in enumerate(self.columns) if name not in gone]
         when = self.when.without(gone)
-        return replace(self, columns=kept, when=when) if len(kept) > 1 and when is not None else None
+        if len(kept) < 2 or when is None or (self.factor != 1.0 and len(self.columns) - 1 not in kept):
+            return None
+        columns = tuple(self.columns[place] for place in kept)
+        return replace(
+            self, columns=columns, decimals=tuple(self.decimals[p] for p in kept if self.decimals), when=when
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,86 +341,40 @@ class Sum:
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """A number computed from others; blank when one of them is blank or the result leaves the public bounds."""
+class Parts:
+    """Parts that together are no more than a whole; a part that is missing counts as nothing.
 
-    target: str
-    times: tuple[str, ...]
-    over: tuple[str, ...]
-    scale: float
-    lower: float
-    upper: float
-    decimals: int
-    tolerance: float = 0.0
+    Attributes:
+        parts: (column, decimals).
+    """
+
+    parts: tuple[tuple[str, int], ...]
+    whole: str
 
     @property
     def reads(self) -> frozenset[str]:
-        return frozenset((*self.times, *self.over))
+        return frozenset({self.whole})
 
     @property
     def writes(self) -> tuple[str, ...]:
-        return (self.target,)
-
-    def computed(self, grid: Grid) -> Values:
-        """The value of every row, NaN where it is blank."""
-        value = np.full(len(grid[next(iter(self.reads))]), self.scale)
-        for name in self.times:
-            value = value * grid[name]
-        for name in self.over:
-            value = value / np.where(grid[name] == 0, np.nan, grid[name])
-        value = np.round(value, self.decimals)
-        return np.where((value >= self.lower) & (value <= self.upper), value, np.nan)
+        return tuple(name for name, _ in self.parts)
 
     def violated(self, grid: Grid, rows: int) -> Mask:
-        wanted = self.computed(grid)
-        found = grid[self.target]
-        both_blank = np.isnan(wanted) & np.isnan(found)
-        return ~both_blank & ~(np.abs(wanted - found) <= self.tolerance + ROUNDING)
+        return self._added(grid) > grid[self.whole] + ROUNDING
 
     def repair(self, grid: Grid, broken: Mask) -> Grid:
-        return {self.target: np.where(broken, self.computed(grid), grid[self.target])}
+        added = self._added(grid)
+        factor = np.where(broken, grid[self.whole] / np.where(added > 0, added, 1.0), 1.0)
+        changed: Grid = {}
+        for name, decimals in self.parts:
+            unit = 10.0**decimals
+            changed[name] = np.where(broken, np.floor(grid[name] * factor * unit + ROUNDING) / unit, grid[name])
+        return changed
 
-    def without(self, absent: Iterable[str]) -> "Identity | None":
-        return None if (self.reads | {self.target}) & set(absent) else self
-
-
-@dataclass(frozen=True, slots=True)
-class Eln2022:
-    """The derivation of `tables.eln`; lesions and genes that a table does not have count as not mutated."""
-
-    schema: Schema
-    columns: tuple[str, ...]
-    mr_gene_with_npm1_itd: MrGeneReading = "intermediate"
-    target: str = "eln2022"
-
-    @property
-    def reads(self) -> frozenset[str]:
-        return frozenset(self.columns)
-
-    @property
-    def writes(self) -> tuple[str, ...]:
-        return (self.target,)
-
-    def computed(self, grid: Grid) -> Values:
-        """The risk group of every row."""
-        known = {name: grid[name] for name in self.columns}
-        return eln2022(known, self.schema, mr_gene_with_npm1_itd=self.mr_gene_with_npm1_itd)
-
-    def violated(self, grid: Grid, rows: int) -> Mask:
-        wanted, found = self.computed(grid), grid[self.target]
-        agree: Mask = (wanted == found) | (np.isnan(wanted) & np.isnan(found))
-        return ~agree
-
-    def repair(self, grid: Grid, broken: Mask) -> Grid:
-        return {self.target: np.where(broken, self.computed(grid), grid[self.target])}
-
-    def without(self, absent: Iterable[str]) -> "Eln2022 | None":
+    def without(self, absent: Iterable[str]) -> "Parts | None":
         gone = set(absent)
-        if gone & {self.target, *NEEDED}:
-            return None
-        return replace(self, columns=tuple(name for name in self.columns if name not in gone))
+        kept = tuple(part for part in self.parts if part[0] not in gone)
+        return Parts(kept, self.whole) if kept and self.whole not in gone else None
 
-
-def eln_columns(schema: Schema) -> tuple[str, ...]:
-    """The columns of `schema` that decide a risk group."""
-    return tuple(name for name in (*NEEDED, *OPTIONAL) if name in schema)
+    def _added(self, grid: Grid) -> Values:
+        return np.asarray(np.sum([np.nan_to_num(grid[name]) for name, _ in self.parts], axis=0))

@@ -16,9 +16,8 @@ the row it repairs, so enforcing rules on a synthetic table is post-processing a
 A cycle among hard rules, two rules that write one cell differently, or an unknown column or level is refused at load.
 """
 
-import heapq
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,65 +26,15 @@ import numpy as np
 import pandas as pd
 
 from synthfed.errors import DictionaryError
-from synthfed.tables.conditions import Condition, Demand, Grid, Mask, Values, code_of, known_column, parse_condition
+from synthfed.tables.conditions import Grid, Mask, Values
 from synthfed.tables.conditions import to_grid as _to_grid
 from synthfed.tables.conditions import to_series as _to_series
-from synthfed.tables.rule_kinds import (
-    AtMostOne,
-    Body,
-    Eln2022,
-    Equal,
-    Identity,
-    Implies,
-    Order,
-    Range,
-    Structural,
-    Sum,
-    eln_columns,
-)
+from synthfed.tables.derived_kinds import Derived
+from synthfed.tables.rule_kinds import Body, Implies, Range, Structural, Sum
+from synthfed.tables.rule_parsing import Rule, in_order, parse_rule, refuse_contradictions
 from synthfed.tables.schema import Schema
 
-_KEYS = frozenset({"id", "kind", "class", "columns", "when", "then", "source", "note"})
-_OPTIONS: Mapping[str, frozenset[str]] = {
-    "range": frozenset({"lower", "upper"}),
-    "order": frozenset({"slack"}),
-    "equal": frozenset({"tolerance"}),
-    "implies": frozenset(),
-    "structural": frozenset({"fill"}),
-    "at_most_one": frozenset(),
-    "sum": frozenset({"total", "tolerance", "input_tolerance"}),
-    "identity": frozenset({"times", "over", "scale", "tolerance"}),
-    "derived": frozenset({"function", "mr_gene_with_npm1_itd"}),
-}
 _PASSES = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One rule.
-
-    Attributes:
-        hard: True by definition and enforced; soft rules are only measured.
-        text: What it says, for reports.
-        source: Where it comes from.
-    """
-
-    id: str
-    kind: str
-    hard: bool
-    text: str
-    source: str
-    body: Body
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """All columns it concerns, sorted."""
-        return tuple(sorted(self.body.reads | set(self.body.writes)))
-
-    @property
-    def derives(self) -> str | None:
-        """The column that exists only through this rule."""
-        return self.body.target if self.hard and isinstance(self.body, Identity | Eln2022) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +66,13 @@ class RuleSet:
         unknown = sorted(set(raw) - {"rule"})
         if unknown:
             raise DictionaryError(f"{origin}: unknown keys {unknown}; a rule file holds [[rule]] tables only")
-        rules = [_parse_rule(entry, schema, origin) for entry in raw.get("rule", [])]
+        rules = [parse_rule(entry, schema, origin) for entry in raw.get("rule", [])]
         ids = [rule.id for rule in rules]
         twice = sorted({name for name in ids if ids.count(name) > 1})
         if twice:
             raise DictionaryError(f"{origin}: rules named twice: {twice}")
-        _refuse_contradictions(rules, origin)
-        return cls(schema, _in_order(rules, origin))
+        refuse_contradictions(rules, origin)
+        return cls(schema, in_order(rules, origin))
 
     @property
     def hard(self) -> tuple[Rule, ...]:
@@ -253,7 +202,7 @@ def _blanked(rules: RuleSet, grid: Grid, rows: int) -> Grid:
 
 
 def _blank_body(body: Body, schema: Schema, grid: Grid, broken: Mask) -> Grid:
-    if isinstance(body, Structural | Identity | Eln2022):
+    if isinstance(body, Structural | Derived):
         return body.repair(grid, broken)
     changed: Grid = {}
     if isinstance(body, Sum):
@@ -271,166 +220,3 @@ def _blank_body(body: Body, schema: Schema, grid: Grid, broken: Mask) -> Grid:
         if name in optional or not optional:
             changed[name] = np.where(rows, np.nan, changed.get(name, grid[name]))
     return changed
-
-
-def _parse_rule(entry: Mapping[str, Any], schema: Schema, origin: str) -> Rule:
-    where = f"{origin}, rule {entry.get('id', '(no id)')!r}"
-    lacking = sorted({"id", "kind", "class", "source", "note"} - set(entry))
-    if lacking:
-        raise DictionaryError(f"{where}: keys {lacking} are missing")
-    kind = str(entry["kind"])
-    if kind not in _OPTIONS:
-        raise DictionaryError(f"{where}: kind {kind!r} is unknown; kinds: {', '.join(_OPTIONS)}")
-    unknown = sorted(set(entry) - _KEYS - _OPTIONS[kind])
-    if unknown:
-        raise DictionaryError(f"{where}: unknown keys {unknown} for kind {kind!r}; remove them or check their spelling")
-    if entry["class"] not in ("hard", "soft"):
-        raise DictionaryError(f"{where}: class is {entry['class']!r}; it is 'hard' or 'soft'")
-    hard = entry["class"] == "hard"
-    body = _parse_body(kind, entry, schema, where, hard=hard)
-    return Rule(str(entry["id"]), kind, hard, str(entry["note"]), str(entry["source"]), body)
-
-
-def _parse_body(kind: str, entry: Mapping[str, Any], schema: Schema, where: str, *, hard: bool) -> Body:
-    names = _column_names(entry.get("columns", []), schema, where)
-    when = parse_condition(entry.get("when"), schema, where)
-    if kind == "range":
-        numbers = [schema[name] for name in names]
-        if not numbers or not all(column.is_number for column in numbers):
-            raise DictionaryError(f"{where}: a range needs columns that are numbers (or '*' for all of them)")
-        return Range(
-            tuple((c.name, float(entry.get("lower", c.lower)), float(entry.get("upper", c.upper))) for c in numbers),
-            when,
-        )
-    if kind == "order":
-        _need(len(names) >= 2, where, "an order needs two or more columns")
-        return Order(names, float(entry.get("slack", 0.0)), when)
-    if kind == "equal":
-        _need(len(names) == 2, where, "'equal' needs two columns, the first follows the second")
-        return Equal(names[0], names[1], float(entry.get("tolerance", 0.0)), when)
-    if kind == "implies":
-        then = parse_condition(entry.get("then"), schema, where)
-        _need(bool(when.alternatives and then.alternatives), where, "'implies' needs when and then")
-        if hard:
-            _need(len(then.alternatives) == 1, where, "a hard 'implies' has one alternative in then, to be made true")
-            _need(all(d.present is not True for d in then.alternatives[0]), where, "'present' cannot be made true")
-        return Implies(when, then)
-    if kind == "structural":
-        _need(bool(names and when.alternatives), where, "'structural' needs columns and when")
-        fill = None
-        if "fill" in entry:
-            _need(len(names) == 1, where, "'fill' needs exactly one column")
-            fill = code_of(schema[names[0]], entry["fill"], where)
-        return Structural(names, when, fill)
-    if kind == "at_most_one":
-        _need(len(names) >= 2 and all(schema[n].kind == "flag" for n in names), where, "needs two or more flags")
-        return AtMostOne(names)
-    if kind == "sum":
-        _need(len(names) >= 2 and all(schema[n].is_number for n in names), where, "a sum needs two or more numbers")
-        shares = tuple((c.name, _edge(c.lower), _edge(c.upper), c.decimals) for c in (schema[n] for n in names))
-        numbers_of = (float(entry.get(key, 0.0)) for key in ("total", "tolerance", "input_tolerance"))
-        return Sum(shares, *numbers_of)
-    if kind == "identity":
-        _need(len(names) == 1 and schema[names[0]].is_number, where, "an identity has one column, a number")
-        target = schema[names[0]]
-        times = _column_names(entry.get("times", []), schema, where)
-        over = _column_names(entry.get("over", []), schema, where)
-        _need(bool(times or over), where, "an identity needs 'times' or 'over'")
-        bounds = (_edge(target.lower), _edge(target.upper), target.decimals, float(entry.get("tolerance", 0.0)))
-        return Identity(target.name, times, over, float(entry.get("scale", 1.0)), *bounds)
-    _need(entry.get("function") == "eln2022", where, "function is 'eln2022', the only derivation so far")
-    reading = entry.get("mr_gene_with_npm1_itd", "intermediate")
-    _need(reading in ("intermediate", "adverse"), where, "mr_gene_with_npm1_itd is 'intermediate' or 'adverse'")
-    for name in ("eln2022", "class_fusion", "karyotype_known", "NPM1", "FLT3_ITD"):
-        known_column(schema, name, where)
-    return Eln2022(schema, eln_columns(schema), reading)
-
-
-def _edge(value: float | None) -> float:
-    assert value is not None  # a number's bounds are checked by Column
-    return value
-
-
-def _need(met: bool, where: str, wanted: str) -> None:
-    if not met:
-        raise DictionaryError(f"{where}: {wanted}")
-
-
-def _column_names(raw: object, schema: Schema, where: str) -> tuple[str, ...]:
-    if raw == "*":
-        return tuple(column.name for column in schema.columns if column.is_number)
-    if not isinstance(raw, list):
-        raise DictionaryError(f"{where}: columns is a list of names or '*', found {raw!r}")
-    return tuple(known_column(schema, name, where).name for name in raw)
-
-
-def _in_order(rules: list[Rule], origin: str) -> tuple[Rule, ...]:
-    """Hard rules sorted so that a column is written before it is read, then the soft ones; file order breaks ties."""
-    hard = [rule for rule in rules if rule.hard]
-    after: dict[int, set[int]] = {i: set() for i in range(len(hard))}
-    waiting = dict.fromkeys(range(len(hard)), 0)
-    for i, first in enumerate(hard):
-        for j, second in enumerate(hard):
-            if i != j and set(first.body.writes) & second.body.reads:
-                after[i].add(j)
-                waiting[j] += 1
-    ready = [i for i, count in waiting.items() if count == 0]
-    ordered: list[Rule] = []
-    while ready:
-        i = heapq.heappop(ready)
-        ordered.append(hard[i])
-        for j in sorted(after[i]):
-            waiting[j] -= 1
-            if waiting[j] == 0:
-                heapq.heappush(ready, j)
-    if len(ordered) < len(hard):
-        stuck = sorted({rule.id for rule in hard} - {rule.id for rule in ordered})
-        raise DictionaryError(
-            f"{origin}: hard rules {stuck} wait for each other (one writes what the other reads); make one of them soft"
-        )
-    return (*ordered, *(rule for rule in rules if not rule.hard))
-
-
-def _claims(rule: Rule) -> Iterator[tuple[Condition, Demand]]:
-    """What a hard rule makes true, and when, as far as conditions can say it."""
-    body = rule.body
-    if isinstance(body, Implies):
-        for demand in body.demands:
-            yield body.when, demand
-    elif isinstance(body, Range):
-        for name, lower, upper in body.bounds:
-            yield body.when, Demand(name, lower=lower, upper=upper)
-    elif isinstance(body, Structural) and body.fill is not None:
-        yield body.when, Demand(body.children[0], values=(body.fill,))
-
-
-def _refuse_contradictions(rules: list[Rule], origin: str) -> None:
-    hard = [rule for rule in rules if rule.hard]
-    for i, first in enumerate(hard):
-        for second in hard[i + 1 :]:
-            shared = set(first.body.writes) & set(second.body.writes)
-            owners = [rule for rule in (first, second) if rule.derives in shared]
-            if owners and not (len(owners) == 1 and isinstance(_other(first, second, owners[0]).body, Range)):
-                raise DictionaryError(
-                    f"{origin}: rules {first.id!r} and {second.id!r} both write {sorted(shared)}, which is derived"
-                )
-            filled = [r.body for r in (first, second) if isinstance(r.body, Structural) and r.body.fill is not None]
-            if shared and filled and isinstance(first.body, Structural) and isinstance(second.body, Structural):
-                raise DictionaryError(
-                    f"{origin}: rule {first.id!r} and rule {second.id!r} fill and blank {sorted(shared)}; join them"
-                )
-            for when, demand in _claims(first):
-                for other_when, other_demand in _claims(second):
-                    if (
-                        demand.column == other_demand.column
-                        and not demand.meets(other_demand)
-                        and when.meets(other_when)
-                    ):
-                        raise DictionaryError(
-                            f"{origin}: rules {first.id!r} and {second.id!r} can both apply and write "
-                            f"{demand.column!r} differently; add a condition to one of them"
-                        )
-
-
-def _other(first: Rule, second: Rule, rule: Rule) -> Rule:
-    return second if rule is first else first

@@ -43,10 +43,11 @@ def folder(messy: Path, tmp_path: Path) -> Path:
 
 
 def declared(messy: Path, name: str) -> list[str]:
-    """The canonical columns that the truth covers for a file."""
+    """The canonical columns that the truth covers for a file; derived ones are computed and never read."""
     lines = pd.read_csv(messy / "mapping.csv", dtype=str)
+    schema = load_dictionary("aml").schema
     columns = lines.loc[lines["file"] == name, "canonical_column"]
-    return [column for column in columns if not column.startswith("(")] + (
+    return [column for column in columns if not column.startswith("(") and not schema[column].derived] + (
         [] if "os_days" in set(columns) else ["os_days"]
     )
 

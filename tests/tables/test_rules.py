@@ -32,6 +32,9 @@ SCHEMA = Schema(
         Column("z", "flag"),
         Column("color", "category", levels=("red", "green", "blue")),
         Column("grade", "ordinal", levels=("0", "1", "2", "3")),
+        number("gap", derived=True),
+        Column("any", "flag", derived=True),
+        Column("band", "category", levels=("small", "middle", "large"), derived=True),
     ),
 )
 
@@ -134,6 +137,49 @@ def test_identity_is_computed_and_blank_outside_the_bounds() -> None:
     assert list(after.columns) == ["a", "b", "ratio"]
 
 
+def test_order_can_raise_the_later_column_and_keep_a_distance() -> None:
+    rules = rule_set(rule("order", columns=["low", "high"], moves="later", slack=-1))
+    after = rules.enforce(typed(low=[5.0, 5.0, 1.0], high=[5.0, None, 9.0]))
+    assert after["low"].tolist() == [5.0, 5.0, 1.0]
+    assert after["high"].tolist()[::2] == [6.0, 9.0]
+
+
+def test_order_compares_with_a_multiple_and_keeps_whole_numbers_whole() -> None:
+    rules = rule_set(rule("order", columns=["days", "low"], factor=12))
+    after = rules.enforce(typed(days=[30, 12], low=[2.1, 1.0]))
+    assert after["days"].tolist() == [25, 12]
+
+
+def test_parts_are_pressed_into_their_whole() -> None:
+    rules = rule_set(rule("parts", columns=["a", "b"], whole="low"))
+    table = typed(a=[4.0, 4.0, 1.0], b=[6.0, None, 1.0], low=[5.0, 3.0, 9.0])
+    assert broken(rules, table) == [True, True, False]
+    after = rules.enforce(table)
+    assert after["a"].tolist() == [2.0, 3.0, 1.0]
+    assert after["b"].tolist()[0] == 3.0
+    assert [r.columns for r in rules.restrict(["a", "low"]).rules] == [("a", "low")]
+    assert not rules.restrict(["a", "b"]).rules
+
+
+def test_linear_adds_terms_and_the_least_known_where_its_condition_holds() -> None:
+    rules = rule_set(rule("linear", columns=["gap"], least=["low", "high"], terms={"a": -1}, when={"x": 1}))
+    after = rules.derive(typed(low=[9.0, None, 9.0, 1.0], high=[12.0, 12.0, 12.0, 2.0], a=[4.0] * 4, x=[1, 1, 0, 1]))
+    assert after["gap"].tolist()[:2] == [5.0, 8.0]
+    assert after["gap"].isna().tolist() == [False, False, True, True]  # closed; below the bound
+
+
+def test_an_indicator_answers_where_it_is_open_and_sure() -> None:
+    rules = rule_set(rule("indicator", columns=["any"], then=[{"low": "present"}, {"y": 1}], when={"x": 1}))
+    after = rules.derive(typed(low=[1.0, None, None, None], y=[0, 0, None, 1], x=[1, 1, 1, 0]))
+    assert after["any"].tolist() == [1, 0, pd.NA, pd.NA]
+
+
+def test_a_band_holds_the_numbers_below_its_upper_edge() -> None:
+    rules = rule_set(rule("band", columns=["band"], of="low", edges=[10, 20]))
+    after = rules.derive(typed(low=[9.9, 10.0, 20.0, None]))
+    assert after["band"].tolist() == ["small", "middle", "large", np.nan]
+
+
 def test_writers_come_before_readers_whatever_the_file_says() -> None:
     rules = rule_set(
         rule("implies", id="second", when={"y": 1}, then={"z": 1}),
@@ -175,6 +221,11 @@ def test_a_derived_column_has_one_writer() -> None:
         (rule("structural", columns=["low"], when={"x": 1}, filling=3), "unknown keys"),
         ({"id": "R1", "kind": "range"}, "are missing"),
         (rule("derived", columns=["ratio"], function="eln1999"), "eln2022"),
+        (rule("linear", columns=["low"], terms={"a": 1}), "derived = true"),
+        (rule("band", columns=["band"], of="low", edges=[3]), "a level more than 'edges'"),
+        (rule("indicator", columns=["any"]), "a flag with 'then'"),
+        (rule("order", columns=["low", "high"], moves="up"), "moves is 'earlier'"),
+        (rule("parts", columns=["a"], whole="color"), "parts are numbers"),
     ],
 )
 def test_a_wrong_rule_is_refused_with_its_name_and_the_next_step(entry: dict[str, object], words: str) -> None:
@@ -234,6 +285,10 @@ ALL_KINDS = rule_set(
     rule("sum", id="07", columns=["a", "b", "c"], total=100, tolerance=0.5),
     rule("identity", id="08", columns=["ratio"], times=["days"], over=["c"], scale=0.1),
     rule("implies", id="09", when={"low": {"gt": 90}}, then={"z": 1}) | {"class": "soft"},
+    rule("linear", id="10", columns=["gap"], least=["low", "high"], terms={"twin": -1}, when={"x": 1}),
+    rule("indicator", id="11", columns=["any"], then=[{"high": "present"}, {"y": 1}], when={"x": 1}),
+    rule("band", id="12", columns=["band"], of="days", edges=[100, 1000]),
+    rule("at_most_one", id="13", columns=["y", "z"]),
 )
 
 
