@@ -14,7 +14,7 @@ OUT := reports/runs
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup aml scd test test-slow check coverage format bench reference compare clean
+.PHONY: help setup aml scd federation flower-sim test test-slow check coverage format bench reference compare clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort | expand -t 14
@@ -34,6 +34,14 @@ aml: setup ## run the AML pipeline on the simulated cohort, up to its report
 
 scd: setup ## run the SCD pipeline on the simulated cohort, up to its report
 	@$(BIN)/synthfed run scd --out $(OUT)/scd --replace
+
+federation: setup ## a coordinator and three hospitals as real processes with TLS on this machine, up to a dossier (minutes)
+	@$(BIN)/synthfed coordinator rehearse smoke --set 'generator={kind="marginal"}' --out $(OUT)/federation --replace
+
+flower-sim: setup ## the smoke pipeline in Flower's own simulation engine (installs Ray; minutes)
+	@$(BIN)/python -c 'import ray' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[dev,simulation]'
+	@rm -rf $(OUT)/simulation
+	@$(BIN)/synthfed coordinator simulate smoke --out $(OUT)/simulation
 
 test: setup ## all tests that a commit must pass
 	@$(BIN)/python -m pytest

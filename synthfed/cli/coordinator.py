@@ -12,6 +12,7 @@ from synthfed.cli.options import PipelineArgument, SetOption, load_pipeline
 
 if TYPE_CHECKING:
     from synthfed.federation.deployment.coordinator_home import CoordinatorHome
+    from synthfed.run.finishing import Finished
 
 coordinator = typer.Typer(
     help="Run a federation of real hospitals from the coordinator's machine. It never sees a row.",
@@ -98,6 +99,7 @@ def up(
         bool,
         typer.Option("--no-front", help="Start the SuperLink only; nginx with FOLDER/nginx.conf stands before it."),
     ] = False,
+    with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
 ) -> None:
     """Start SuperLink and front, and keep them up until Ctrl-C or `stop`. Made for systemd: it stays in front.
 
@@ -111,7 +113,7 @@ def up(
         typer.echo(f"up           hospitals connect to {home.address}; logs in {home.folder / 'logs'}")
         typer.echo("             stop with Ctrl-C; runs can be resumed")
 
-    serve(home, front=not no_front, ready=ready)
+    serve(home, front=not no_front, with_parent=with_parent, ready=ready)
     typer.echo("down")
 
 
@@ -199,12 +201,7 @@ def finish(
     done = finish_run(
         home.run_folder(run), out=out or Path(f"dossier-{run}"), signing=home.folder / "keys", replace=replace
     )
-    if done.epsilon is None:
-        typer.echo("privacy   no formal guarantee for this run; ledger.json says why")
-    else:
-        typer.echo(f"privacy   epsilon {done.epsilon:.2f}, delta {done.delta:g} per training patient (add/remove one)")
-    typer.echo(f"dossier   {done.dossier}")
-    typer.echo(f"re-check  synthfed verify {done.dossier}")
+    _tell_finished(done)
 
 
 @coordinator.command("stop")
@@ -276,6 +273,41 @@ def rehearse(
             done = finish_run(place, out=where, signing=up.coordinator.folder / "keys", replace=replace)
     finally:
         folder.parent.rmdir()
+    _tell_finished(done)
+
+
+@coordinator.command("simulate")
+def simulate(
+    pipeline: PipelineArgument = "smoke",
+    settings: SetOption = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: simulation-PIPELINE.")] = None,
+    cpus: Annotated[int, typer.Option(min=1, max=256, help="CPUs that Ray may use.")] = 2,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on after the last finished round in --out.")] = False,
+) -> None:
+    """Run the pipeline's simulated hospitals in Flower's own simulation engine, which needs Ray.
+
+    The app is the one that hospitals run, and the weights are, bit for bit, those of `synthfed run`: see the hash.
+    Never for real patients: Ray listens on ports of all addresses of this machine.
+
+    Example: synthfed coordinator simulate smoke --out simulation
+    """
+    import hashlib
+
+    from synthfed.federation.deployment.simulation import simulate as run_simulation
+    from synthfed.run.contents import pipeline_toml
+
+    chosen = load_pipeline(pipeline, settings)
+    where = out or Path(f"simulation-{Path(pipeline).stem}")
+    released = run_simulation(chosen, pipeline_toml(chosen), out=where, cpus=cpus, resume=resume, say=typer.echo)
+    typer.echo(f"weights   {released}")
+    typer.echo(f"          sha256 {hashlib.sha256(released.read_bytes()).hexdigest()}")
+
+
+def _tell_finished(done: "Finished") -> None:
+    if done.epsilon is None:
+        typer.echo("privacy   no formal guarantee for this run; ledger.json says why")
+    else:
+        typer.echo(f"privacy   epsilon {done.epsilon:.2f}, delta {done.delta:g} per training patient (add/remove one)")
     typer.echo(f"dossier   {done.dossier}")
     typer.echo(f"re-check  synthfed verify {done.dossier}")
 

@@ -125,6 +125,7 @@ def up(
     local_port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Loopback port of Flower's own processes. Default: a free one.")
     ] = None,
+    with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
 ) -> None:
     """Connect to the coordinator and stay connected until Ctrl-C. Made for systemd: it stays in front.
 
@@ -134,7 +135,7 @@ def up(
     """
     from synthfed.federation.deployment.supernode import serve
 
-    serve(_open(folder), as_root=as_root, local_port=local_port, say=typer.echo)
+    serve(_open(folder), as_root=as_root, local_port=local_port, with_parent=with_parent, say=typer.echo)
     typer.echo("down")
 
 

@@ -23,6 +23,7 @@ from synthfed.federation import pair_keys, stages, wire
 from synthfed.federation.inquiry import Inquiry, InquiryWork
 from synthfed.federation.manifest import Manifest, RunManifest, synthfed_version
 from synthfed.federation.refused import Refused, refusal_of
+from synthfed.federation.simulated import is_simulated_site, simulated_place, simulated_rows
 from synthfed.federation.site import Site, split_key
 from synthfed.federation.training import SiteRows, TableRows, TrainingWork
 from synthfed.federation.work import SiteWork
@@ -36,11 +37,14 @@ M = TypeVar("M")
 
 
 def open_site(context: Context) -> AbstractContextManager[Site]:
-    """Open the site that the node config names, for one message.
+    """Open the site that the node config names, or that a partition of Flower's simulation plays, for one message.
 
     Raises:
         Refused: `site`: the node config names no site folder.
     """
+    if is_simulated_site(context):
+        simulated, place = simulated_place(context)
+        return Site(place, simulated)
     name, folder = context.node_config.get("site"), context.node_config.get("site-dir")
     if not (isinstance(name, str) and isinstance(folder, str) and Path(folder).is_dir()):
         raise Refused("site")
@@ -179,10 +183,11 @@ def _note(context: Context, error: Exception) -> None:
 
 
 def work_from_node_config(context: Context, manifest: RunManifest) -> SiteWork:
-    """What a deployed site does in a run of either kind, with the table that its node config names."""
+    """What a site does: training or questions with the table that its node config names, or simulated training."""
     if isinstance(manifest, Manifest):
-        return TrainingWork(manifest, lambda asked: rows_from_node_config(context, asked), generator_of)
-    if isinstance(manifest, Inquiry):
+        read = simulated_rows if is_simulated_site(context) else rows_from_node_config
+        return TrainingWork(manifest, lambda asked: read(context, asked), generator_of)
+    if isinstance(manifest, Inquiry) and not is_simulated_site(context):
         return InquiryWork(manifest, table_from_node_config(context))
     raise Refused("manifest")
 

@@ -1,11 +1,12 @@
 """Play steward and hospitals on one host: keys, site folders, policies, a signed roster, the manifest of a run."""
 
 import datetime
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -15,9 +16,13 @@ from synthfed.federation.manifest import RunManifest
 from synthfed.federation.policy import Policy
 from synthfed.federation.server_app import keep_manifest, kept_manifest
 from synthfed.federation.site import create_site, pin_roster
+from synthfed.pipeline import Pipeline
 from synthfed.privacy.events import Budget, PrivacyEvent
 from synthfed.privacy.ledger import Ledger
 from synthfed.secagg.roster import Member, Roster, sign_roster
+
+if TYPE_CHECKING:
+    from synthfed.generators.base import Plan
 
 M = TypeVar("M", bound=RunManifest)
 
@@ -75,6 +80,21 @@ def found(
         pin_roster(homes[member.site], roster)
     write_durably(folder / "roster.toml", roster.to_toml().encode())
     return relay, roster
+
+
+def one_host_policy(pipeline: Pipeline, plan: "Plan", limit: Budget, *, simulated: bool) -> Policy:
+    """The policy of every site where one host plays them all: this pipeline and its plan, within `limit`."""
+    return Policy(
+        pipelines=(pipeline.digest(),),
+        min_sites=pipeline.federation.min_sites,
+        epsilon_total=limit.epsilon,
+        delta=limit.delta,
+        max_rounds=plan.all_rounds,
+        max_steps=pipeline.total_steps,
+        allow_seeded=simulated or pipeline.privacy.randomness == "seeded",
+        max_missing=pipeline.federation.max_missing,
+        epsilon_local=math.inf if plan.shared else 0.0,
+    )
 
 
 def require_budget(homes: Mapping[str, Path], events: Sequence[PrivacyEvent], limit: Budget, *, name: str) -> None:

@@ -5,7 +5,6 @@ they would between hospitals, but whoever controls this machine sees all rows; t
 """
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from synthfed.errors import TooFewSites
-from synthfed.federation.founding import found, kept_or_fresh, require_budget, roster_names
+from synthfed.federation.founding import found, kept_or_fresh, one_host_policy, require_budget, roster_names
 from synthfed.federation.manifest import make_manifest
 from synthfed.federation.one_process import Wiretap, carry
-from synthfed.federation.policy import Policy
 from synthfed.federation.progress import RoundDone
 from synthfed.federation.training import CodedRows, SiteRows, TableRows, TrainingCourse, TrainingWork, stood
 from synthfed.federation.words import honest_sentences, reduced_sentences
@@ -114,17 +112,7 @@ def run_in_process(
     homes = {site: (site_home or work / "sites") / site for site in names.values()}
     if site_home is not None and not resume:
         require_budget(homes, all_events(plan), limit, name="privacy.epsilon")
-    policy = Policy(
-        pipelines=(pipeline.digest(),),
-        min_sites=pipeline.federation.min_sites,
-        epsilon_total=limit.epsilon,
-        delta=limit.delta,
-        max_rounds=plan.all_rounds,
-        max_steps=pipeline.total_steps,
-        allow_seeded=simulated or pipeline.privacy.randomness == "seeded",
-        max_missing=pipeline.federation.max_missing,
-        epsilon_local=math.inf if plan.shared else 0.0,
-    )
+    policy = one_host_policy(pipeline, plan, limit, simulated=simulated)
     relay, roster = found(work, homes, policy, names)
     made = generator or _make_generator(pipeline)
     layout = Layout(tuple(transformer.names), tuple(transformer.widths))

@@ -202,6 +202,13 @@ class LocalGrid(Grid):
         return Message(Error(_APP_RAISED, f"{type(error)!r}:<{error!r}>"), reply_to=message)
 
 
+def in_simulation(grid: Grid) -> bool:
+    """Whether a ServerApp was given the grid of Flower's simulation engine."""
+    from flwr.superlink.grid import InMemoryGrid
+
+    return isinstance(grid, InMemoryGrid)
+
+
 def _through_bytes(message: Message) -> tuple[Message, bytes]:
     ident = message.metadata.message_id
     with no_object_id_recompute():

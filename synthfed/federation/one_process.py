@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.app import Context, Message, RecordDict
+from flwr.serverapp import Grid
 
 from synthfed.federation.checkpoints import Checkpoints
 from synthfed.federation.client_app import build_client_app, open_site
@@ -57,7 +58,7 @@ def carry(
     )
     outcomes: list[Outcome] = []
 
-    def prepare(_: Context) -> Coordinator:
+    def prepare(_: Grid, __: Context) -> Coordinator:
         return Coordinator(
             manifest=manifest,
             relay=relay,

@@ -2,7 +2,8 @@
 
 `build_server_app` takes both ends as functions, so the in-process run keeps the outcome in memory; `app` is the
 deployed shape: it reads the coordinator's folder (`out-dir` of the run config: `relay.key`, `roster.toml`,
-`steward.pub`) and writes the outcome there. Dossier and report are made afterwards, from that folder.
+`steward.pub`) and writes the outcome there. Dossier and report are made afterwards, from that folder. In Flower's
+simulation engine it makes that folder first, and the sites' below it.
 """
 
 import datetime
@@ -19,6 +20,7 @@ from flwr.serverapp import Grid, ServerApp
 from synthfed.errors import FederationError
 from synthfed.federation.checkpoints import Checkpoints
 from synthfed.federation.durable import make_private_folder, write_durably
+from synthfed.federation.local_grid import in_simulation
 from synthfed.federation.manifest import (
     Manifest,
     ManifestError,
@@ -29,6 +31,7 @@ from synthfed.federation.manifest import (
 )
 from synthfed.federation.progress import RoundDone
 from synthfed.federation.rounds import Coordinator, Outcome
+from synthfed.federation.simulated import coordinator_folder, found_simulated
 from synthfed.federation.training import TrainingCourse
 from synthfed.federation.work import Course
 from synthfed.generators.base import Layout
@@ -40,14 +43,14 @@ PROGRESS = "progress.jsonl"  # a line per finished round in the coordinator's fo
 
 
 def build_server_app(
-    prepare: Callable[[Context], Coordinator], deliver: Callable[[Context, Outcome], None]
+    prepare: Callable[[Grid, Context], Coordinator], deliver: Callable[[Context, Outcome], None]
 ) -> ServerApp:
     """Make a server app from what prepares the run and what takes its outcome."""
     app = ServerApp()
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
-        deliver(context, prepare(context).run(grid))
+        deliver(context, prepare(grid, context).run(grid))
 
     return app
 
@@ -72,21 +75,27 @@ def kept_manifest(folder: Path, relay_key: bytes) -> RunManifest | None:
     return read_manifest(raw)
 
 
-def coordinator_from_run_config(context: Context) -> Coordinator:
-    """Prepare a deployed run, or go on with it when the run config says `resume=true`.
+def coordinator_from_run_config(grid: Grid, context: Context) -> Coordinator:
+    """Prepare a deployed or simulated run, or go on with it when the run config says `resume=true`.
 
     Raises:
-        FederationError: A file is missing, or a run was begun and `resume` is not set.
+        FederationError: A file is missing, a run was begun and `resume` is not set, or Flower simulates another number
+            of sites than the pipeline.
     """
     from synthfed.generators.plan import make_plan, run_coding, run_workload
     from synthfed.generators.registry import make_generator
     from synthfed.tables.dictionary import load_dictionary
 
-    folder = _out_dir(context)
-    relay, roster = _relay_and_roster(folder)
+    folder, simulated = _out_dir(context), in_simulation(grid)
+    named = str(context.run_config["pipeline"])
+    if simulated:
+        relay, roster = found_simulated(folder, Pipeline.load(named), nodes=len(list(grid.get_node_ids())))
+        folder = coordinator_folder(folder)
+    else:
+        relay, roster = _relay_and_roster(folder)
     manifest = kept_manifest(folder, roster.relay_key)
     if manifest is None:
-        pipeline = Pipeline.load(str(context.run_config["pipeline"]))
+        pipeline = Pipeline.load(named)
         schema = load_dictionary(pipeline.disease).schema.select(pipeline.cohort.columns)
         sites = tuple(member.site for member in roster.members)
         coding = run_coding(pipeline, schema, sites=len(sites))
@@ -105,7 +114,7 @@ def coordinator_from_run_config(context: Context) -> Coordinator:
             workload=workload,
             histograms=coding.grid.coding.widths,
             sites=sites,
-            simulated=False,
+            simulated=simulated,
         )
         keep_manifest(folder, manifest, relay)
     else:

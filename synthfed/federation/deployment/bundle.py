@@ -28,7 +28,7 @@ APP = {
         "serverapp": "synthfed.federation.server_app:app",
         "clientapp": "synthfed.federation.client_app:app",
     },
-    "config": {"pipeline": "aml", "out-dir": "", "data-dir": "", "manifest": "", "resume": False},
+    "config": {"pipeline": "aml", "out-dir": "", "resume": False},
 }
 _SOURCES = "synthfed-app"  # Flower takes letters, digits and hyphens
 

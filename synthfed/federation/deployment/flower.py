@@ -12,8 +12,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from synthfed.errors import FederationError
@@ -56,8 +58,12 @@ def program(name: str) -> str:
     return str(path)
 
 
-def start(command: Sequence[str], *, flwr_home: Path, log: Path) -> subprocess.Popen[bytes]:
-    """Start a program whose output goes to the end of a log file of mode 0600."""
+def start(command: Sequence[str], *, flwr_home: Path, log: Path, own_session: bool = False) -> subprocess.Popen[bytes]:
+    """Start a program whose output goes to the end of a log file of mode 0600.
+
+    Args:
+        own_session: Ctrl-C in this terminal does not reach it: whoever started it ends it in order.
+    """
     make_private_folder(log.parent)
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
@@ -68,6 +74,7 @@ def start(command: Sequence[str], *, flwr_home: Path, log: Path) -> subprocess.P
             stdin=subprocess.DEVNULL,
             stdout=handle,
             stderr=subprocess.STDOUT,
+            start_new_session=own_session,
         )
     finally:
         os.close(handle)
@@ -84,6 +91,27 @@ def stop(process: subprocess.Popen[bytes], *, patience_s: float = 10.0) -> None:
             process.wait()
 
 
+@contextmanager
+def interrupted_once() -> Iterator[Callable[[], None]]:
+    """Turn every request to end into one KeyboardInterrupt; yields what makes further ones be ignored."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def interrupt(_: int, __: FrameType | None) -> None:
+        ignore()
+        raise KeyboardInterrupt
+
+    def ignore() -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield ignore
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def children_of(flwr_home: Path) -> list[int]:
     """Processes that were started for a folder and still run: Flower's helpers outlive their parent by seconds."""
     wanted = f"FLWR_HOME={flwr_home}".encode()
@@ -95,16 +123,20 @@ def children_of(flwr_home: Path) -> list[int]:
     return found
 
 
-def end_leftovers(flwr_home: Path, *, patience_s: float = 8.0) -> None:
+def end_leftovers(flwr_home: Path, *, patience_s: float = 8.0, request_s: float = 5.0) -> None:
     """Wait until no process of a folder runs, and end those that do not end by themselves (where there is a /proc)."""
-    end, told = time.monotonic() + patience_s, False
-    while (left := children_of(flwr_home)) and time.monotonic() < end + 5.0:
-        if time.monotonic() > end and not told:
-            told = True
-            for number in left:
+    for words, seconds in ((None, patience_s), (signal.SIGTERM, request_s), (signal.SIGKILL, 5.0)):
+        end = time.monotonic() + seconds
+        left = children_of(flwr_home)
+        for number in left:
+            if words is not None:
                 with contextlib.suppress(OSError):
-                    os.kill(number, signal.SIGTERM)
-        time.sleep(0.2)
+                    os.kill(number, words)
+        while left and time.monotonic() < end:
+            time.sleep(0.2)
+            left = children_of(flwr_home)
+        if not left:
+            return
 
 
 def call(arguments: Sequence[str], *, flwr_home: Path, cwd: Path | None = None, timeout_s: float = 120.0) -> str:
@@ -167,6 +199,20 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path, *, pat
         if time.monotonic() > end:
             raise FlowerFailed(f"nothing listens on port {port} after {patience_s:g} s; see {log}")
         time.sleep(0.2)
+
+
+def require_free(host: str, port: int, *, remedy: str) -> None:
+    """Refuse a port that another program listens on, before a program of ours is taken for that one.
+
+    Raises:
+        FederationError: It is taken, or this user may not open it.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise FederationError(f"port {port} of {host} cannot be opened ({error.strerror}); {remedy}") from error
 
 
 def free_port() -> int:

@@ -18,7 +18,14 @@ from pathlib import Path
 from synthfed.errors import FederationError
 from synthfed.federation.deployment.bundle import build_bundle, install_bundle
 from synthfed.federation.deployment.coordinator_home import CoordinatorHome
-from synthfed.federation.deployment.flower import FlowerFailed, end_leftovers, free_port, start, tail
+from synthfed.federation.deployment.flower import (
+    FlowerFailed,
+    end_leftovers,
+    free_port,
+    interrupted_once,
+    start,
+    tail,
+)
 from synthfed.federation.deployment.site_home import SiteHome
 from synthfed.federation.deployment.superlink import connected
 from synthfed.federation.durable import make_private_folder
@@ -45,14 +52,14 @@ class Rehearsal:
             FlowerFailed: It ended, or is not up within a minute.
         """
         home = self.coordinator
-        self._start("coordinator", ["coordinator", "up", str(home.folder)], home.flwr_home)
+        self._start("coordinator", ["coordinator", "up", str(home.folder), "--with-parent"], home.flwr_home)
         self._wait("coordinator", lambda: "hospitals connect" in tail(self._log("coordinator"), 50))
 
     def start_site(self, name: str) -> None:
         """Start `synthfed site up`; `wait_for_sites` waits until it is connected."""
         home = self.sites[name]
-        command = ["site", "up", str(home.folder), *(["--as-root"] if os.geteuid() == 0 else [])]
-        self._start(name, command, home.flwr_home)
+        command = ["site", "up", str(home.folder), "--with-parent"]
+        self._start(name, [*command, *(["--as-root"] if os.geteuid() == 0 else [])], home.flwr_home)
 
     def wait_for_sites(self) -> None:
         """Wait until every site is connected.
@@ -80,7 +87,7 @@ class Rehearsal:
         command = [sys.executable, "-c", "from synthfed.cli import main; main()", *arguments]
         environment_home = flwr_home.with_name("starter")  # its children get the folder's own FLWR_HOME
         make_private_folder(environment_home)
-        self.processes[name] = start(command, flwr_home=environment_home, log=self._log(name))
+        self.processes[name] = start(command, flwr_home=environment_home, log=self._log(name), own_session=True)
 
     def _log(self, name: str) -> Path:
         return self.folder / "logs" / f"{name}.log"
@@ -162,21 +169,32 @@ def rehearsing(
 ) -> Iterator[Rehearsal]:
     """Bring a federation up on loopback; everything is stopped at the end, and removed unless `keep`.
 
+    Ctrl-C, a closed terminal and a request to end lead to that end too. After a kill -9 of this process the others see
+    that it is gone and end by themselves; the folder, with its simulated patients, stays.
+
     Raises:
         FederationError: The folder exists.
         FlowerFailed: A program did not start.
     """
-    say(f"rehearsal {folder}: keys, certificates, a signed roster, one policy per simulated hospital")
-    rehearsal = prepare(folder, pipeline, allow_seeded=allow_seeded)
-    try:
-        rehearsal.start_coordinator()
-        say(f"up        coordinator on {rehearsal.coordinator.address} (TLS); its SuperLink on loopback behind it")
-        for name in rehearsal.sites:
-            rehearsal.start_site(name)
-        rehearsal.wait_for_sites()
-        say(f"up        {', '.join(rehearsal.sites)}, each by its own key")
-        yield rehearsal
-    finally:
-        rehearsal.stop()
-        if not keep:
-            shutil.rmtree(folder)
+    folder = folder.absolute()
+    if folder.exists():
+        raise FederationError(f"{folder} exists; a rehearsal needs a new folder")
+    begun: list[Rehearsal] = []
+    with interrupted_once() as from_here_on_ignored:
+        try:
+            say(f"rehearsal {folder}: keys, certificates, a signed roster, one policy per simulated hospital")
+            begun.append(rehearsal := prepare(folder, pipeline, allow_seeded=allow_seeded))
+            rehearsal.start_coordinator()
+            say(f"up        coordinator on {rehearsal.coordinator.address} (TLS); its SuperLink on loopback behind it")
+            for name in rehearsal.sites:
+                rehearsal.start_site(name)
+            rehearsal.wait_for_sites()
+            say(f"up        {', '.join(rehearsal.sites)}, each by its own key")
+            yield rehearsal
+        finally:
+            from_here_on_ignored()
+            if begun:
+                say("stopping  hospitals and coordinator")
+                begun[0].stop()
+            if not keep:
+                shutil.rmtree(folder, ignore_errors=True)

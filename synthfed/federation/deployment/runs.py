@@ -101,13 +101,14 @@ def submit(
     write_durably(folder / "run-config.toml", tomli_w.dumps(config).encode())
     arguments = ["run", str(bundle.sources), CONNECTION, "--run-config", str(folder / "run-config.toml")]
     answer = ask(arguments, flwr_home=home.flwr_home)
+    say("running   each message starts a process at each site, so a round takes seconds to minutes")
     number = int(answer["run-id"])
     write_durably(folder / _FLOWER_RUN, str(number).encode())
     return number
 
 
 def wait(
-    home: CoordinatorHome, folder: Path, *, say: Callable[[str], None], poll_s: float = 2.0, ask_every_s: float = 6.0
+    home: CoordinatorHome, folder: Path, *, say: Callable[[str], None], poll_s: float = 2.0, ask_every_s: float = 12.0
 ) -> None:
     """Follow a submitted run to its end, round by round.
 
@@ -123,6 +124,8 @@ def wait(
                 f"round {line['round_index'] + 1} of {line['rounds']}: {stage}; epsilon {line['epsilon_so_far']:.3g}, "
                 f"{line['bytes_moved'] / 1e6:.1f} MB moved, {line['seconds']:.0f} s"
             )
+        if is_closed(folder):
+            return
         if time.monotonic() - asked > ask_every_s:
             asked = time.monotonic()
             runs = ask(["list", "--run-id", str(number), CONNECTION], flwr_home=home.flwr_home)["runs"]

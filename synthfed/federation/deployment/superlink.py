@@ -1,6 +1,7 @@
 """The coordinator's side of Flower: the SuperLink on loopback, the front before it, and the sites that may connect."""
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from synthfed.federation.deployment.flower import (
     ask,
     end_leftovers,
     program,
+    require_free,
     start,
     stop,
     wait_for_port,
@@ -29,8 +31,12 @@ from synthfed.federation.durable import write_durably
 _PID = "up.pid"
 
 
-def superlink_command(home: CoordinatorHome) -> list[str]:
-    """How the SuperLink is started: TLS and node authentication on, reachable from this machine only."""
+def superlink_command(home: CoordinatorHome, *, simulation: bool = False) -> list[str]:
+    """How the SuperLink is started: TLS and node authentication on, reachable from this machine only.
+
+    Args:
+        simulation: For Flower's simulation engine, to which no node connects.
+    """
     return [
         program("flower-superlink"),
         *("--host", "127.0.0.1", "--port", str(home.superlink_port)),
@@ -38,7 +44,7 @@ def superlink_command(home: CoordinatorHome) -> list[str]:
         *("--ssl-certfile", str(home.tls("server.crt"))),
         *("--ssl-keyfile", str(home.tls("server.key"))),
         *("--ssl-ca-certfile", str(home.tls("ca.crt"))),
-        "--enable-supernode-auth",
+        "--simulation" if simulation else "--enable-supernode-auth",
         "--disable-runtime-dependency-installation",
     ]
 
@@ -67,13 +73,21 @@ def serving(home: CoordinatorHome, *, front: bool = True) -> Iterator[Callable[[
         FederationError: The coordinator is up already.
         FlowerFailed: A program did not start.
     """
-    if running(home) is not None:
-        raise FederationError(
-            f"the coordinator in {home.folder} is up already; stop it with: synthfed coordinator stop"
-        )
-    write_durably(home.folder / _PID, str(os.getpid()).encode())
+    lock = os.open(home.folder / _PID, os.O_RDWR | os.O_CREAT, 0o600)
     started: list[subprocess.Popen[bytes]] = []
     try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise FederationError(
+                f"the coordinator in {home.folder} is up already; stop it with: synthfed coordinator stop {home.folder}"
+            ) from error
+        os.truncate(lock, 0)
+        os.write(lock, str(os.getpid()).encode())
+        end_leftovers(home.flwr_home, patience_s=0.0)  # of one that was killed
+        require_free("127.0.0.1", home.superlink_port, remedy="run `coordinator init` again with --superlink-port")
+        if front:
+            require_free(home.listen, home.port, remedy="stop that program, or give --address another port at `init`")
         link = start(superlink_command(home), flwr_home=home.flwr_home, log=home.log("superlink"))
         started.append(link)
         wait_for_port(home.superlink_port, link, home.log("superlink"))
@@ -92,12 +106,16 @@ def serving(home: CoordinatorHome, *, front: bool = True) -> Iterator[Callable[[
     finally:
         for process in started:  # the SuperLink first: its helpers watch it
             stop(process)
-        end_leftovers(home.flwr_home)
-        (home.folder / _PID).unlink(missing_ok=True)
+        if started:
+            end_leftovers(home.flwr_home)
+        os.close(lock)
 
 
-def serve(home: CoordinatorHome, *, front: bool = True, ready: Callable[[], None]) -> None:
+def serve(home: CoordinatorHome, *, front: bool = True, with_parent: bool = False, ready: Callable[[], None]) -> None:
     """Keep the coordinator up until this process is told to end.
+
+    Args:
+        with_parent: End also when whoever started this process has ended, by whatever.
 
     Raises:
         FlowerFailed: A program ended by itself.
@@ -109,9 +127,10 @@ def serve(home: CoordinatorHome, *, front: bool = True, ready: Callable[[], None
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
+    parent = os.getppid()
     with serving(home, front=front) as still_up:
         ready()
-        while not told.is_set():
+        while not told.is_set() and not (with_parent and os.getppid() != parent):
             if not still_up(0.5) and not told.is_set():
                 raise FlowerFailed(f"the SuperLink or the front ended by itself; {home.folder / 'logs'} says why")
 
@@ -119,11 +138,14 @@ def serve(home: CoordinatorHome, *, front: bool = True, ready: Callable[[], None
 def running(home: CoordinatorHome) -> int | None:
     """The process id of `coordinator up`, None where it does not run."""
     try:
-        number = int((home.folder / _PID).read_text())
-        os.kill(number, 0)
+        with (home.folder / _PID).open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # held by `up` as long as it lives
+            except BlockingIOError:
+                return int(file.read() or b"0")
     except (OSError, ValueError):
-        return None
-    return None if number == os.getpid() else number
+        pass
+    return None
 
 
 def require_running(home: CoordinatorHome) -> None:
@@ -132,7 +154,7 @@ def require_running(home: CoordinatorHome) -> None:
     Raises:
         FederationError: It is.
     """
-    if not (home.folder / _PID).exists():
+    if running(home) is None:
         raise FederationError(f"the coordinator is not up; start it with: synthfed coordinator up {home.folder}")
 
 

@@ -66,10 +66,16 @@ def serve(
     *,
     as_root: bool = False,
     local_port: int | None = None,
+    with_parent: bool = False,
     say: Callable[[str], None],
     again_s: float = AGAIN_S,
 ) -> None:
     """Keep the SuperNode up until this process is told to end; one that ends by itself is started again.
+
+    Args:
+        local_port: Loopback port of Flower's own processes; None takes a free one.
+        with_parent: End also when whoever started this process has ended, by whatever.
+        again_s: Pause before the SuperNode is started again.
 
     Raises:
         FederationError: Something is missing, or this is root.
@@ -86,17 +92,23 @@ def serve(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    while not told.is_set():
+    parent = os.getppid()
+
+    def alone() -> bool:
+        return with_parent and os.getppid() != parent
+
+    end_leftovers(home.flwr_home, patience_s=0.0)  # of one that was killed
+    while not told.is_set() and not alone():
         command = supernode_command(home, local_port=local_port or free_port())
         node = start(command, flwr_home=home.flwr_home, log=home.log)
         say(f"site {home.site!r} keeps a connection to {home.address} (process {node.pid}); it stops with Ctrl-C")
         try:
-            while not told.wait(0.5) and node.poll() is None:
+            while not told.wait(0.5) and node.poll() is None and not alone():
                 pass
         finally:
             stop(node)
             end_leftovers(home.flwr_home)
-        if not told.is_set():
+        if not told.is_set() and not alone():
             say(f"the SuperNode ended ({tail(home.log, 1)}); it starts again in {again_s:g} s")
             told.wait(again_s)
 
