@@ -11,7 +11,7 @@ from flwr.app import Message
 
 from synthfed.cohorts.sites import load_cohort
 from synthfed.errors import FederationError, PipelineError, SecAggError, SiteRefused
-from synthfed.federation import in_process, words
+from synthfed.federation import founding, words
 from synthfed.federation.in_process import FederationResult, Wiretap, run_in_process
 from synthfed.federation.local_grid import Drop
 from synthfed.federation.manifest import Manifest, ManifestError
@@ -200,13 +200,13 @@ def test_a_site_whose_policy_does_not_know_shared_noise_refuses_it(tmp_path, mon
     alone = epsilon_alone(all_events(make_plan(PIPELINE, sites=5)), DELTA)
     for number, limit in enumerate((0.0, 0.99 * alone)):
         monkeypatch.setattr(
-            in_process,
+            founding,
             "Policy",
             lambda **kwargs: Policy(**{**kwargs, "epsilon_local": limit}),  # noqa: B023
         )
         with pytest.raises(SiteRefused, match="to all other sites together"):
             federate(tmp_path / str(number))
-    monkeypatch.setattr(in_process, "Policy", lambda **kwargs: Policy(**{**kwargs, "epsilon_local": 1.01 * alone}))
+    monkeypatch.setattr(founding, "Policy", lambda **kwargs: Policy(**{**kwargs, "epsilon_local": 1.01 * alone}))
     federate(tmp_path / "enough")
 
 
