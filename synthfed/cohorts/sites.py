@@ -26,7 +26,7 @@ from synthfed.cohorts.drawing import Mask, SiteEffects
 from synthfed.cohorts.scd import simulate_scd
 from synthfed.errors import ConfigError, DataError, EmptySite, MissingColumn
 from synthfed.tables.dictionary import Dictionary, header_key, load_dictionary
-from synthfed.tables.handover import list_tables, read_handover
+from synthfed.tables.handover import list_tables, read_handover, site_name
 from synthfed.tables.reading import Finding, ImportReport, type_table
 from synthfed.tables.rules import RuleSet
 from synthfed.tables.schema import Schema
@@ -298,7 +298,7 @@ def _tables_of(source: Source, known: Dictionary, extra: Sequence[str]) -> dict[
         }
     path = Path(source)
     files = list_tables(path, known) if path.is_dir() else [path]
-    return {file.stem: read_handover(file, known, extra=extra) for file in files}
+    return {site_name(file): read_handover(file, known, extra=extra) for file in files}
 
 
 def _number_patients(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:

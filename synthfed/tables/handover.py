@@ -1,7 +1,9 @@
 """Open what a hospital hands over: a table, and beside it the mapping that says what the table means.
 
 `lyon.csv` is read with `lyon.mapping.toml` where that exists; without one the table must speak the dictionary's own
-words. So every reader of tables (`check`, `run`, `score`, a site of a federation) understands mappings in the same way.
+words. A folder of OMOP tables (`lyon/person.csv`, ...) and a FHIR bundle (`lyon.json`, `lyon.ndjson`) are one hospital's
+table, too, with the mapping `lyon.mapping.toml` beside it. So every reader of tables (`check`, `run`, `score`, a site of
+a federation) understands formats and mappings in the same way.
 """
 
 from collections.abc import Sequence
@@ -13,7 +15,11 @@ from synthfed.errors import MappingError, UnreadableFile
 from synthfed.tables.dictionary import Dictionary
 from synthfed.tables.files import read_frame
 from synthfed.tables.findings import Finding
+from synthfed.tables.formats.fhir_reading import read_fhir
+from synthfed.tables.formats.omop_reading import read_omop
+from synthfed.tables.formats.sources import kind_of, looks_like_fhir, refuse_mixture
 from synthfed.tables.mapping import SUFFIX, load_mapping, mapping_path
+from synthfed.tables.mapping_lines import TableMapping
 from synthfed.tables.recoding import recode_table
 from synthfed.tables.redcap import RedcapDictionary, load_redcap
 from synthfed.tables.suggest import suggest_mapping
@@ -34,8 +40,13 @@ def read_handover(
         MappingError: The mapping contradicts the dictionary.
         DataError: The table is not what the mapping says, or the mapping leaves something undecided.
     """
-    frame = read_frame(path)
     file = mapping_path(path)
+    kind = kind_of(path, inside=True) if path.exists() else None
+    if kind is not None:
+        mapping = load_mapping(file, dictionary, shared=True) if file.is_file() else TableMapping()
+        _refuse_flat_keys(mapping, file)
+        return (read_omop if kind == "omop" else read_fhir)(path, dictionary, mapping, extra=extra)
+    frame = read_frame(path)
     if not file.is_file():
         return frame, ()
     mapping = load_mapping(file, dictionary)
@@ -46,17 +57,29 @@ def read_handover(
 def list_tables(folder: Path, dictionary: Dictionary) -> list[Path]:
     """The tables of a folder with one file per site, without the REDCap dictionaries that mappings name.
 
+    A folder that is itself one hospital's (OMOP tables, a FHIR bulk export) is the only table; else such subfolders
+    count beside the files.
+
     Raises:
-        UnreadableFile: The folder holds no table, or two for one site.
+        UnreadableFile: The folder holds no table, two for one site, or one hospital's tables among others'.
         MappingError: A mapping has no table beside it.
     """
     files = sorted(f for f in folder.iterdir() if f.suffix.lower() in TABLE_FILES and not f.name.startswith((".", "~")))
+    kind = kind_of(folder)
+    if kind is not None:
+        refuse_mixture(folder, kind, files)
+        return [folder]
     mappings = sorted(f for f in folder.iterdir() if f.name.endswith(SUFFIX) and not f.name.startswith("."))
-    dictionaries = {load_mapping(file, dictionary).redcap_dictionary for file in mappings}
-    tables = [file for file in files if file.name not in dictionaries]
+    dictionaries = {load_mapping(file, dictionary, shared=True).redcap_dictionary for file in mappings}
+    others = [f for f in folder.iterdir() if not f.name.startswith((".", "~")) and f not in files]
+    sources = [f for f in others if (kind_of(f, inside=True) if f.is_dir() else looks_like_fhir(f))]
+    tables = sorted([*(file for file in files if file.name not in dictionaries), *sources])
     if not tables:
-        raise UnreadableFile(f"folder {folder} holds no table; put one file per site there ({', '.join(TABLE_FILES)})")
-    stems = [file.stem for file in tables]
+        raise UnreadableFile(
+            f"folder {folder} holds no table; put one file per site there ({', '.join(TABLE_FILES)}, .json, .ndjson) or "
+            "one folder of OMOP tables per site"
+        )
+    stems = [site_name(file) for file in tables]
     twice = sorted({stem for stem in stems if stems.count(stem) > 1})
     if twice:
         raise UnreadableFile(f"folder {folder} holds two files for each of the sites {twice}; keep one file per site")
@@ -66,6 +89,18 @@ def list_tables(folder: Path, dictionary: Dictionary) -> list[Path]:
             f"folder {folder} holds {alone} without a table of that name; rename the mapping or the table"
         )
     return tables
+
+
+def site_name(table: Path) -> str:
+    """The hospital that a table is named after."""
+    return table.name if table.is_dir() else table.stem
+
+
+def _refuse_flat_keys(mapping: TableMapping, file: Path) -> None:
+    """Dates of a source with one row per value have their places already."""
+    used = [key for key in ("differences", "redcap_dictionary") if getattr(mapping, key)]
+    if used:
+        raise MappingError(f"{file.name}: {' and '.join(used)} have no place where the source has one row per value")
 
 
 def draft_mappings(source: Path, dictionary: Dictionary, *, wanted: Sequence[str] = ()) -> list[Path]:
@@ -86,7 +121,7 @@ def draft_mappings(source: Path, dictionary: Dictionary, *, wanted: Sequence[str
     drafts = []
     for table in tables:
         file = mapping_path(table)
-        if file.exists() or table.name in forms:
+        if file.exists() or table.name in forms or kind_of(table, inside=True):
             continue
         headers = [str(name) for name in read_frame(table).columns]
         owned = {name: sum(form.owner(header) is not None for header in headers) for name, form in forms.items()}

@@ -85,7 +85,7 @@ def recode_number(
     _check_thousands(texts, column, numbers, conversion, where, log)
     _check_magnitude(numbers, column, conversion, line, where, log)
     _note_numbers(numbers, column, conversion, field, log)
-    shown = {v: _number_text(conversion.apply(v)) for v in set(numbers.values) if v is not None} | {None: ""}
+    shown = {v: number_text(conversion.apply(v)) for v in set(numbers.values) if v is not None} | {None: ""}
     return pd.Series([shown[value] for value in numbers.values], dtype="object")
 
 
@@ -125,7 +125,7 @@ def recode_level(
     else:
         digits = np.asarray(words.str.fullmatch(r"\d"), dtype=bool) & ~gone
         if digits.any() and header != column.name and (column.kind == "category" or is_time_event):
-            log.problems.append((UnknownLevel, f"{where}: {name_rows(digits)} hold codes; {_codes_line(column)}"))
+            log.problems.append((UnknownLevel, f"{where}: {name_rows(digits)} hold codes; {codes_line(column)}"))
             return _blank(texts)
         cells = read_levels(texts.where(~gone, ""), column)
         values, unreadable = cells.values, cells.unreadable
@@ -136,7 +136,7 @@ def recode_level(
         log.problems.append(
             (
                 UnknownLevel,
-                f"{where}: {name_rows(unreadable)} hold a code or word without meaning; {_codes_line(column)}",
+                f"{where}: {name_rows(unreadable)} hold a code or word without meaning; {codes_line(column)}",
             )
         )
         return _blank(texts)
@@ -288,7 +288,7 @@ def _codes_of_choices(column: Column, field: Field | None, where: str, log: Log)
             (
                 UnknownLevel,
                 f"{where}: the form's choices {', '.join(map(repr, unknown))} are none of the levels "
-                f"{', '.join(column.levels)}; {_codes_line(column)}",
+                f"{', '.join(column.levels)}; {codes_line(column)}",
             )
         )
         return None
@@ -309,7 +309,8 @@ def _by_codes(
     return values[places], unreadable[places]
 
 
-def _codes_line(column: Column) -> str:
+def codes_line(column: Column) -> str:
+    """What a person writes to settle codes."""
     levels = " or ".join(f'"{level}"' for level in column.levels)
     flags = " (1 = yes, 0 = no)" if column.kind == "flag" else ""
     return (
@@ -317,7 +318,7 @@ def _codes_line(column: Column) -> str:
     )
 
 
-def _number_text(value: Decimal) -> str:
+def number_text(value: Decimal) -> str:
     """A decimal point, and never exactly three digits after it, which could be thousands."""
     text = f"{value.normalize():f}"
     return text + "0" if re.fullmatch(r"-?\d+\.\d{3}", text) else text

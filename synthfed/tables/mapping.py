@@ -23,11 +23,15 @@ SUFFIX = ".mapping.toml"
 
 def mapping_path(table: Path) -> Path:
     """Where the mapping of a table lies."""
-    return table.with_name(table.stem + SUFFIX)
+    return table.with_name((table.name if table.is_dir() else table.stem) + SUFFIX)
 
 
-def load_mapping(path: Path, dictionary: Dictionary) -> TableMapping:
+def load_mapping(path: Path, dictionary: Dictionary, *, shared: bool = False) -> TableMapping:
     """Read a mapping file and check it against the dictionary.
+
+    Args:
+        shared: Whether several names may give one column, as the codes of one analyte do where a source has one row
+            per value.
 
     Raises:
         MappingError: The file is missing, is no TOML, has an unknown key, or says what the dictionary rules out. All
@@ -43,19 +47,19 @@ def load_mapping(path: Path, dictionary: Dictionary) -> TableMapping:
         mapping = TableMapping.model_validate(raw)
     except ValidationError as error:
         raise MappingError(_explain(error, path.name)) from error
-    problems = _contradictions(mapping, dictionary)
+    problems = _contradictions(mapping, dictionary, shared=shared)
     if problems:
         raise MappingError("\n".join([f"{path.name}: {len(problems)} problems", *(f"  {text}" for text in problems)]))
     return mapping
 
 
-def _contradictions(mapping: TableMapping, dictionary: Dictionary) -> list[str]:
+def _contradictions(mapping: TableMapping, dictionary: Dictionary, *, shared: bool) -> list[str]:
     return [
         *(p for header, line in mapping.columns.items() for p in _line_problems(header, line, dictionary)),
         *_difference_problems(mapping, dictionary),
         *(p for name, line in mapping.compose.items() for p in _composed_problems(name, line, dictionary.schema)),
         *_not_recorded_problems(mapping, dictionary.schema),
-        *_shared_targets(mapping),
+        *(() if shared else _shared_targets(mapping)),
     ]
 
 

@@ -126,6 +126,30 @@ class ComposeLine(_Part):
         return self
 
 
+class TimingLine(_Part):
+    """Which of several dated values counts, where a source has one row per value (OMOP, FHIR).
+
+    Attributes:
+        diagnosis: Codes of the condition whose first record is the diagnosis.
+        window_days: First and last day around the diagnosis in which a value counts as baseline.
+    """
+
+    diagnosis: tuple[str, ...] = ()
+    window_days: tuple[int, int] | None = None
+
+    @field_validator("diagnosis", mode="before")
+    @classmethod
+    def _codes_are_texts(cls, value: Any) -> Any:
+        return tuple(str(code) for code in value) if isinstance(value, list) else value
+
+    @field_validator("window_days")
+    @classmethod
+    def _window_is_in_order(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
+        if value is not None and value[0] > value[1]:
+            raise ValueError("window_days = [before, after] ends before it begins; days before are negative")
+        return value
+
+
 class TableMapping(_Part):
     """A mapping file.
 
@@ -139,6 +163,7 @@ class TableMapping(_Part):
         dates: Columns that hold dates; they enter the table only as differences.
         differences: The dictionary's columns that are differences of two dates, in days.
         compose: The dictionary's columns that are put together from several.
+        timing: Which of several dated values counts; for sources with one row per value.
     """
 
     decimal: Mark | None = None
@@ -150,6 +175,7 @@ class TableMapping(_Part):
     dates: Mapping[str, DateLine] = Field(default_factory=dict)
     differences: Mapping[str, DifferenceLine] = Field(default_factory=dict)
     compose: Mapping[str, ComposeLine] = Field(default_factory=dict)
+    timing: TimingLine = Field(default_factory=TimingLine)
 
     @field_validator("missing", mode="before")
     @classmethod

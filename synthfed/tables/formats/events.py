@@ -1,0 +1,94 @@
+"""What formats with one row per value have in common: persons, and values with an analyte, a unit and a day.
+
+OMOP measurements and FHIR observations are both read into this form, and `gathering` makes one row per patient of it.
+Texts stay as the source wrote them; distinct ones are kept once, so that millions of rows are a few integers each.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+Days = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Analyte:
+    """What a value is a value of.
+
+    Attributes:
+        spellings: Names and local codes, the most trusted first.
+        loincs: LOINC numbers, by code or by concept.
+    """
+
+    spellings: tuple[str, ...]
+    loincs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One distinct value.
+
+    Attributes:
+        number: As written, with a decimal point and `<` or `>` before it where it is a limit; empty when not given.
+        words: Codes and names for levels, and numbers written as text; the most trusted first.
+        units: Spellings of the unit, the most trusted first; empty when not given.
+    """
+
+    number: str = ""
+    words: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """Values of many patients.
+
+    Attributes:
+        patient: Position of the patient, by row.
+        analyte: Position in `analytes`, by row.
+        value: Position in `values`, by row.
+        day: Day number, by row; NaN where not given.
+    """
+
+    patient: Codes
+    analyte: Codes
+    value: Codes
+    day: Days
+    analytes: tuple[Analyte, ...]
+    values: tuple[Value, ...]
+
+    def __len__(self) -> int:
+        return len(self.patient)
+
+
+@dataclass(frozen=True, slots=True)
+class Patients:
+    """One entry per patient.
+
+    Attributes:
+        ids: What tells them apart.
+        sex: Words for the sex, empty where not given.
+        born: Day number of birth, NaN where not given.
+        year_only: Whether only the year of birth is given; `born` is then its first day.
+        diagnosed: Day number of the diagnosis, NaN where not given.
+        died: Day number of death, NaN where none is given.
+        seen: Day number of the last contact, NaN where not given.
+        held: Columns that the source holds, even where no patient has a value.
+        extra: Further columns that the caller asked for by name.
+    """
+
+    ids: pd.Series
+    sex: pd.Series
+    born: Days
+    year_only: npt.NDArray[np.bool_]
+    diagnosed: Days
+    died: Days
+    seen: Days
+    held: frozenset[str] = frozenset()
+    extra: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    def __len__(self) -> int:
+        return len(self.ids)
