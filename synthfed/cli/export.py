@@ -68,7 +68,7 @@ def _pipeline_name(dictionary: str | None, meaning: "Dictionary") -> str:
 
 def _read_synthetic(table: Path, dictionary: str | None) -> tuple["pd.DataFrame", "Dictionary"]:
     """The typed table, derived columns included, and its dictionary."""
-    from synthfed.dossier import SUMS
+    from synthfed.dossier.layout import SUMS
     from synthfed.errors import ConfigError
     from synthfed.tables.dictionary import header_meanings, load_dictionary
     from synthfed.tables.handover import read_handover

@@ -10,7 +10,8 @@ DataOption = Annotated[
     Path | None,
     typer.Option(
         "--data",
-        help="A table (CSV, XLSX, Parquet) or a folder with one per site; NAME.mapping.toml beside each is used.",
+        help="A table (CSV, XLSX, Parquet), a FHIR bundle or NDJSON, a folder of OMOP tables, or a folder with one of "
+        "these per site; NAME.mapping.toml beside each is used.",
     ),
 ]
 SiteColumnOption = Annotated[

@@ -1,9 +1,9 @@
 """Open what a hospital hands over: a table, and beside it the mapping that says what the table means.
 
 `lyon.csv` is read with `lyon.mapping.toml` where that exists; without one the table must speak the dictionary's own
-words. A folder of OMOP tables (`lyon/person.csv`, ...) and a FHIR bundle (`lyon.json`, `lyon.ndjson`) are one hospital's
-table, too, with the mapping `lyon.mapping.toml` beside it. So every reader of tables (`check`, `run`, `score`, a site of
-a federation) understands formats and mappings in the same way.
+words. A folder of OMOP tables (`lyon/person.csv`, ...) or a FHIR bundle (`lyon.json`, `lyon.ndjson`) is one hospital's
+table, too, with `lyon.mapping.toml` beside it. So every reader of tables (`check`, `run`, `score`, a site of a
+federation) understands formats and mappings in the same way.
 """
 
 from collections.abc import Sequence
@@ -76,8 +76,8 @@ def list_tables(folder: Path, dictionary: Dictionary) -> list[Path]:
     tables = sorted([*(file for file in files if file.name not in dictionaries), *sources])
     if not tables:
         raise UnreadableFile(
-            f"folder {folder} holds no table; put one file per site there ({', '.join(TABLE_FILES)}, .json, .ndjson) or "
-            "one folder of OMOP tables per site"
+            f"folder {folder} holds no table; put one file per site there ({', '.join(TABLE_FILES)}, .json, .ndjson) "
+            "or one folder of OMOP tables per site"
         )
     stems = [site_name(file) for file in tables]
     twice = sorted({stem for stem in stems if stems.count(stem) > 1})

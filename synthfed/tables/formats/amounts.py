@@ -236,8 +236,8 @@ def _conversions(
 def _unit_problem(values: Sequence[Value], counts: Counts, column: Column, unknown: Mask, is_shown: Mask) -> str:
     """What is known about values whose unit is not; a unit that few patients have is not repeated."""
     rows = int(counts[unknown].sum())
-    without = int(sum(counts[i] for i in np.flatnonzero(unknown) if not any(values[i].units)))
-    names = sorted({values[i].units[0] for i in np.flatnonzero(unknown & is_shown) if any(values[i].units)})
+    without = int(sum(counts[i] for i in np.flatnonzero(unknown).tolist() if not any(values[i].units)))
+    names = sorted({values[i].units[0] for i in np.flatnonzero(unknown & is_shown).tolist() if any(values[i].units)})
     parts = [f"{without} without a unit"] if without else []
     if rows > without:
         said = f" ({', '.join(map(repr, names))})" if names else ""
@@ -256,9 +256,7 @@ def _note_conversion(column: Column, conversion: Conversion, rows: int, log: Log
         log.findings.append(Finding("rounded", column.name, rows, note))
 
 
-def _sorted_pairs(
-    conversions: Sequence[Conversion | None], numeric: Mask
-) -> list[tuple[Conversion, bool]]:
+def _sorted_pairs(conversions: Sequence[Conversion | None], numeric: Mask) -> list[tuple[Conversion, bool]]:
     """Each conversion with numbers and with numbers written as text, in an order that does not depend on hashes."""
     known = sorted({c for c in conversions if c is not None}, key=lambda c: (c.factor, c.unit))
     return [(conversion, point) for conversion in known for point in sorted(set(numeric.tolist()), reverse=True)]

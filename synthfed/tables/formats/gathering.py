@@ -16,6 +16,7 @@ import pandas as pd
 
 from synthfed.errors import DataError, MissingColumn
 from synthfed.tables.cells import MISSING_WORDS
+from synthfed.tables.composing import Table, compose_column, headers_of_parts
 from synthfed.tables.dictionary import Dictionary, header_key, header_meanings, loose_key
 from synthfed.tables.findings import Finding, Log
 from synthfed.tables.formats.amounts import Reading, read_amounts, read_words
@@ -101,6 +102,8 @@ class _Gathering:
         self._sex(table)
         self._age(table)
         self._survival(table)
+        self._compose(table)
+        self._leave_blank(table)
         silent = len(self.patients) - len(np.unique(self.events.patient[by_row >= 0]))
         if silent:
             self._find("no_values", "patients", silent, "persons without any value of the dictionary's columns")
@@ -115,6 +118,7 @@ class _Gathering:
         headers, numbers = header_meanings(self.schema), column_by_loinc(self.schema)
         meanings: list[_Meaning | None] = []
         used: set[str] = set()
+        parts = headers_of_parts(self.mapping.compose)
         left_out = np.zeros(len(self.events.analytes), dtype=bool)
         for place, analyte in enumerate(self.events.analytes):
             keys = [header_key(name) for name in (*analyte.spellings, *analyte.loincs)]
@@ -122,6 +126,8 @@ class _Gathering:
             line = next((declared[key] for key in keys if key in declared), None)
             by_name = next((n for k in keys if (n := headers.get(k) or headers.get(loose_key(k)))), None)
             by_code = next((numbers[code] for code in analyte.loincs if code in numbers), None)
+            if analyte.loincs and by_code is None and by_name not in analyte.spellings:
+                by_name = None  # its code says that it is something else: "WBC" counted in urine
             if line is None and not ignored.isdisjoint(keys):
                 meanings.append(None)
             elif line is not None:
@@ -136,7 +142,7 @@ class _Gathering:
                     self._find("renamed", name, 0, f"known by LOINC {', '.join(analyte.loincs)}")
             else:
                 meanings.append(None)
-                left_out[place] = True
+                left_out[place] = parts.isdisjoint(keys)
         for header in self.mapping.columns:
             if header_key(header) not in used:
                 note = f"the mapping names {header!r}, of which there is no value"
@@ -258,7 +264,7 @@ class _Gathering:
             self._problem(
                 DataError,
                 f"column {column.name!r}: {len(several)} patients have several different values and no date of "
-                "diagnosis to choose by; add the conditions, or write diagnosis = [codes] under [timing] in the mapping",
+                "diagnosis to choose by; add the conditions, or write diagnosis = [codes] in [timing] of the mapping",
             )
         elif undated.any():
             cells[several[undated]] = -1
@@ -349,6 +355,47 @@ class _Gathering:
         )
         note = "from the diagnosis to the date of death, else to the last contact"
         self._find("difference", endpoint.time, int(known.sum()), note)
+
+    # ------------------------------------------------------------------------------------------ as the mapping says
+
+    def _compose(self, table: dict[str, pd.Series]) -> None:
+        """Columns that the mapping puts together from others or from values that the dictionary does not know."""
+        if not self.mapping.compose:
+            return
+        parts = headers_of_parts(self.mapping.compose)
+        written = {header_key(name): cells for name, cells in table.items()}
+        headers = {header_key(name): name for name in table}
+        for place, analyte in enumerate(self.events.analytes):
+            for name in analyte.spellings:
+                key = header_key(name)
+                if key in parts and key not in written:
+                    headers[key], written[key] = name, self._as_written(place)
+        source = Table(
+            headers=headers,
+            written=written,
+            owners={header_key(name): name for name in table},
+            recoded={header_key(name): cells for name, cells in table.items()},
+            columns=table,
+            missing=frozenset(self.mapping.missing),
+        )
+        for name, line in self.mapping.compose.items():
+            compose_column(name, line, source, self.schema, self.log)
+
+    def _as_written(self, analyte: int) -> pd.Series:
+        """One analyte's values by patient, the nearest to the diagnosis, unread."""
+        rows = np.flatnonzero(self.events.analyte == analyte)
+        words = [next(iter((*value.words, value.number)), "") for value in self.events.values]
+        nameless = Column(self.events.analytes[analyte].spellings[0], "category", levels=("0", "1"))
+        cells = self._choose(nameless, rows, self.events.value[rows].astype(np.int64))
+        return pd.Series(np.array([*words, ""], dtype=object)[cells], dtype="object")
+
+    def _leave_blank(self, table: dict[str, pd.Series]) -> None:
+        for name in self.mapping.not_recorded:
+            if name in table and (table[name] != "").any():
+                self._problem(DataError, f"not_recorded names {name!r}, but there are values of it; take it out there")
+                continue
+            self._find("not_recorded", name, 0, "not recorded here, as the mapping says; missing in every row")
+            table[name] = pd.Series([""] * len(self.patients), dtype="object")
 
     def _problem(self, kind: type[DataError], text: str) -> None:
         self.log.problems.append((kind, text))

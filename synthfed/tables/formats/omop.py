@@ -44,7 +44,7 @@ def write_omop(table: pd.DataFrame, dictionary: Dictionary) -> Mapping[str, byte
     texts = {column.name: cell_texts(table[column.name], column) for column in columns}
     rows = len(table)
     valued = [column for column in columns if column.kind != "id"]
-    ends, dead = _ends(schema, texts, rows)
+    ends, dead = last_days(schema, texts, rows)
     return {
         "person.csv": _csv("person", _persons(schema, columns, texts, rows)),
         "condition_occurrence.csv": _csv("condition_occurrence", _conditions(schema, rows)),
@@ -146,7 +146,7 @@ def _values(name: str, columns: Sequence[Column], texts: Mapping[str, list[str]]
     return "".join(blocks).encode()
 
 
-def _ends(schema: Schema, texts: Mapping[str, list[str]], rows: int) -> tuple[list[date], list[int]]:
+def last_days(schema: Schema, texts: Mapping[str, list[str]], rows: int) -> tuple[list[date], list[int]]:
     """Each person's last known day, and who died on it."""
     endpoint = next((s for s in schema.survivals if s.name in DEATH_ENDPOINTS), None)
     if endpoint is None:

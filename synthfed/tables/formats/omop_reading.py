@@ -113,12 +113,14 @@ class _Persons:
 def _patients(
     files: Mapping[str, Path], persons: _Persons, mapping: TableMapping, dictionary: Dictionary, log: Log
 ) -> Patients:
-    table, size = persons.table, len(persons.ids)
+    table = persons.table
     sources = table["person_source_value"]
     named = not (sources == "").any() and not sources.duplicated().any()
     born, year_only = _births(table, mapping, log)
     died = _extreme_day(files.get("death"), "death_date", persons, mapping, log, last=False)
-    seen = _extreme_day(files.get("observation_period"), "observation_period_end_date", persons, mapping, log, last=True)
+    seen = _extreme_day(
+        files.get("observation_period"), "observation_period_end_date", persons, mapping, log, last=True
+    )
     return Patients(
         ids=sources if named else table["person_id"],
         sex=_sexes(table, log),
@@ -189,9 +191,7 @@ def _extreme_day(
     return result
 
 
-def _diagnoses(
-    file: Path | None, persons: _Persons, mapping: TableMapping, dictionary: Dictionary, log: Log
-) -> Days:
+def _diagnoses(file: Path | None, persons: _Persons, mapping: TableMapping, dictionary: Dictionary, log: Log) -> Days:
     result = np.full(len(persons.ids), np.nan)
     if file is None:
         return result

@@ -4,6 +4,7 @@ Column names and order follow the public table definitions (github.com/OHDSI/Com
 millions of rows are read as integers that point into their distinct texts.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,58 +17,54 @@ import pandas as pd
 from synthfed.errors import UnreadableFile
 from synthfed.tables.dictionary import header_key
 
-COLUMNS: Mapping[str, Sequence[str]] = {
-    "person": (
-        "person_id gender_concept_id year_of_birth month_of_birth day_of_birth birth_datetime race_concept_id "
-        "ethnicity_concept_id location_id provider_id care_site_id person_source_value gender_source_value "
-        "gender_source_concept_id race_source_value race_source_concept_id ethnicity_source_value "
-        "ethnicity_source_concept_id"
-    ).split(),
-    "observation_period": (
-        "observation_period_id person_id observation_period_start_date observation_period_end_date "
-        "period_type_concept_id"
-    ).split(),
-    "condition_occurrence": (
-        "condition_occurrence_id person_id condition_concept_id condition_start_date condition_start_datetime "
-        "condition_end_date condition_end_datetime condition_type_concept_id condition_status_concept_id stop_reason "
-        "provider_id visit_occurrence_id visit_detail_id condition_source_value condition_source_concept_id "
-        "condition_status_source_value"
-    ).split(),
-    "measurement": (
-        "measurement_id person_id measurement_concept_id measurement_date measurement_datetime measurement_time "
-        "measurement_type_concept_id operator_concept_id value_as_number value_as_concept_id unit_concept_id range_low "
-        "range_high provider_id visit_occurrence_id visit_detail_id measurement_source_value "
-        "measurement_source_concept_id unit_source_value unit_source_concept_id value_source_value "
-        "measurement_event_id meas_event_field_concept_id"
-    ).split(),
-    "observation": (
-        "observation_id person_id observation_concept_id observation_date observation_datetime "
-        "observation_type_concept_id value_as_number value_as_string value_as_concept_id qualifier_concept_id "
-        "unit_concept_id provider_id visit_occurrence_id visit_detail_id observation_source_value "
-        "observation_source_concept_id unit_source_value qualifier_source_value value_source_value "
-        "observation_event_id obs_event_field_concept_id"
-    ).split(),
-    "death": (
-        "person_id death_date death_datetime death_type_concept_id cause_concept_id cause_source_value "
-        "cause_source_concept_id"
-    ).split(),
-    "cdm_source": (
-        "cdm_source_name cdm_source_abbreviation cdm_holder source_description source_documentation_reference "
-        "cdm_etl_reference source_release_date cdm_release_date cdm_version cdm_version_concept_id vocabulary_version"
-    ).split(),
-    "source_to_concept_map": (
-        "source_code source_concept_id source_vocabulary_id source_code_description target_concept_id "
-        "target_vocabulary_id valid_start_date valid_end_date invalid_reason"
-    ).split(),
+_DEFINITION = """
+person: person_id gender_concept_id year_of_birth month_of_birth day_of_birth birth_datetime race_concept_id
+    ethnicity_concept_id location_id provider_id care_site_id person_source_value gender_source_value
+    gender_source_concept_id race_source_value race_source_concept_id ethnicity_source_value
+    ethnicity_source_concept_id
+observation_period: observation_period_id person_id observation_period_start_date observation_period_end_date
+    period_type_concept_id
+condition_occurrence: condition_occurrence_id person_id condition_concept_id condition_start_date
+    condition_start_datetime condition_end_date condition_end_datetime condition_type_concept_id
+    condition_status_concept_id stop_reason provider_id visit_occurrence_id visit_detail_id condition_source_value
+    condition_source_concept_id condition_status_source_value
+measurement: measurement_id person_id measurement_concept_id measurement_date measurement_datetime measurement_time
+    measurement_type_concept_id operator_concept_id value_as_number value_as_concept_id unit_concept_id range_low
+    range_high provider_id visit_occurrence_id visit_detail_id measurement_source_value
+    measurement_source_concept_id unit_source_value unit_source_concept_id value_source_value measurement_event_id
+    meas_event_field_concept_id
+observation: observation_id person_id observation_concept_id observation_date observation_datetime
+    observation_type_concept_id value_as_number value_as_string value_as_concept_id qualifier_concept_id
+    unit_concept_id provider_id visit_occurrence_id visit_detail_id observation_source_value
+    observation_source_concept_id unit_source_value qualifier_source_value value_source_value observation_event_id
+    obs_event_field_concept_id
+death: person_id death_date death_datetime death_type_concept_id cause_concept_id cause_source_value
+    cause_source_concept_id
+cdm_source: cdm_source_name cdm_source_abbreviation cdm_holder source_description source_documentation_reference
+    cdm_etl_reference source_release_date cdm_release_date cdm_version cdm_version_concept_id vocabulary_version
+source_to_concept_map: source_code source_concept_id source_vocabulary_id source_code_description target_concept_id
+    target_vocabulary_id valid_start_date valid_end_date invalid_reason
+"""
+
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    name: tuple(columns.split())
+    for name, columns in re.findall(r"^(\w+): (.*(?:\n    .*)*)", _DEFINITION, re.MULTILINE)
 }
+"""The columns of each table, in the order of the model."""
 
 # Other tables that may lie beside them and are not read.
-_OTHERS = (
-    "visit_occurrence visit_detail drug_exposure procedure_occurrence device_exposure note note_nlp specimen "
-    "fact_relationship location care_site provider payer_plan_period cost drug_era dose_era condition_era episode "
-    "episode_event metadata concept vocabulary domain concept_class concept_relationship relationship concept_synonym "
-    "concept_ancestor drug_strength cohort cohort_definition"
-).split()
+_OTHERS = frozenset(
+    re.findall(
+        r"\w+",
+        """
+        visit_occurrence visit_detail drug_exposure procedure_occurrence device_exposure note note_nlp
+        specimen fact_relationship location care_site provider payer_plan_period cost drug_era dose_era
+        condition_era episode episode_event metadata concept vocabulary domain concept_class
+        concept_relationship relationship concept_synonym concept_ancestor drug_strength cohort
+        cohort_definition
+        """,
+    )
+)
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
 _DELIMITERS = (",", "\t", ";", "|")

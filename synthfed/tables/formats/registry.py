@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from synthfed.tables.dictionary import Dictionary
-from synthfed.tables.formats import flat
+from synthfed.tables.formats import fhir, flat, omop
 
 Writer = Callable[[pd.DataFrame, Dictionary], Mapping[str, bytes]]
 """A typed table and its dictionary to file contents by relative name; `/` makes folders."""
@@ -42,6 +42,9 @@ def formats() -> Mapping[str, Format]:
         "csv": Format("one CSV file with its dictionary", flat.write_csv, flat.no_losses),
         "parquet": Format("one Parquet file with its dictionary; keeps types", flat.write_parquet, flat.no_losses),
         "xlsx": Format("one workbook with the dictionary on a second sheet", flat.write_xlsx, flat.no_losses),
+        "omop": Format("OMOP common data model 5.4, one CSV file per table", omop.write_omop, omop.omop_losses),
+        "fhir": Format("one FHIR R4 bundle", fhir.write_bundle, fhir.fhir_losses),
+        "fhir-ndjson": Format("FHIR R4 as NDJSON, one file per kind", fhir.write_ndjson, fhir.fhir_losses),
     }
 
 

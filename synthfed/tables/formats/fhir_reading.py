@@ -1,0 +1,407 @@
+"""Read a hospital's FHIR R4 resources: Patient, Condition and Observation, in bundles or one per line (NDJSON).
+
+An Observation gives a value for each of its codes and components: quantities with their UCUM unit, numbers, coded
+answers, texts, yes and no. Its LOINC number names the column; a local code or text that the mapping or the dictionary
+knows does, too. `entered-in-error` and `cancelled` are left out. Bundles are held in memory; NDJSON is read line by
+line and is the way for more than some thousand patients.
+"""
+
+import json
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from synthfed.errors import DataError, UnreadableFile
+from synthfed.tables.dictionary import Dictionary
+from synthfed.tables.findings import Finding, Log
+from synthfed.tables.formats.codes import DIAGNOSES, is_loinc
+from synthfed.tables.formats.days import read_days
+from synthfed.tables.formats.events import Analyte, Days, Events, Patients, Value
+from synthfed.tables.formats.gathering import gather, patients_of, shown_names
+from synthfed.tables.formats.sources import fhir_files
+from synthfed.tables.mapping_lines import TableMapping
+
+LOINC_SYSTEM = "http://loinc.org"
+PATIENT_SYSTEM = "http://synthfed.invalid/patient"  # identifiers that an export of ours keeps
+UCUM_SYSTEM = "http://unitsofmeasure.org"
+SNOMED_SYSTEM = "http://snomed.info/sct"
+
+_LARGEST_BUNDLE = 400_000_000  # bytes; the objects of a bundle take about ten times as many
+_LEFT_OUT = frozenset(["entered-in-error", "cancelled"])
+_LINES = (".ndjson", ".jsonl")
+
+
+def read_fhir(
+    path: Path, dictionary: Dictionary, mapping: TableMapping, *, extra: Sequence[str] = ()
+) -> tuple[pd.DataFrame, tuple[Finding, ...]]:
+    """A table of texts with one row per Patient, ready for `type_table`, and what was done.
+
+    Args:
+        path: A bundle, an NDJSON file, or a folder of them that belong together.
+        extra: Not used: a Patient has no further columns.
+
+    Raises:
+        UnreadableFile: It is no JSON, or holds no Patient.
+        DataError: Everything undecided or contradictory, in one message.
+    """
+    log = Log()
+    resources = _Resources(log)
+    files = fhir_files(path, bundles=True) if path.is_dir() else [path]
+    for file in files:
+        for resource in _resources(file):
+            resources.add(resource)
+    if not resources.patients:
+        held = ", ".join(f"{count} {kind}" for kind, count in resources.kinds.most_common(5)) or "nothing"
+        raise UnreadableFile(
+            f"{path.name} holds no Patient but {held}; give Patient, Condition and Observation resources"
+        )
+    note = "read as FHIR: " + ", ".join(
+        f"{resources.kinds[kind]} {kind}" for kind in ("Patient", "Condition", "Observation") if resources.kinds[kind]
+    )
+    log.findings.insert(0, Finding("format", path.name, len(resources.patients), note))
+    patients, events = resources.tables(dictionary, mapping)
+    log.raise_problems(path.name)
+    frame = gather(patients, events, dictionary, mapping, log=log)
+    log.raise_problems(path.name)
+    return frame, tuple(log.findings)
+
+
+def _resources(file: Path) -> Iterator[Mapping[str, Any]]:
+    """Every resource of a file, those of bundles one by one."""
+    if file.suffix.lower() in _LINES:
+        with file.open("rb") as stream:
+            for number, line in enumerate(stream, start=1):
+                if line.strip():
+                    yield from _unpacked(_parsed(line, f"{file.name}, line {number}"), f"{file.name}, line {number}")
+        return
+    size = file.stat().st_size
+    if size > _LARGEST_BUNDLE:
+        raise UnreadableFile(
+            f"{file.name} is a bundle of {size / 1e6:.0f} MB; export NDJSON instead, which is read line by line"
+        )
+    yield from _unpacked(_parsed(file.read_bytes(), file.name), file.name)
+
+
+def _parsed(content: bytes, where: str) -> Any:
+    try:
+        text = content.decode("utf-8-sig")
+        return json.loads(text, parse_float=str, parse_int=str)  # numbers as written
+    except UnicodeDecodeError:
+        raise UnreadableFile(f"{where} is not UTF-8, which FHIR requires; export it again") from None
+    except json.JSONDecodeError as error:
+        whole = "it ends too early: copy it again" if error.pos >= len(error.doc.rstrip()) - 1 else "export it again"
+        raise UnreadableFile(f"{where} is not valid JSON ({error.msg} at character {error.pos}); {whole}") from None
+    except RecursionError:
+        raise UnreadableFile(f"{where} is nested too deeply to be FHIR") from None
+
+
+def _unpacked(content: Any, where: str) -> Iterator[Mapping[str, Any]]:
+    if not isinstance(content, dict) or not isinstance(content.get("resourceType"), str):
+        raise UnreadableFile(f"{where} is JSON, but no FHIR resource: it has no resourceType")
+    if content["resourceType"] != "Bundle":
+        yield content
+        return
+    for entry in _dicts(content.get("entry")):
+        resource = entry.get("resource")
+        if isinstance(resource, dict) and isinstance(resource.get("resourceType"), str):
+            if resource["resourceType"] != "Bundle" and isinstance(entry.get("fullUrl"), str):
+                resource = {**resource, "_fullUrl": entry["fullUrl"]}
+            yield from _unpacked(resource, where)
+
+
+@dataclass(slots=True)
+class _Distinct:
+    """Positions of distinct things, so that a row is an integer."""
+
+    places: dict[Any, int] = field(default_factory=dict)
+
+    def __call__(self, thing: Any) -> int:
+        return self.places.setdefault(thing, len(self.places))
+
+
+class _Resources:
+    """What was met so far, as integers that point into distinct texts."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+        self.kinds: Counter[str] = Counter()
+        self.patients: dict[str, dict[str, Any]] = {}
+        self.references: dict[str, str] = {}  # reference as written -> Patient.id
+        self.reasons: Counter[str] = Counter()
+        self.left_out: Counter[str] = Counter()
+        self.twice = self.contrary = self.untold = 0
+        self.subjects, self.analytes, self.values, self.dates = _Distinct(), _Distinct(), _Distinct(), _Distinct()
+        self.rows = tuple(array("l") for _ in range(4))
+        self.conditions: list[tuple[int, tuple[str, ...], int]] = []
+        self.held: set[tuple[tuple[str, ...], tuple[str, ...]]] = set()
+
+    def add(self, resource: Mapping[str, Any]) -> None:
+        kind = str(resource["resourceType"])
+        self.kinds[kind] += 1
+        readers: dict[str, Callable[[Mapping[str, Any]], None]] = {
+            "Patient": self._patient,
+            "Condition": self._condition,
+            "Observation": self._observation,
+        }
+        if kind in readers:
+            readers[kind](resource)
+
+    def _patient(self, resource: Mapping[str, Any]) -> None:
+        identity = resource.get("id") or resource.get("_fullUrl")
+        if not isinstance(identity, str):
+            self.untold += 1
+            return
+        own = [i.get("value") for i in _dicts(resource.get("identifier")) if i.get("system") == PATIENT_SYSTEM]
+        about = {
+            "id": own[0] if own and isinstance(own[0], str) else identity,
+            "sex": _text(resource.get("gender")),
+            "born": _text(resource.get("birthDate")),
+            "died": _text(resource.get("deceasedDateTime")),
+        }
+        if identity in self.patients:
+            self.twice += 1
+            self.contrary += self.patients[identity] != about
+            return
+        self.patients[identity] = about
+        for name in (f"Patient/{identity}", f"urn:uuid:{identity}", resource.get("_fullUrl")):
+            if isinstance(name, str):
+                self.references[name] = identity
+
+    def _condition(self, resource: Mapping[str, Any]) -> None:
+        status = _codings(resource.get("verificationStatus"))
+        if any(code == "entered-in-error" for _, code, _ in status):
+            self.left_out["entered in error"] += 1
+            return
+        codes = tuple(code for _, code, _ in _codings(resource.get("code")) if code)
+        words = codes + tuple(t for t in (_text(_dict(resource.get("code")).get("text")),) if t)
+        onset = _text(resource.get("onsetDateTime")) or _text(_dict(resource.get("onsetPeriod")).get("start"))
+        date = onset or _text(resource.get("recordedDate"))
+        self.conditions.append((self._subject(resource), words, self.dates(date[:10])))
+
+    def _observation(self, resource: Mapping[str, Any]) -> None:
+        status = _text(resource.get("status"))
+        if status in _LEFT_OUT:
+            self.left_out[status.replace("-", " ")] += 1
+            return
+        start = _text(_dict(resource.get("effectivePeriod")).get("start"))
+        date = _text(resource.get("effectiveDateTime")) or start or _text(resource.get("effectiveInstant"))
+        date = (date or _text(resource.get("issued")))[:10]
+        subject = self._subject(resource)
+        parts = [resource, *_dicts(resource.get("component"))]
+        for part in parts:
+            analyte = _analyte(part.get("code"))
+            value, problem = _value(part)
+            if problem:
+                self.left_out[problem] += 1
+            elif value is None:
+                for _, reason, _ in _codings(part.get("dataAbsentReason")):
+                    self.reasons[reason] += 1
+                    self.held.add(analyte)
+            else:
+                for row, item in zip(
+                    self.rows, (subject, self.analytes(analyte), self.values(value), self.dates(date)), strict=True
+                ):
+                    row.append(item)
+
+    def _subject(self, resource: Mapping[str, Any]) -> int:
+        return self.subjects(_text(_dict(resource.get("subject")).get("reference")))
+
+    # ------------------------------------------------------------------------------------------ as tables
+
+    def tables(self, dictionary: Dictionary, mapping: TableMapping) -> tuple[Patients, Events]:
+        """Everything met, for `gather`."""
+        self._tell()
+        place = {identity: i for i, identity in enumerate(self.patients)}
+        owner = np.array([self._position(name, place) for name in self.subjects.places] or [-1], dtype=np.int32)
+        subject, analyte, value, date = (np.frombuffer(row, dtype="l") if len(row) else _none() for row in self.rows)
+        patient = owner[subject]
+        strange = patient < 0
+        if strange.any():
+            note = "Observations of Patients that are not here; left out"
+            self.log.findings.append(Finding("unknown_person", "Observation", int(strange.sum()), note))
+        known = self._known_days(mapping, date)
+        analytes = [Analyte(spellings, loincs) for spellings, loincs in self.analytes.places]
+        kept = ~strange
+        events = Events(
+            patient=patient[kept],
+            analyte=analyte[kept].astype(np.int32),
+            value=value[kept].astype(np.int32),
+            day=known[date][kept],
+            analytes=tuple(analytes),
+            values=tuple(Value(*parts) for parts in self.values.places),
+        )
+        return self._people(dictionary, mapping, owner, known), events
+
+    def _position(self, reference: str, place: Mapping[str, int]) -> int:
+        identity = self.references.get(reference)
+        if identity is None:  # an absolute address of the same resource, perhaps with its version
+            parts = reference.split("/_history/")[0].split("/")
+            identity = parts[-1] if len(parts) > 1 and parts[-2] == "Patient" else None
+        return -1 if identity is None else place.get(identity, -1)
+
+    def _tell(self) -> None:
+        if self.untold:
+            self.log.problems.append((DataError, f"{self.untold} Patients have no id"))
+        if self.contrary:
+            self.log.problems.append(
+                (DataError, f"{self.contrary} Patients come twice with different content; keep one of each")
+            )
+        elif self.twice:
+            note = "Patients that come twice with the same content were merged"
+            self.log.findings.append(Finding("duplicate", "Patient", self.twice, note))
+        for reason, count in sorted(self.left_out.items()):
+            self.log.findings.append(Finding("left_out", "resources", count, f"{reason}; left out"))
+        for reason, count in sorted(self.reasons.items()):
+            note = f"dataAbsentReason {reason!r}, read as missing"
+            self.log.findings.append(Finding("missing_code", "Observation", count, note))
+        others = {kind: n for kind, n in self.kinds.items() if kind not in ("Patient", "Condition", "Observation")}
+        if others:
+            note = f"other resources, not read: {', '.join(sorted(others))}"
+            self.log.findings.append(Finding("ignored", "resources", sum(others.values()), note))
+
+    def _known_days(self, mapping: TableMapping, date: Any) -> Days:
+        words = [text if len(text) == 10 else "" for text in self.dates.places]  # a year or month alone is no day
+        counts = np.bincount(date, minlength=len(words)).tolist()
+        return read_days(words or [""], "effectiveDateTime", mapping, counts=counts or [0], log=self.log)
+
+    def _people(self, dictionary: Dictionary, mapping: TableMapping, owner: Any, known: Days) -> Patients:
+        about = list(self.patients.values())
+        born = [person["born"] for person in about]
+        full = [text if len(text) == 10 else f"{text[:4]}-01-01" if text else "" for text in born]
+        count = [1] * len(about)
+        return Patients(
+            ids=pd.Series([person["id"] for person in about], dtype="object"),
+            sex=pd.Series([{"unknown": "", "other": ""}.get(p["sex"], p["sex"]) for p in about], dtype="object"),
+            born=read_days(full, "birthDate", mapping, counts=count, log=self.log),
+            year_only=np.array([0 < len(text) < 10 for text in born], dtype=bool),
+            diagnosed=self._diagnoses(dictionary, mapping, owner, known),
+            died=read_days([p["died"][:10] for p in about], "deceasedDateTime", mapping, counts=count, log=self.log),
+            seen=np.full(len(about), np.nan),
+            held=self._held(dictionary),
+        )
+
+    def _diagnoses(self, dictionary: Dictionary, mapping: TableMapping, owner: Any, known: Days) -> Days:
+        result = np.full(len(self.patients), np.nan)
+        if not self.conditions:
+            return result
+        distinct = list(dict.fromkeys(words for _, words, _ in self.conditions))
+        wanted = {code.casefold() for code in mapping.timing.diagnosis}
+        if not wanted:
+            code, _ = DIAGNOSES.get(dictionary.schema.disease, ("", ""))
+            wanted = {code, dictionary.schema.disease.casefold()} - {""}
+            if len(distinct) == 1 and distinct[0] and not wanted & {word.casefold() for word in distinct[0]}:
+                wanted = {distinct[0][0].casefold()}
+        matching = {words for words in distinct if wanted & {word.casefold() for word in words}}
+        if not matching:
+            place = {words: i for i, words in enumerate(distinct)}
+            rows = np.array([place[words] for _, words, _ in self.conditions])
+            counts = patients_of(rows, owner[[subject for subject, _, _ in self.conditions]], len(distinct))
+            self.log.problems.append(
+                (
+                    DataError,
+                    "no Condition is known to be the diagnosis "
+                    f"({shown_names([next(iter(words), '') for words in distinct], counts)}); write "
+                    "diagnosis = [codes] under [timing] in the mapping",
+                )
+            )
+            return result
+        for subject, words, date in self.conditions:
+            patient = owner[subject]
+            if words in matching and patient >= 0:
+                result[patient] = np.fmin(result[patient], known[date])
+        without = int(np.isnan(result).sum())
+        if without:
+            note = "persons without a date of diagnosis"
+            self.log.findings.append(Finding("no_diagnosis", "Condition", without, note))
+        return result
+
+    def _held(self, dictionary: Dictionary) -> frozenset[str]:
+        """Columns that are said to be absent by the dictionary's own names."""
+        return frozenset(name for spellings, _ in self.held for name in spellings if name in dictionary.schema)
+
+
+def _none() -> Any:
+    return np.zeros(0, dtype="l")
+
+
+def _analyte(code: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names and local codes in the order given, and LOINC numbers."""
+    codings = _codings(code)
+    loincs = tuple(c for system, c, _ in codings if system == LOINC_SYSTEM and "-" in c and is_loinc(c))
+    local = [c for system, c, _ in codings if system != LOINC_SYSTEM]
+    names = [*local, _text(_dict(code).get("text")), *(display for _, _, display in codings)]
+    return tuple(dict.fromkeys(name for name in names if name)), loincs
+
+
+def _value(part: Mapping[str, Any]) -> tuple[tuple[str, tuple[str, ...], tuple[str, ...]] | None, str]:
+    """The parts of a `Value`, None where there is none, or why it cannot be read."""
+    if "valueQuantity" in part:
+        return _quantity(_dict(part["valueQuantity"])), ""
+    for key in ("valueInteger", "valueDecimal"):
+        if key in part:
+            return (_text(part[key]), (), ()), ""
+    if "valueBoolean" in part:
+        return ("", ("1" if part["valueBoolean"] is True else "0",), ()), ""
+    if "valueCodeableConcept" in part:
+        concept = _dict(part["valueCodeableConcept"])
+        codings = _codings(concept)
+        words = [*(c for _, c, _ in codings), *(d for _, _, d in codings), _text(concept.get("text"))]
+        return ("", tuple(dict.fromkeys(word for word in words if word)), ()), ""
+    if "valueString" in part:
+        text = _text(part["valueString"])
+        return ("", (text,) if text else (), ()), ""
+    if "valueRatio" in part:
+        return _ratio(_dict(part["valueRatio"]))
+    other = next((key for key in part if key.startswith("value") and key[5:6].isupper()), "")
+    return None, f"{other} is not read" if other else ""
+
+
+def _quantity(quantity: Mapping[str, Any]) -> tuple[str, tuple[str, ...], tuple[str, ...]] | None:
+    number = _text(quantity.get("value"))
+    if not number:
+        return None
+    units = tuple(dict.fromkeys(unit for key in ("code", "unit") if (unit := _text(quantity.get(key)))))
+    return f"{_text(quantity.get('comparator'))}{_plain_decimal(number)}", (), units
+
+
+def _ratio(ratio: Mapping[str, Any]) -> tuple[tuple[str, tuple[str, ...], tuple[str, ...]] | None, str]:
+    parts = [_text(_dict(ratio.get(key)).get("value")) for key in ("numerator", "denominator")]
+    try:
+        above, below = (Decimal(part) for part in parts)
+        return (f"{(above / below).quantize(Decimal('1e-9')).normalize():f}", (), ()), ""
+    except (InvalidOperation, ZeroDivisionError):
+        return None, "valueRatio without two numbers is not read"
+
+
+def _plain_decimal(number: str) -> str:
+    """JSON may write 1.2E1; anything else is left to the reader of numbers."""
+    try:
+        return f"{Decimal(number):f}" if "e" in number.casefold() else number
+    except InvalidOperation:
+        return number
+
+
+def _codings(concept: Any) -> list[tuple[str, str, str]]:
+    return [
+        (_text(coding.get("system")), _text(coding.get("code")), _text(coding.get("display")))
+        for coding in _dicts(_dict(concept).get("coding"))
+    ]
+
+
+def _dict(thing: Any) -> Mapping[str, Any]:
+    return thing if isinstance(thing, dict) else {}
+
+
+def _dicts(thing: Any) -> list[Mapping[str, Any]]:
+    return [one for one in thing if isinstance(one, dict)] if isinstance(thing, list) else []
+
+
+def _text(thing: Any) -> str:
+    return " ".join(thing.split()) if isinstance(thing, str) else ""
