@@ -24,8 +24,8 @@ from synthfed.evaluation.guarantee import guarantee_metric
 from synthfed.evaluation.identification import identification_metrics
 from synthfed.evaluation.learning import one_thread
 from synthfed.evaluation.membership import infer_membership, membership_metrics
+from synthfed.evaluation.prognosis import prognosis_metrics
 from synthfed.evaluation.quality_report import quality_metric
-from synthfed.evaluation.ranking import ranking_metrics
 from synthfed.evaluation.rows import Rows, Shape, coerced, read_rows
 from synthfed.evaluation.scorecard import Metric, Scorecard
 from synthfed.evaluation.survival import SurvivalScore, curve_of, events_of, restricted_mean
@@ -123,9 +123,9 @@ def _evaluate(
         for endpoint in schema.survivals:
             suffix = "" if endpoint == schema.primary_survival else f".{endpoint.name}"
             metrics += _survival(endpoint, suffix, scores, real, fresh, fake)
-        metrics += ranking_metrics(schema.survivals, schema.primary_survival, real, fresh, fake, seed=seed)
+        metrics += prognosis_metrics(schema.survivals, schema.primary_survival, real, fresh, fake, seed=seed)
         say("prediction")
-        metrics += utility_metrics(settings.targets, schema, real, fresh, fake, seed=seed)
+        metrics += utility_metrics(settings.targets, schema, real, fresh, fake, seed=seed, groups=settings.groups)
         say("copies")
         metrics += copy_metrics(real, fresh, fake, seed=seed)
         say("membership")

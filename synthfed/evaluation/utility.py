@@ -2,6 +2,9 @@
 
 Skill kept = (AUC of S on H - 1/2) / (AUC of T on H - 1/2), equal rows, the mean of boosted trees and a logistic model.
 Columns known only after the target are no inputs. The band is what real halves of T reach against each other.
+
+Two more answers come of the same fits: the skill kept inside the declared group of patients that keeps least, and what
+the synthetic rows add for somebody who has the real ones too (AUC of T and S together less that of T alone).
 """
 
 import math
@@ -12,9 +15,14 @@ import numpy as np
 
 from synthfed.evaluation.anchors import finite, light_of
 from synthfed.evaluation.learning import Inputs, auc, logistic_scores, one_thread, tree_scores
-from synthfed.evaluation.rows import Floats, Ints, Rows
+from synthfed.evaluation.rows import Bools, Floats, Ints, Rows, stack
 from synthfed.evaluation.scorecard import Light, Metric
-from synthfed.evaluation.thresholds import MINIMUM_TSTR_CLASS, MINIMUM_TSTR_ROWS, THRESHOLDS
+from synthfed.evaluation.thresholds import (
+    MINIMUM_SKILL_GROUP_ROWS,
+    MINIMUM_TSTR_CLASS,
+    MINIMUM_TSTR_ROWS,
+    THRESHOLDS,
+)
 from synthfed.tables.schema import Schema, Survival
 
 DRAWS = 500
@@ -97,8 +105,24 @@ def _too_few(holdout: Rows) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupSkill:
+    """Skill kept among the hold-out patients of one group, with its bootstrap."""
+
+    group: str
+    kept: float
+    low: float
+    high: float
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class Skill:
-    """Skill kept with its bootstrap over the hold-out, and the two AUCs behind it."""
+    """Skill kept with its bootstrap over the hold-out, and the two AUCs behind it.
+
+    Attributes:
+        worst: The group that keeps least; `None` where no declared group is large enough to tell.
+        gained, gained_low, gained_high: AUC of T and S together less that of T, and its 95 % interval.
+    """
 
     kept: float
     low: float
@@ -110,10 +134,20 @@ class Skill:
     auc_real: float
     auc_real_low: float
     rows: int
+    worst: GroupSkill | None
+    gained: float
+    gained_low: float
+    gained_high: float
 
 
-def skill_kept(target: Target, train: Rows, holdout: Rows, synthetic: Rows, *, seed: int) -> Skill:
-    """Fit both learners on S, T, shuffled S and two halves of T; score all on the same bootstrap draws of H."""
+def skill_kept(
+    target: Target, train: Rows, holdout: Rows, synthetic: Rows, *, seed: int, groups: Sequence[str] = ()
+) -> Skill:
+    """Fit both learners on S, T, both, shuffled S and two halves of T; score all on the same bootstrap draws of H.
+
+    Args:
+        groups: Columns with levels; each level is a group.
+    """
     rng = np.random.default_rng([seed, 6])
     real, fake = _labelled(train, target), _labelled(synthetic, target)
     test = _labelled(holdout, target)
@@ -124,18 +158,29 @@ def skill_kept(target: Target, train: Rows, holdout: Rows, synthetic: Rows, *, s
     weights = np.vstack([np.ones(len(test)), draws])
     inputs = Inputs.without(train, target.dropped)
 
-    def areas(rows: Rows) -> Floats:
-        return _areas(target, inputs, rows, test, weights, seed)
+    def learned(rows: Rows) -> list[Floats]:
+        return _learned(target, inputs, rows, test, seed)
+
+    def areas(scores: list[Floats], weights: Floats = weights) -> Floats:
+        return _areas(target, scores, test, weights)
 
     with one_thread():
-        on_real, on_fake = areas(real), areas(fake)
-        on_shuffled = areas(fake.shuffled(rng))
+        of_real, of_fake = learned(real), learned(fake)
+        on_real, on_fake = areas(of_real), areas(of_fake)
+        on_shuffled = areas(learned(fake.shuffled(rng)))
         half = size // 2
-        first, second = areas(real.take(np.arange(half))), areas(real.take(np.arange(half, size)))
+        first, second = (areas(learned(real.take(part))) for part in (np.arange(half), np.arange(half, size)))
+        gained = areas(learned(stack(real, fake))) - on_real
     kept = _ratio(on_fake, on_real)
     perfect = np.concatenate([_ratio(first, second)[1:], _ratio(second, first)[1:]])
     low, high = _interval(kept[1:])
     band_low, band_high = _interval(perfect)
+    gained_low, gained_high = _interval(gained[1:])
+    by_group = []
+    for name, inside in _large_groups(groups, target, test):
+        within = _ratio(areas(of_fake, weights * inside), areas(of_real, weights * inside))
+        if not math.isnan(within[0]):
+            by_group.append(GroupSkill(name, float(within[0]), *_interval(within[1:]), int(inside.sum())))
     return Skill(
         kept=float(kept[0]),
         low=low,
@@ -147,22 +192,46 @@ def skill_kept(target: Target, train: Rows, holdout: Rows, synthetic: Rows, *, s
         auc_real=float(on_real[0]),
         auc_real_low=_interval(on_real[1:])[0],
         rows=size,
+        worst=min(by_group, key=lambda group: group.kept, default=None),
+        gained=float(gained[0]),
+        gained_low=gained_low,
+        gained_high=gained_high,
     )
+
+
+def _large_groups(columns: Sequence[str], target: Target, test: Rows) -> list[tuple[str, Bools]]:
+    """Levels with enough hold-out rows, and enough of every scored class and of the rest; the target's own is none."""
+    out = []
+    known = target.of(test)
+    for name in columns:
+        column = next((c for c in test.shape.levels if c.name == name and name != target.name), None)
+        for code, level in enumerate(column.levels if column else ()):
+            inside = test.level(name) == code
+            ones = [int((known[inside] == c).sum()) for c in target.classes]
+            rest = [int(inside.sum()) - count for count in ones]
+            if inside.sum() >= MINIMUM_SKILL_GROUP_ROWS and min(*ones, *rest) >= MINIMUM_TSTR_CLASS:
+                out.append((f"{name}={level}", np.asarray(inside)))
+    return out
 
 
 def _labelled(rows: Rows, target: Target) -> Rows:
     return rows.take(target.of(rows) >= 0)
 
 
-def _areas(target: Target, inputs: Inputs, rows: Rows, test: Rows, weights: Floats, seed: int) -> Floats:
-    """Mean AUC over classes and learners, per draw; one half where the rows hold a single class."""
-    known, wanted = target.of(rows), target.of(test)
+def _learned(target: Target, inputs: Inputs, rows: Rows, test: Rows, seed: int) -> list[Floats]:
+    """Class probabilities (test rows, classes) of both learners; constant where the rows hold a single class."""
+    known = target.of(rows)
     if len(np.unique(known)) < 2:
-        return np.full(len(weights), 0.5)
-    learned = (
+        return [np.zeros((len(test), target.width))]
+    return [
         tree_scores(inputs, rows, known, target.width, test, seed=seed),
         logistic_scores(inputs, rows, known, target.width, test),
-    )
+    ]
+
+
+def _areas(target: Target, learned: list[Floats], test: Rows, weights: Floats) -> Floats:
+    """Mean AUC over classes and learners, per draw; one half for constant scores."""
+    wanted = target.of(test)
     found = [auc(s[:, c], (wanted == c).astype(np.float64), weights) for s in learned for c in target.classes]
     return np.asarray(np.mean(found, axis=0))
 
@@ -181,24 +250,35 @@ def _interval(values: Floats) -> tuple[float, float]:
 
 
 def utility_metrics(
-    targets: Sequence[str], schema: Schema, train: Rows, holdout: Rows, synthetic: Rows, *, seed: int
-) -> tuple[Metric, ...]:
-    """One `useful.tstr.TARGET` per target."""
-    return tuple(_tstr(name, schema, train, holdout, synthetic, seed) for name in targets)
+    targets: Sequence[str],
+    schema: Schema,
+    train: Rows,
+    holdout: Rows,
+    synthetic: Rows,
+    *,
+    seed: int,
+    groups: Sequence[str] = (),
+) -> list[Metric]:
+    """One `useful.tstr.TARGET` per target; `useful.worst_group.TARGET` and `useful.augment.TARGET` inform beside it."""
+    metrics = []
+    for name in targets:
+        metrics += _of_target(name, schema, train, holdout, synthetic, groups, seed)
+    return metrics
 
 
-def _tstr(name: str, schema: Schema, train: Rows, holdout: Rows, synthetic: Rows, seed: int) -> Metric:
+def _of_target(
+    name: str, schema: Schema, train: Rows, holdout: Rows, synthetic: Rows, groups: Sequence[str], seed: int
+) -> list[Metric]:
     metric_id = f"useful.tstr.{name}"
     rule = THRESHOLDS["useful.tstr"]
     target = make_target(name, schema, holdout)
     if isinstance(target, str):
-        return Metric(
-            metric_id, "useful", "deciding", f"skill kept: {name}", None, "higher", reason=target, rows_used="train"
-        )
+        label = f"skill kept: {name}"
+        return [Metric(metric_id, "useful", "deciding", label, None, "higher", reason=target, rows_used="train")]
     if min(len(_labelled(train, target)), len(_labelled(synthetic, target))) < MINIMUM_TSTR_ROWS:
         reason = f"needs {MINIMUM_TSTR_ROWS} labelled training and synthetic rows"
-        return Metric(metric_id, "useful", "deciding", target.label, None, "higher", reason=reason, rows_used="train")
-    found = skill_kept(target, train, holdout, synthetic, seed=seed)
+        return [Metric(metric_id, "useful", "deciding", target.label, None, "higher", reason=reason, rows_used="train")]
+    found = skill_kept(target, train, holdout, synthetic, seed=seed, groups=groups)
     light: Light = "grey"
     reason = f"AUC {found.auc_synthetic:.3f} trained on synthetic rows, {found.auc_real:.3f} on as many patients"
     if math.isnan(found.kept) or found.auc_real_low <= _LEAST_AUC:
@@ -216,7 +296,7 @@ def _tstr(name: str, schema: Schema, train: Rows, holdout: Rows, synthetic: Rows
         )
         if light == "grey":
             reason = f"two halves of the patients differ as much; {reason}"
-    return Metric(
+    kept = Metric(
         id=metric_id,
         question="useful",
         role="deciding",
@@ -237,3 +317,42 @@ def _tstr(name: str, schema: Schema, train: Rows, holdout: Rows, synthetic: Rows
         value_low=finite(found.low),
         value_high=finite(found.high),
     )
+    return [kept, *_beside(name, target, found)]
+
+
+def _beside(name: str, target: Target, found: Skill) -> list[Metric]:
+    """What else the fits say; information, with intervals and without thresholds."""
+    metrics = []
+    if found.worst is not None and found.auc_real_low > _LEAST_AUC:
+        metrics.append(
+            Metric(
+                id=f"useful.worst_group.{name}",
+                question="useful",
+                role="info",
+                label=f"{target.label}, in the group that keeps least",
+                value=finite(found.worst.kept),
+                direction="higher",
+                ceiling=1.0,
+                reason=f"{found.worst.group}, of all declared groups with {MINIMUM_SKILL_GROUP_ROWS} hold-out rows",
+                n={"holdout": found.worst.rows},
+                rows_used="train",
+                value_low=finite(found.worst.low),
+                value_high=finite(found.worst.high),
+            )
+        )
+    metrics.append(
+        Metric(
+            id=f"useful.augment.{name}",
+            question="useful",
+            role="info",
+            label=f"AUC gained by adding synthetic to real rows: {target.label.removeprefix('skill kept: ')}",
+            value=finite(found.gained),
+            direction="higher",
+            reason="0: nothing gained for who has the patients too",
+            n={"matched": found.rows},
+            rows_used="train",
+            value_low=finite(found.gained_low),
+            value_high=finite(found.gained_high),
+        )
+    )
+    return metrics

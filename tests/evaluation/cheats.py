@@ -197,6 +197,41 @@ def collapsed(table: pd.DataFrame, share: float = 0.5) -> pd.DataFrame:
     return SCHEMA.cast(out)
 
 
+def without_rare_levels(table: pd.DataFrame, share: float = 0.08) -> pd.DataFrame:
+    """Levels below a share of the rows replaced by the commonest, as a generator does that fears rare patients."""
+    out = table.copy()
+    for column in SCHEMA.columns:
+        if column.has_levels:
+            shares = out[column.name].value_counts(normalize=True)
+            rare = out[column.name].isin(shares.index[shares < share])
+            out.loc[rare, column.name] = shares.index[0]
+    return SCHEMA.cast(out)
+
+
+def without_missing(table: pd.DataFrame) -> pd.DataFrame:
+    """Every blank filled with a value of another patient, as a generator does that learned complete rows only."""
+    out = table.copy()
+    for column in SCHEMA.columns:
+        values = out[column.name]
+        blank = values.isna().to_numpy(dtype=bool)
+        if blank.any() and column.missing != "structural":
+            out[column.name] = values.where(~blank, values[~blank].sample(len(out), replace=True, random_state=8).array)
+    return SCHEMA.cast(out)
+
+
+def uniform(rows: int, seed: int = 9) -> pd.DataFrame:
+    """Any value the dictionary allows, equally likely: knows no patient and says nothing."""
+    rng = np.random.default_rng(seed)
+    columns: dict[str, object] = {"patient_id": [f"U{i}" for i in range(rows)]}
+    for column in SCHEMA.columns:
+        if column.is_number:
+            columns[column.name] = np.round(rng.uniform(column.lower, column.upper, rows), column.decimals)
+        elif column.has_levels:
+            levels = [0, 1] if column.kind == "flag" else list(column.levels)
+            columns[column.name] = rng.choice(np.array(levels, dtype=object), rows)
+    return RULES.enforce(SCHEMA.cast(pd.DataFrame(columns)))
+
+
 def rule_breaking(table: pd.DataFrame, share: float = 0.01) -> pd.DataFrame:
     """A few rows with an allelic ratio but no mutation."""
     out = table.copy()

@@ -85,6 +85,24 @@ def test_numbers_pulled_to_their_median_are_not_faithful():
     assert card.lights["faithful"] == "red"
 
 
+def test_a_table_without_rare_levels_is_not_faithful():
+    card = cheats.score(cheats.without_rare_levels(REAL.fresh), REAL, settings=EvaluationSettings())
+    assert card["faithful.levels"].light in ("amber", "red")
+    assert card.lights["faithful"] in ("amber", "red")
+
+
+def test_a_table_without_missing_values_is_not_faithful():
+    card = cheats.score(cheats.without_missing(REAL.fresh), REAL, settings=EvaluationSettings())
+    assert card["faithful.missing"].light == "red"
+    assert card.lights["faithful"] == "red"
+
+
+def test_any_value_of_the_dictionary_is_private_and_nothing_else():
+    card = cheats.score(cheats.uniform(600), REAL)
+    assert (card.lights["valid"], card.lights["faithful"], card.lights["useful"]) == ("green", "red", "red")
+    assert "red" not in {metric.light for metric in card.metrics if metric.question == "private"}
+
+
 def test_one_broken_row_in_a_hundred_fails_valid():
     card = cheats.score(cheats.rule_breaking(REAL.fresh), REAL)
     assert card.lights["valid"] == "red"

@@ -57,7 +57,7 @@ def test_the_training_table_keeps_all_skill_and_shuffled_columns_none():
     ("name", "words"), [("age_years", "is a number"), ("nonsense", "not a column"), ("response", "")]
 )
 def test_targets_that_cannot_be_scored_say_why(name, words):
-    (metric,) = utility_metrics([name], cheats.SCHEMA, TRAIN, HOLDOUT, FRESH, seed=0)
+    metric, *_ = utility_metrics([name], cheats.SCHEMA, TRAIN, HOLDOUT, FRESH, seed=0)
     assert words in metric.reason
     if words:
         assert (metric.value, metric.light) == (None, "grey")
@@ -65,13 +65,46 @@ def test_targets_that_cannot_be_scored_say_why(name, words):
 
 def test_an_unpredictable_target_is_grey():
     """Sex is a coin in this cohort: skill kept would be a ratio of noise."""
-    (metric,) = utility_metrics(["sex"], cheats.SCHEMA, TRAIN, HOLDOUT, FRESH, seed=0)
+    metric, *_ = utility_metrics(["sex"], cheats.SCHEMA, TRAIN, HOLDOUT, FRESH, seed=0)
     assert metric.light == "grey"
     assert "hardly predict" in metric.reason
 
 
 def test_a_synthetic_table_with_one_class_keeps_no_skill():
     one = read_rows(REAL.fresh.assign(NPM1=0), SHAPE)
-    (metric,) = utility_metrics(["NPM1"], cheats.SCHEMA, TRAIN, HOLDOUT, one, seed=0)
+    metric, *_ = utility_metrics(["NPM1"], cheats.SCHEMA, TRAIN, HOLDOUT, one, seed=0)
     assert metric.value == pytest.approx(0.0)
     assert metric.light == "red"
+
+
+def test_the_group_that_keeps_least_is_named():
+    """Patients at low risk get outcomes at random: whoever looks at them alone learns nothing from the table."""
+    rng = np.random.default_rng(3)
+    spoilt = FRESH.take(np.arange(len(FRESH)))
+    low = spoilt.level("sex") == 0
+    place = next(i for i, c in enumerate(SHAPE.levels) if c.name == "NPM1")
+    spoilt.codes[low, place] = rng.permutation(spoilt.codes[low, place])
+    metrics = {
+        m.id: m for m in utility_metrics(["NPM1"], cheats.SCHEMA, TRAIN, HOLDOUT, spoilt, seed=0, groups=["sex"])
+    }
+    worst, whole = metrics["useful.worst_group.NPM1"], metrics["useful.tstr.NPM1"]
+    assert worst.role == "info"
+    assert worst.reason.startswith("sex=")
+    assert (worst.value or 0) <= (whole.value or 0)
+    assert (worst.value_low or 0) < (worst.value or 0) < (worst.value_high or 0)
+
+
+def test_small_groups_and_the_target_itself_are_no_groups():
+    ids = {m.id for m in utility_metrics(["NPM1"], cheats.SCHEMA, TRAIN, HOLDOUT, FRESH, seed=0, groups=["NPM1"])}
+    assert ids == {"useful.tstr.NPM1", "useful.augment.NPM1"}
+
+
+def test_more_patients_add_to_few_and_noise_does_not():
+    few = TRAIN.take(np.arange(110))
+    shuffled = FRESH.take(np.arange(110)).shuffled(np.random.default_rng(1))
+    target = make_target("NPM1", cheats.SCHEMA, HOLDOUT)
+    assert isinstance(target, Target)
+    more = skill_kept(target, few, HOLDOUT, FRESH.take(np.arange(110)), seed=0)
+    noise = skill_kept(target, few, HOLDOUT, shuffled, seed=0)
+    assert more.gained > noise.gained
+    assert noise.gained < 0.01

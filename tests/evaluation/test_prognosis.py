@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthfed.evaluation.ranking import ranking_metrics, uno_c
+from synthfed.evaluation.prognosis import prognosis_metrics, uno_c
 from synthfed.evaluation.rows import Shape, read_rows
 from tests.evaluation import cheats
 
@@ -15,8 +15,23 @@ TRAIN, HOLDOUT, FRESH = (read_rows(t, SHAPE) for t in (REAL.train, REAL.holdout,
 OS = cheats.SCHEMA.survivals[0]
 
 
+def _metrics(synthetic, holdout=HOLDOUT):
+    return {m.id: m for m in prognosis_metrics([OS], OS, TRAIN, holdout, synthetic, seed=0)}
+
+
 def _metric(synthetic, holdout=HOLDOUT):
-    return ranking_metrics([OS], OS, TRAIN, holdout, synthetic, seed=0)[0]
+    return _metrics(synthetic, holdout)["survival.uno_c"]
+
+
+def _forgetful():
+    """Fresh patients whose survival is another patient's."""
+    order = np.random.default_rng(0).permutation(len(FRESH))
+    places = [i for i, c in enumerate(SHAPE.numbers) if c.name == "os_days"]
+    flags = [i for i, c in enumerate(SHAPE.levels) if c.name == "os_event"]
+    forgot = replace(FRESH, numbers=FRESH.numbers.copy(), codes=FRESH.codes.copy())
+    forgot.numbers[:, places] = FRESH.numbers[order][:, places]
+    forgot.codes[:, flags] = FRESH.codes[order][:, flags]
+    return forgot
 
 
 @given(st.integers(0, 10_000))
@@ -60,13 +75,7 @@ def test_fresh_patients_lose_no_concordance():
 
 
 def test_survival_that_forgets_the_patient_loses_concordance():
-    order = np.random.default_rng(0).permutation(len(FRESH))
-    places = [i for i, c in enumerate(SHAPE.numbers) if c.name == "os_days"]
-    flags = [i for i, c in enumerate(SHAPE.levels) if c.name == "os_event"]
-    forgot = replace(FRESH, numbers=FRESH.numbers.copy(), codes=FRESH.codes.copy())
-    forgot.numbers[:, places] = FRESH.numbers[order][:, places]
-    forgot.codes[:, flags] = FRESH.codes[order][:, flags]
-    metric = _metric(forgot)
+    metric = _metric(_forgetful())
     assert metric.light in ("amber", "red")
     assert (metric.value or 0) > (metric.high or 0)
 
@@ -75,3 +84,11 @@ def test_few_events_measure_nothing():
     metric = _metric(FRESH, HOLDOUT.take(np.arange(25)))
     assert metric.light == "grey"
     assert "needs 30 events" in metric.reason
+
+
+def test_the_brier_score_tells_the_same():
+    """It only informs: how much a loss of it matters depends on how well patients can be told apart at all."""
+    good, bad = (_metrics(table)["survival.ibs"] for table in (FRESH, _forgetful()))
+    assert good.role == bad.role == "info"
+    assert abs(good.value or 0) < 0.01
+    assert (bad.value or 0) > (bad.high or 0)
