@@ -25,6 +25,7 @@ from synthfed.evaluation.identification import identification_metrics
 from synthfed.evaluation.learning import one_thread
 from synthfed.evaluation.membership import infer_membership, membership_metrics
 from synthfed.evaluation.prognosis import prognosis_metrics
+from synthfed.evaluation.published.metrics import published_metrics
 from synthfed.evaluation.quality_report import quality_metric
 from synthfed.evaluation.rows import Rows, Shape, coerced, read_rows
 from synthfed.evaluation.scorecard import Metric, Scorecard
@@ -116,6 +117,8 @@ def _evaluate(
         say("sdmetrics")
         quality = quality_metric(real, fresh, fake, seed=seed)
         metrics += [quality] if quality is not None else []
+        say("published scores")
+        metrics += published_metrics(real, fresh, fake, schema=schema, targets=settings.targets, seed=seed)
         say("survival")
         follow = SurvivalScore(schema.survivals, settings.groups, real, fresh)
         if schema.survivals:

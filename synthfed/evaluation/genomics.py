@@ -111,6 +111,10 @@ class GenomicScore:
         """0/1/NaN (rows, names)."""
         return np.column_stack([rows.number(name) for name in self.names] or [np.empty((len(rows), 0))])
 
+    def frequencies(self, rows: Rows) -> Floats:
+        """float64 (names,): share of rows with each flag among those where it is known; 0 where none is."""
+        return _frequencies(self.flags(rows))
+
     def __call__(self, reference: Rows, candidate: Rows) -> dict[str, float]:
         there, here = self.flags(reference), self.flags(candidate)
         real, fake = odds_ratios(there), odds_ratios(here)
