@@ -101,17 +101,29 @@ def read_rows(table: pd.DataFrame, shape: Shape, broken: pd.DataFrame | None = N
     Args:
         broken: Soft rules broken by each row, index as `table`.
     """
+    rows = _as_written(table, shape, broken)
+    return rows.take(_content_order(rows)) if len(rows) else rows
+
+
+def in_content_order(table: pd.DataFrame, shape: Shape) -> pd.DataFrame:
+    """The table in the order of `read_rows`: row i here is row i there."""
+    rows = _as_written(table, shape, None)
+    return table.iloc[_content_order(rows)].reset_index(drop=True) if len(rows) else table
+
+
+def _as_written(table: pd.DataFrame, shape: Shape, broken: pd.DataFrame | None) -> Rows:
     numbers = np.column_stack([_number(table, c) for c in shape.numbers] or [np.empty((len(table), 0))])
     codes = np.column_stack([_codes(table, c) for c in shape.levels] or [np.empty((len(table), 0), dtype=np.int64)])
     flags = np.zeros((len(table), 0), dtype=bool) if broken is None else broken.to_numpy(dtype=bool)
-    rows = Rows(shape, numbers.astype(np.float64), codes.astype(np.int64), flags)
-    if not len(rows):
-        return rows
+    return Rows(shape, numbers.astype(np.float64), codes.astype(np.int64), flags)
+
+
+def _content_order(rows: Rows) -> Ints:
     keys: Sequence[npt.NDArray[np.float64]] = [
         *rows.codes.T.astype(np.float64),
         *np.nan_to_num(rows.numbers, nan=-1e300).T,
     ]
-    return rows.take(np.lexsort(keys)) if keys else rows
+    return np.lexsort(keys) if keys else np.arange(len(rows))
 
 
 def coerced(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:

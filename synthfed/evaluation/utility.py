@@ -178,9 +178,10 @@ def skill_kept(
     gained_low, gained_high = _interval(gained[1:])
     by_group = []
     for name, inside in _large_groups(groups, target, test):
-        within = _ratio(areas(of_fake, weights * inside), areas(of_real, weights * inside))
-        if not math.isnan(within[0]):
-            by_group.append(GroupSkill(name, float(within[0]), *_interval(within[1:]), int(inside.sum())))
+        within = areas(of_real, weights * inside)
+        if _interval(within[1:])[0] > _LEAST_AUC:  # where real rows predict nothing, nothing is to be kept
+            kept_within = _ratio(areas(of_fake, weights * inside), within)
+            by_group.append(GroupSkill(name, float(kept_within[0]), *_interval(kept_within[1:]), int(inside.sum())))
     return Skill(
         kept=float(kept[0]),
         low=low,
@@ -323,7 +324,7 @@ def _of_target(
 def _beside(name: str, target: Target, found: Skill) -> list[Metric]:
     """What else the fits say; information, with intervals and without thresholds."""
     metrics = []
-    if found.worst is not None and found.auc_real_low > _LEAST_AUC:
+    if found.worst is not None:
         metrics.append(
             Metric(
                 id=f"useful.worst_group.{name}",

@@ -1,5 +1,6 @@
 """From a trained model to a table that obeys its dictionary, and to its scores."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -84,10 +85,11 @@ def score_table(
     train: pd.DataFrame | None,
     holdout: pd.DataFrame | None,
 ) -> "Scorecard":
-    """Score a table; without real rows only what needs none is measured."""
+    """Score a table and audit the claimed epsilon; without real rows only what needs none is measured."""
     from synthfed.evaluation.evaluate import evaluate
+    from synthfed.run.auditing import audit_metric
 
-    return evaluate(
+    card = evaluate(
         table,
         schema=trained.schema,
         rules=rules,
@@ -97,3 +99,5 @@ def score_table(
         seed=trained.pipeline.seed,
         privacy=trained.ledger,
     )
+    audit = audit_metric(trained.pipeline, trained.schema, seeded=bool(trained.ledger.get("seeded")))
+    return card if audit is None else dataclasses.replace(card, metrics=(*card.metrics, audit))

@@ -47,7 +47,11 @@ def test_names_of_levels_do_not_matter(card):
         seed=0,
         privacy=cheats.PRIVACY,
     )
-    assert [m.to_dict() for m in other.metrics] == [m.to_dict() for m in card.metrics]
+    told = [m.to_dict() for m in other.metrics]
+    for metric in told:  # a level's own name is in the words of the group that keeps least
+        for old, new in names.items():
+            metric["reason"] = metric["reason"].replace(f"risk={new},", f"risk={old},")
+    assert told == [m.to_dict() for m in card.metrics]
 
 
 def test_scorecard_is_plain_json_without_nan(card):

@@ -122,14 +122,16 @@ def _support(reference: Rows, candidate: Rows) -> float:
     shares = []
     for place, column in enumerate(reference.shape.levels):
         width = len(column.levels) + 1
-        a, b = (np.bincount(rows.codes[:, place] + 1, minlength=width) for rows in (reference, candidate))
-        shares.append(_filled(a.astype(np.float64), b * scale))
+        a, b = (
+            np.bincount(rows.codes[:, place] + 1, minlength=width).astype(np.float64) for rows in (reference, candidate)
+        )
+        shares.append(_filled(a, b * scale))
     for there, here in zip(reference.numbers.T, candidate.numbers.T, strict=True):
         seen = there[~np.isnan(there)]
         edges = np.unique(np.quantile(seen, np.linspace(0, 1, _BINS + 1))) if len(seen) else np.empty(0)
         if len(edges) > 1:
-            a, b = (np.histogram(values[~np.isnan(values)], edges)[0] for values in (there, here))
-            shares.append(_filled(a.astype(np.float64), b * scale))
+            a, b = (np.histogram(x[~np.isnan(x)], edges)[0].astype(np.float64) for x in (there, here))
+            shares.append(_filled(a, b * scale))
     return float(np.mean(shares)) if shares else math.nan
 
 

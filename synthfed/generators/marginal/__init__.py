@@ -8,6 +8,7 @@ from synthfed.generators.marginal.counting import (
     cells_of,
     count,
     mu_squared,
+    touched_cells,
 )
 from synthfed.generators.marginal.engine import fit
 from synthfed.generators.marginal.model import ImpossibleCondition, MarginalModel
@@ -36,5 +37,6 @@ __all__ = [
     "remeasure",
     "remeasure_cells_at_most",
     "shot",
+    "touched_cells",
     "workload_of",
 ]

@@ -209,13 +209,17 @@ def mu_squared(tables: Sequence[Table]) -> float:
 def _count_one(codes: Codes, layout: Layout, table: Table) -> Ints:
     if isinstance(table, PackedTable):
         return _count_packed(codes, layout, table)
-    shape = table.shape(layout)
+    return np.bincount(touched_cells(codes, layout, table), minlength=math.prod(table.shape(layout))).astype(np.int64)
+
+
+def touched_cells(codes: Codes, layout: Layout, table: CountTable) -> Ints:
+    """int64 (rows,): the one cell of a plain table, counted row-major, that each record adds to."""
     cell = np.zeros(len(codes), dtype=np.int64)
-    for place, (block, width) in enumerate(zip(table.blocks, shape, strict=True)):
+    for place, (block, width) in enumerate(zip(table.blocks, table.shape(layout), strict=True)):
         groups = table.groups_of(place)
         level = np.asarray(groups, dtype=np.int64)[codes[:, block]] if groups else codes[:, block]
         cell = cell * width + level
-    return np.bincount(cell, minlength=math.prod(shape)).astype(np.int64)
+    return cell
 
 
 def _count_packed(codes: Codes, layout: Layout, table: PackedTable) -> Ints:
