@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from synthfed.errors import PipelineError
 from synthfed.resources import pipeline_path
@@ -174,6 +174,20 @@ class EvaluationSettings(_Section):
     targets: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     quasi_identifiers: tuple[str, ...] = ()
+    shadow_models: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="generators trained on random halves of the patients to attack the table with; 0: none, else 8 "
+        "or more, 64 for a steady answer; each takes as long as training on one table",
+    )
+
+    @field_validator("shadow_models")
+    @classmethod
+    def _enough_shadow_models(cls, value: int) -> int:
+        if 0 < value < 8:
+            raise ValueError("too few to learn from; set 0 for none, or 8 or more")
+        return value
 
 
 class Pipeline(_Section):

@@ -22,6 +22,7 @@ from synthfed.pipeline import Pipeline
 from synthfed.run.contents import RunFacts, write_release
 from synthfed.run.drawing import draw_table, score_table
 from synthfed.run.progress import Progress, Silent
+from synthfed.run.shadowing import with_shadow_attack
 from synthfed.run.training import LedgerHome, check_before_training, train
 from synthfed.run.work import close_work, open_work
 
@@ -96,6 +97,10 @@ def run_pipeline(
 
     say.stage("score", "with ceilings and floors")
     card = score_table(trained, table, cohort.rules, train=cohort.train, holdout=cohort.holdout)
+
+    if pipeline.evaluation.shadow_models:
+        say.stage("shadow models", f"{pipeline.evaluation.shadow_models} generators on random halves of the patients")
+        card = with_shadow_attack(card, pipeline, cohort)
 
     say.stage("dossier", str(out))
     facts = RunFacts(cohort=cohort, dictionary_file=dictionary_file, seconds=time.monotonic() - started)
