@@ -7,6 +7,7 @@ most of these scores stay far below 1, and columns shuffled independently keep m
 """
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -166,7 +167,9 @@ def _clusters(reference: Rows, candidate: Rows, seed: int) -> float:
     if len(reference) < _CLUSTERS:
         return math.nan
     there, here = _scaled(reference, reference), _scaled(candidate, reference)
-    model = KMeans(n_clusters=_CLUSTERS, n_init=10, random_state=seed).fit(there)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about fewer different rows than clusters: an empty cluster counts for nothing
+        model = KMeans(n_clusters=_CLUSTERS, n_init=10, random_state=seed).fit(there)
     a, b = (np.bincount(model.predict(x), minlength=_CLUSTERS).astype(np.float64) for x in (there, here))
     return _filled(a, b * len(reference) / max(len(candidate), 1))
 
