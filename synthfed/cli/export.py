@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from synthfed.tables.dictionary import Dictionary
 
-_SIMULATED = "SIM-"  # how the ids of simulated patients begin
+_MADE_UP = ("SIM-", "SYNTHETIC-")  # how the ids of simulated and of exported patients begin
 
 
 def export(
@@ -116,7 +116,7 @@ def _refuse_patients(typed: "pd.DataFrame", meaning: "Dictionary", file: Path) -
     for column in meaning.schema.columns:
         if column.kind != "id" or column.name not in typed.columns:
             continue
-        if not typed[column.name].str.startswith(_SIMULATED).fillna(True).all():
+        if not typed[column.name].str.startswith(_MADE_UP).fillna(True).all():
             raise ConfigError(
                 f"{file} has patient ids in {column.name!r}; `export` marks what it writes as synthetic, and synthetic "
                 f"tables have no ids: give a table from `synthfed run` or `sample`, or remove the column if it is one"

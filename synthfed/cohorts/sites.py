@@ -207,7 +207,9 @@ def read_cohort(
         raise ConfigError("give site_column or split_sites, not both")
     if split_sites is not None and split_sites < 2:
         raise ConfigError(f"split_sites is {split_sites}; it needs at least 2")
-    wanted = _shared_columns(tables, known, extra) if columns is None else list(columns)
+    unrecorded = {f.column for _, findings in handed.values() for f in findings if f.kind == "not_recorded"}
+    shared = [name for name in _shared_columns(tables, known, extra) if name not in unrecorded]
+    wanted = shared if columns is None else list(columns)
     schema = known.schema.select(wanted)
     rules = RuleSet.load(known.folder, known.schema).restrict(schema.names)
     typed: dict[str, pd.DataFrame] = {}

@@ -18,7 +18,8 @@ from synthfed.tables.findings import Finding
 from synthfed.tables.formats.fhir_reading import read_fhir
 from synthfed.tables.formats.omop_reading import read_omop
 from synthfed.tables.formats.sources import kind_of, looks_like_fhir, refuse_mixture
-from synthfed.tables.mapping import SUFFIX, load_mapping, mapping_path
+from synthfed.tables.formats.synthema_reading import TITLE, recognise_synthema
+from synthfed.tables.mapping import SUFFIX, load_mapping, mapping_path, mapping_text
 from synthfed.tables.mapping_lines import TableMapping
 from synthfed.tables.recoding import recode_table
 from synthfed.tables.redcap import RedcapDictionary, load_redcap
@@ -48,7 +49,12 @@ def read_handover(
         return (read_omop if kind == "omop" else read_fhir)(path, dictionary, mapping, extra=extra)
     frame = read_frame(path)
     if not file.is_file():
-        return frame, ()
+        registry = recognise_synthema(frame, dictionary)
+        if registry is None:
+            return frame, ()
+        recoded, findings = recode_table(frame, registry, dictionary, origin=path.name, extra=extra)
+        note = f"recognised by its column names, read as its schema says; {file.name} beside it would replace that"
+        return recoded, (Finding("format", TITLE, 0, note), *findings)
     mapping = load_mapping(file, dictionary)
     redcap = None if mapping.redcap_dictionary is None else load_redcap(path.with_name(mapping.redcap_dictionary))
     return recode_table(frame, mapping, dictionary, origin=path.name, redcap=redcap, extra=extra)
@@ -123,7 +129,13 @@ def draft_mappings(source: Path, dictionary: Dictionary, *, wanted: Sequence[str
         file = mapping_path(table)
         if file.exists() or table.name in forms or kind_of(table, inside=True):
             continue
-        headers = [str(name) for name in read_frame(table).columns]
+        frame = read_frame(table)
+        registry = recognise_synthema(frame, dictionary)
+        if registry is not None:
+            file.write_text(mapping_text(registry, title=f"Mapping of {table.name}: {TITLE}"), encoding="utf-8")
+            drafts.append(file)
+            continue
+        headers = [str(name) for name in frame.columns]
         owned = {name: sum(form.owner(header) is not None for header in headers) for name, form in forms.items()}
         best = max(owned, key=lambda name: owned[name], default="")
         form = forms[best] if best and owned[best] > len(headers) / 2 else None

@@ -53,6 +53,18 @@ def load_mapping(path: Path, dictionary: Dictionary, *, shared: bool = False) ->
     return mapping
 
 
+def mapping_text(mapping: TableMapping, *, title: str) -> str:
+    """A mapping as a file that `load_mapping` reads back, under a line of comment."""
+    import tomli_w
+
+    content = mapping.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    content["columns"] = {
+        header: line["column"] if set(line) == {"column"} else line
+        for header, line in content.get("columns", {}).items()
+    }
+    return f"# {title}\n\n{tomli_w.dumps(content)}"
+
+
 def _contradictions(mapping: TableMapping, dictionary: Dictionary, *, shared: bool) -> list[str]:
     return [
         *(p for header, line in mapping.columns.items() for p in _line_problems(header, line, dictionary)),

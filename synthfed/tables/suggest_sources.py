@@ -61,7 +61,7 @@ def _recipe(column: Column, given: Mapping[str, str], rules: RuleSet | None, red
     """The right-hand side of a line in [compose]; empty where nothing public tells."""
     if column.kind != "flag" or rules is None:
         return ""
-    if column.missing == "never" and (children := _known_with(column.name, rules, given)):
+    if column.missing == "never" and (children := known_with(column.name, rules, given)):
         shown = [_branching(given[child], redcap) for child in children]
         if shown[0] and len(set(shown)) == 1:
             return _inline("any", [shown[0]])
@@ -71,7 +71,7 @@ def _recipe(column: Column, given: Mapping[str, str], rules: RuleSet | None, red
     return _inline("any", [given[name] for name in parts]) if parts else ""
 
 
-def _known_with(parent: str, rules: RuleSet, given: Mapping[str, str]) -> list[str]:
+def known_with(parent: str, rules: RuleSet, given: Mapping[str, str]) -> list[str]:
     """Given columns that exist only where `parent` is 1."""
     bodies = [rule.body for rule in rules.hard if isinstance(rule.body, Structural)]
     gated = [body for body in bodies if body.when.columns == {parent}]

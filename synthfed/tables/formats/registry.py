@@ -6,11 +6,12 @@ dictionary give the same bytes. They write synthetic patients only and say so wh
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 
 from synthfed.tables.dictionary import Dictionary
-from synthfed.tables.formats import fhir, flat, omop
+from synthfed.tables.formats import fhir, flat, omop, synthema
 
 Writer = Callable[[pd.DataFrame, Dictionary], Mapping[str, bytes]]
 """A typed table and its dictionary to file contents by relative name; `/` makes folders."""
@@ -45,6 +46,17 @@ def formats() -> Mapping[str, Format]:
         "omop": Format("OMOP common data model 5.4, one CSV file per table", omop.write_omop, omop.omop_losses),
         "fhir": Format("one FHIR R4 bundle", fhir.write_bundle, fhir.fhir_losses),
         "fhir-ndjson": Format("FHIR R4 as NDJSON, one file per kind", fhir.write_ndjson, fhir.fhir_losses),
+        "synthema": Format("the AML table of the SYNTHEMA registry", synthema.write_synthema, synthema.synthema_losses),
+        "synthema-semicolon": Format(
+            "the same, separated by semicolons",
+            partial(synthema.write_synthema, delimiter=";"),
+            synthema.synthema_losses,
+        ),
+        "synthema-complete": Format(
+            "the same, without patients that have an empty whole-number cell",
+            partial(synthema.write_synthema, complete=True),
+            partial(synthema.synthema_losses, complete=True),
+        ),
     }
 
 
