@@ -58,6 +58,7 @@ def evaluate(
     seed: int,
     privacy: Mapping[str, Any],
     progress: Progress | None = None,
+    likeness_only: bool = False,
 ) -> Scorecard:
     """Score `synthetic`; the same tables and seed give the same scorecard, whatever the order of their rows.
 
@@ -66,13 +67,23 @@ def evaluate(
         holdout: Disjoint rows it never saw; a few are enough to run, many are needed to measure.
         privacy: The ledger's statement.
         progress: Called with the name of each stage as it starts.
+        likeness_only: Leave out attacks and what SDMetrics, detection and ranking add: quick, to compare two tables.
 
     Raises:
         DataError: The synthetic table has no rows. Anything else that is wrong with it is a score, not an error.
     """
     with one_thread():  # sums in one order: the same bits on any machine
         return _evaluate(
-            synthetic, schema, rules, train, holdout, settings, seed, privacy, progress or (lambda stage: None)
+            synthetic,
+            schema,
+            rules,
+            train,
+            holdout,
+            settings,
+            seed,
+            privacy,
+            progress or (lambda stage: None),
+            likeness_only=likeness_only,
         )
 
 
@@ -86,6 +97,8 @@ def _evaluate(
     seed: int,
     privacy: Mapping[str, Any],
     say: Progress,
+    *,
+    likeness_only: bool,
 ) -> Scorecard:
     if synthetic.empty:
         raise DataError("the synthetic table has no rows, so there is nothing to score; draw at least one")
@@ -112,13 +125,14 @@ def _evaluate(
             metrics += genomic_metrics(genomic, _anchored(genomic, real, fresh, fake, seed), holdout=len(fresh))
         say("coverage")
         metrics += coverage_metrics(real, fresh, fake, seed=seed)
-        say("detection")
-        metrics += detection_metrics(real, fresh, fake, seed=seed)
-        say("sdmetrics")
-        quality = quality_metric(real, fresh, fake, seed=seed)
-        metrics += [quality] if quality is not None else []
-        say("published scores")
-        metrics += published_metrics(real, fresh, fake, schema=schema, targets=settings.targets, seed=seed)
+        if not likeness_only:
+            say("detection")
+            metrics += detection_metrics(real, fresh, fake, seed=seed)
+            say("sdmetrics")
+            quality = quality_metric(real, fresh, fake, seed=seed)
+            metrics += [quality] if quality is not None else []
+            say("published scores")
+            metrics += published_metrics(real, fresh, fake, schema=schema, targets=settings.targets, seed=seed)
         say("survival")
         follow = SurvivalScore(schema.survivals, settings.groups, real, fresh)
         if schema.survivals:
@@ -126,9 +140,11 @@ def _evaluate(
         for endpoint in schema.survivals:
             suffix = "" if endpoint == schema.primary_survival else f".{endpoint.name}"
             metrics += _survival(endpoint, suffix, scores, real, fresh, fake)
-        metrics += prognosis_metrics(schema.survivals, schema.primary_survival, real, fresh, fake, seed=seed)
+        if not likeness_only:
+            metrics += prognosis_metrics(schema.survivals, schema.primary_survival, real, fresh, fake, seed=seed)
         say("prediction")
         metrics += utility_metrics(settings.targets, schema, real, fresh, fake, seed=seed, groups=settings.groups)
+    if real is not None and fresh is not None and not likeness_only:
         say("copies")
         metrics += copy_metrics(real, fresh, fake, seed=seed)
         say("membership")

@@ -20,7 +20,7 @@ from synthfed.federation.progress import RoundDone
 from synthfed.federation.training import CodedRows, SiteRows, TableRows, TrainingCourse, TrainingWork, stood
 from synthfed.federation.words import honest_sentences, reduced_sentences
 from synthfed.generators.base import Codes, Generator, Layout, Weights
-from synthfed.generators.start import blank
+from synthfed.generators.start import Finished, blank
 from synthfed.pipeline import Pipeline
 from synthfed.privacy.events import Budget
 
@@ -40,6 +40,7 @@ class FederationResult:
     Attributes:
         released: The tensors that ship.
         final: The weights after the last round.
+        finished: Of a network that started from counts, what ships and how it compares with its start.
         encoder: What noisy histograms made of the template; None where the encoder is public.
         ledgers: Site to its ledger's export.
         audit: The sites' signed audit chains, JSON lines, site after site.
@@ -58,6 +59,7 @@ class FederationResult:
     bytes_up: int
     bytes_down: int
     words: tuple[str, ...]
+    finished: Finished | None = None
 
 
 def run_in_process(
@@ -168,6 +170,7 @@ def run_in_process(
             epsilon_alone=epsilon_alone(manifest.events(), manifest.delta),
         )
         + reduced_sentences(outcome.missing),
+        finished=course.finished(outcome.standing),
     )
 
 

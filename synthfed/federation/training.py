@@ -23,7 +23,7 @@ from synthfed.generators.base import Codes, Generator, ServerState, Weights, fla
 from synthfed.generators.marginal import NoisyTables
 from synthfed.generators.plan import noised_step
 from synthfed.generators.shared import MOST_ROWS, mean_gradient, step_change
-from synthfed.generators.start import begin, finish
+from synthfed.generators.start import Begun, Finished, begin, finish
 from synthfed.secagg import ring
 from synthfed.secagg.ring import Ring
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # a site's key messages load no tables
     from synthfed.tables.transform import Transformer
 
 _WEIGHT, _STATE, _COUNTS, _SITES, _ENCODER = "weights/", "state/", "counts/", "counted/", "encoder"
+_START = "start/"  # what would ship if the network that starts from counts were not trained
 _MOST_COUNT = 2**25  # a site's noised count; 50 of them cannot wrap modulo 2**32
 
 
@@ -181,6 +182,7 @@ class TrainingCourse:
     manifest: Manifest
     generator: Generator
     coding: "Coding | None" = None
+    _finished: dict[bytes, Finished] = field(default_factory=dict, compare=False, repr=False)  # asked for twice
 
     def start(self) -> Standing:
         if self.manifest.plan.measures:
@@ -247,7 +249,10 @@ class TrainingCourse:
             return after
         model = manifest.counting().model(self._known(after))
         weights = begin(self.generator, model, manifest.layout, manifest.tables_asked(), seed=manifest.seed)
-        return {**after, **_stand(weights, self.generator.start(weights))}
+        state = self.generator.start(weights)
+        if manifest.plan.rounds:
+            after |= {_START + name: array for name, array in self.generator.release(weights, state).items()}
+        return {**after, **_stand(weights, state)}
 
     def _known(self, standing: Standing) -> list[NoisyTables]:
         counting, known = self.manifest.counting(), list[NoisyTables]()
@@ -271,21 +276,25 @@ class TrainingCourse:
         return float(np.linalg.norm(self._mean(total, round_index, 1.0)))
 
     def released(self, standing: Standing) -> Weights:
-        """The tensors that ship; where the run counted first, drawn towards its noisy tables once more."""
+        """The tensors that ship."""
+        finished = self.finished(standing)
+        return self.generator.release(*stood(standing)) if finished is None else finished.released
+
+    def finished(self, standing: Standing) -> Finished | None:
+        """What a network that started from counts ships, and how it compares with its start; None for other kinds."""
         manifest = self.manifest
-        released = self.generator.release(*stood(standing))
-        if not manifest.plan.measures:
-            return released
-        model = manifest.counting().model(self._known(standing))
-        return finish(
-            self.generator,
-            released,
-            model,
-            manifest.layout,
-            manifest.tables_asked(),
-            manifest.plan,
-            seed=manifest.seed,
-        )
+        if not manifest.plan.measures or self.generator.kind == "marginal":
+            return None
+        trained = self.generator.release(*stood(standing))
+        name = flatten(trained).tobytes()
+        if name not in self._finished:
+            known = self._known(standing)
+            start = {key.removeprefix(_START): array for key, array in standing.items() if key.startswith(_START)}
+            begun = Begun(tuple(known), manifest.counting().model(known), manifest.tables_asked(), start or trained)
+            self._finished[name] = finish(
+                self.generator, trained, begun, manifest.layout, manifest.plan, seed=manifest.seed
+            )
+        return self._finished[name]
 
     def _mean(self, total: Ring, round_index: int, total_weight: float) -> npt.NDArray[np.float64]:
         bound = self.manifest.step(round_index).bound
@@ -323,7 +332,7 @@ def _signed(total: Ring) -> npt.NDArray[np.signedinteger[Any]]:
 
 
 def _counts_of(standing: Standing) -> Standing:
-    return {name: array for name, array in standing.items() if name.startswith((_COUNTS, _SITES, _ENCODER))}
+    return {name: array for name, array in standing.items() if name.startswith((_COUNTS, _SITES, _ENCODER, _START))}
 
 
 def _framed_encoder(standing: Standing) -> bytes:

@@ -6,7 +6,7 @@ Used for `Synthesizer.fit(DataFrame)` and as the reference that a federation is 
 import hashlib
 import hmac
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -20,15 +20,30 @@ from synthfed.generators.counted import (
     shared_answer,
     shared_histograms,
 )
-from synthfed.generators.marginal import MarginalModel, NoisyTables
+from synthfed.generators.marginal import NoisyTables
 from synthfed.generators.plan import noised_step, round_events
 from synthfed.generators.shared import mean_gradient, step_change, trained_tensors
-from synthfed.generators.start import begin, finish
+from synthfed.generators.start import Begun, Finished, begin, finish
 from synthfed.privacy.events import PrivacyEvent
 from synthfed.tables.coding import Coding
 from synthfed.tables.transform import Transformer
 
 Progress = Callable[[int, int], None]  # (rounds done, rounds)
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What training on one table leaves.
+
+    Attributes:
+        released: The tensors that ship.
+        events: What they cost.
+        finished: Of a network that started from a tree, that and how it compares; else None.
+    """
+
+    released: Weights
+    events: tuple[PrivacyEvent, ...]
+    finished: Finished | None = None
 
 
 def stint_key(noise_key: bytes, round_index: int) -> bytes:
@@ -46,8 +61,8 @@ def train(
     progress: Progress | None = None,
     *,
     counting: Counting | None = None,
-) -> tuple[Weights, tuple[PrivacyEvent, ...]]:
-    """Train on one table and return the tensors that ship and what they cost.
+) -> Learned:
+    """Train on one table.
 
     With noise off (epsilon = inf) all rounds become one long stint, so that the site's Adam keeps its moments.
 
@@ -66,13 +81,17 @@ def train(
     if plan.noise_multiplier == 0.0 and plan.rounds:
         plan = replace(plan, rounds=1, local_steps=plan.total_steps)
     events: list[PrivacyEvent] = []
-    model = None
+    begun = None
     if counting is None:
         weights = generator.init(layout, seed=seed)
     else:
-        model = _count(counting, codes, noise_key)
+        known = _count(counting, codes, noise_key)
         events += [event for index in range(len(plan.measures)) for event in round_events(plan, index)]
+        model = counting.model(known)
         weights = begin(generator, model, layout, counting.workload, seed=seed)
+        if generator.kind != "marginal":
+            first = generator.release(weights, generator.start(weights))
+            begun = Begun(tuple(known), model, counting.workload, first)
     state = generator.start(weights)
     for trained in range(plan.rounds):
         index = len(plan.measures) + trained
@@ -87,9 +106,10 @@ def train(
         if progress is not None:
             progress(trained + 1, plan.rounds)
     released = generator.release(weights, state)
-    if counting is not None and model is not None:
-        released = finish(generator, released, model, layout, counting.workload, plan, seed=seed)
-    return released, tuple(events)
+    if begun is None:
+        return Learned(released, tuple(events))
+    finished = finish(generator, released, begun, layout, plan, seed=seed)
+    return Learned(finished.released, tuple(events), finished)
 
 
 def fit_encoder(coding: Coding, table: pd.DataFrame, plan: Plan, *, noise_key: bytes) -> Transformer:
@@ -125,7 +145,7 @@ def _shared_step(
     return step_change(weights, names, mean_gradient(total, plan, counted=1))
 
 
-def _count(counting: Counting, codes: Codes, noise_key: bytes) -> MarginalModel:
+def _count(counting: Counting, codes: Codes, noise_key: bytes) -> list[NoisyTables]:
     """All counting rounds at one site, noised as they would leave it."""
     known: list[NoisyTables] = []
     layout, plan = counting.layout, counting.plan
@@ -137,4 +157,4 @@ def _count(counting: Counting, codes: Codes, noise_key: bytes) -> MarginalModel:
         else:
             counts = answer(codes, layout, tables, measure, cells=cells, noise_key=key)
         known.append(counting.noisy(known, counts, counted=1))
-    return counting.model(known)
+    return known

@@ -6,7 +6,7 @@ optimiser state, and nothing that is executed when read (no pickle).
 
 | entry | content |
 |---|---|
-| `model.json` | format, generator kind, layout, SHA-256 of every other entry |
+| `model.json` | format, generator kind, which network ships (`kept`), layout, SHA-256 of every other entry |
 | `weights.safetensors` | float32 tensors of the decoder or generator |
 | `transformer.json`, `schema.json`, `pipeline.json`, `ledger.json` | canonical JSON |
 """
@@ -29,6 +29,7 @@ from synthfed.errors import ModelError, TrainingError
 from synthfed.generators import condition
 from synthfed.generators.base import Layout, Weights
 from synthfed.generators.marginal import MarginalModel
+from synthfed.generators.start import Kept
 
 FORMAT = "synthfed.model/1"
 RELEASED_PREFIX = {"tvae": "decoder.", "ctgan": "generator.", "marginal": "tree."}  # what may ship, by kind
@@ -48,6 +49,7 @@ class SavedModel:
         schema: `Schema.to_dict()`.
         pipeline: The pipeline as plain values (`json.loads(Pipeline.canonical())`).
         ledger: The privacy statement of the release.
+        kept: Of a network that started from noisy counts, whether it ships as it started or as it was trained.
     """
 
     kind: str
@@ -57,6 +59,7 @@ class SavedModel:
     schema: Mapping[str, Any]
     pipeline: Mapping[str, Any]
     ledger: Mapping[str, Any]
+    kept: Kept | None = None
 
 
 def save_model(path: str | Path, model: SavedModel) -> None:
@@ -85,6 +88,7 @@ def model_bytes(model: SavedModel) -> bytes:
     head = {
         "format": FORMAT,
         "kind": model.kind,
+        **({"kept": model.kept} if model.kept else {}),
         "layout": {"names": model.layout.names, "widths": model.layout.widths},
         "sha256": {name: hashlib.sha256(contents[name]).hexdigest() for name in _PARTS},
     }
@@ -128,6 +132,9 @@ def load_model(path: str | Path) -> SavedModel:
         raise ModelError(f"{where}: layout or tensors cannot be read: {error}") from error
     kind = str(head.get("kind"))
     _check_weights(kind, layout, weights, where=where)
+    kept = head.get("kept")
+    if kept not in (None, "start", "trained"):
+        raise ModelError(f"{where} ships its network {kept!r}; known: 'start', 'trained'")
     return SavedModel(
         kind=kind,
         layout=layout,
@@ -136,6 +143,7 @@ def load_model(path: str | Path) -> SavedModel:
         schema=_json(contents["schema.json"], "schema.json", where),
         pipeline=_json(contents["pipeline.json"], "pipeline.json", where),
         ledger=_json(contents["ledger.json"], "ledger.json", where),
+        kept=kept,
     )
 
 

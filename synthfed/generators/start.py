@@ -1,12 +1,58 @@
 """From the tree of noisy tables to a generator's first weights, and at the end back towards it: post-processing.
 
 The tree itself is the whole of kind `marginal`. The networks learn it by distillation. What training may have blurred
-is drawn to the tables again where that was seen to help; see `warm_start`.
+is drawn to the tables again where that was seen to help (`warm_start`), and a network that fits them worse than before
+its training does not ship: its start does.
+
+Only counts that the start has not learned can judge that fairly. On the others a start looks better than it is, since
+it knows their noise, and every step away from it looks like a loss: on the tables looked at, training was seen to come
+closer to the patients and further from those counts at once. The judges are therefore the held-back counts, those of
+pairs that the tree does not join (`yardstick`), which are bought anyway and which no model was fitted to.
 """
 
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
 from synthfed.errors import TrainingError
-from synthfed.generators.base import Generator, Layout, Plan, Weights
-from synthfed.generators.marginal import MarginalModel, Workload
+from synthfed.generators.base import Codes, Generator, Layout, Plan, Weights
+from synthfed.generators.marginal import MarginalModel, NoisyTables, Workload
+from synthfed.generators.yardstick import FITTED, HELD_BACK, Gap, Yardstick
+
+Kept = Literal["start", "trained"]
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What a run that counts first holds before its network is trained: the sums, and what follows from them.
+
+    Attributes:
+        rounds: The sums of its rounds of tables.
+        model: The tree that was fitted to them.
+        released: What would ship if the network were not trained.
+    """
+
+    rounds: tuple[NoisyTables, ...]
+    model: MarginalModel
+    workload: Workload
+    released: Weights
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a network that started from a tree ships.
+
+    Attributes:
+        kept: Whether that is the network as it started or as it was trained.
+        begun: None where only a model file is left of the run.
+        gap: The start (`one`) and the trained network (`other`) against the counts that judged them; None where
+            nothing was trained.
+    """
+
+    released: Weights
+    kept: Kept
+    begun: Begun | None = None
+    gap: Gap | None = None
 
 
 def blank(generator: Generator, layout: Layout, workload: Workload | None, *, seed: int) -> Weights:
@@ -43,29 +89,49 @@ def begin(generator: Generator, model: MarginalModel, layout: Layout, workload: 
     return distil(generator, model, layout, workload=workload, seed=seed)
 
 
-def finish(
-    generator: Generator,
-    released: Weights,
-    model: MarginalModel,
-    layout: Layout,
-    workload: Workload,
-    plan: Plan,
-    *,
-    seed: int,
-) -> Weights:
-    """Released tensors; those of a `ctgan` that was trained are calibrated to the noisy tables once more.
+def finish(generator: Generator, trained: Weights, begun: Begun, layout: Layout, plan: Plan, *, seed: int) -> Finished:
+    """Choose between a network as it started and as it was trained, by the noisy counts.
+
+    A `ctgan` that was trained is calibrated to the noisy tables once more before it is judged.
+
+    Args:
+        trained: The released tensors after the last round.
 
     Raises:
         TrainingError: Calibration became NaN.
     """
-    if generator.kind != "ctgan" or not plan.rounds:
-        return released
-    from synthfed.generators.ctgan import Ctgan
-    from synthfed.generators.warm_start import calibrate
+    if not plan.rounds:
+        return Finished(trained, "start", begun)
+    if generator.kind == "ctgan":
+        from synthfed.generators.ctgan import Ctgan
+        from synthfed.generators.warm_start import calibrate
 
-    if not isinstance(generator, Ctgan):
-        raise _cannot_start(generator)
-    return calibrate(generator, released, model, layout, workload=workload, seed=seed)
+        if not isinstance(generator, Ctgan):
+            raise _cannot_start(generator)
+        trained = calibrate(generator, trained, begun.model, layout, workload=begun.workload, seed=seed)
+    gap = judge(generator, begun, trained, layout, seed=seed)
+    if gap.other < gap.one:
+        return Finished(trained, "trained", begun, gap)
+    return Finished(begun.released, "start", begun, gap)
+
+
+def judge(generator: Generator, begun: Begun, trained: Weights, layout: Layout, *, seed: int) -> Gap:
+    """The start and the trained network against the held-back counts; against all where the tree joins every pair."""
+    stick = Yardstick.of(begun.rounds, begun.model, begun.workload)
+    start, after = (
+        stick.expected(draws_of(generator, weights, layout), seed=seed) for weights in (begun.released, trained)
+    )
+    gap = stick.compare(start, after, HELD_BACK)
+    return gap if gap.cells else stick.compare(start, after, FITTED)
+
+
+def draws_of(generator: Generator, released: Weights, layout: Layout) -> "partial[Codes]":
+    """Rows of released tensors by (rows, seed)."""
+    return partial(_draw, generator, released, layout)
+
+
+def _draw(generator: Generator, released: Weights, layout: Layout, rows: int, seed: int) -> Codes:
+    return generator.sample(released, layout, rows=rows, seed=seed)
 
 
 def _cannot_start(generator: Generator) -> TrainingError:

@@ -68,6 +68,7 @@ def build_report(
     ledger: Mapping[str, Any],
     run: RunBlock | Mapping[str, Any],
     edition: Edition,
+    engines: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Join what is known about a release into the dictionary that becomes `report.json`.
 
@@ -76,6 +77,7 @@ def build_report(
         ledger: The release's ledger statement (`privacy.statement.release_ledger`).
         edition: `internal` compares with patients and stays at the site; `release` holds no number computed from
             patients' rows; `simulated` shows everything, because no patient exists.
+        engines: The network beside the tree that it started from (`engines.engines_block`), where there are both.
 
     Raises:
         PrivacyError: A release edition would hold a number from patients' rows, or a run on patients is called
@@ -90,7 +92,7 @@ def build_report(
     metrics = metric_entries(scorecard, privacy)
     figures = _figures(scorecard.figures, schema)
     if edition == "release":
-        _refuse_real_rows(metrics, figures)
+        _refuse_real_rows(metrics, figures, engines)
     facts = {
         "schema": SCHEMA_ID,
         "edition": edition,
@@ -113,6 +115,7 @@ def build_report(
             "command": run.get("command") or f"synthfed run {pipeline.disease}",
             "secure_sums": secure_sums(pipeline, len(run["sites"])),
         },
+        "engines": engines,
         "metrics": metrics,
         "figures": figures,
     }
@@ -224,7 +227,9 @@ def _group_label(group: str, schema: Schema) -> str:
     return f"{label}: {words.replace('_', ' ')}"
 
 
-def _refuse_real_rows(metrics: Sequence[Mapping[str, Any]], figures: Mapping[str, Any]) -> None:
+def _refuse_real_rows(
+    metrics: Sequence[Mapping[str, Any]], figures: Mapping[str, Any], engines: Mapping[str, Any] | None
+) -> None:
     found = [m["id"] for m in metrics if m["rows_used"] != "none" and _numbers(m)]
     found += [f"figures.marginals.{p['column']}" for p in figures["marginals"] or () if p["real"] is not None]
     found += [f"figures.survival.{p['name']}.{p['group']}" for p in figures["survival"] or () if p["real"] is not None]
@@ -235,6 +240,7 @@ def _refuse_real_rows(metrics: Sequence[Mapping[str, Any]], figures: Mapping[str
     paid_for = {m["id"] for m in metrics if m["rows_used"] == "none"}
     for key in ("risks", "anchors"):
         found += [f"figures.{key}.{r['id']}" for r in figures[key] or () if r["id"] not in paid_for and _numbers(r)]
+    found += [f"engines.{row['id']}" for row in (engines or {"scores": ()})["scores"]]
     if found:
         raise PrivacyError(
             f"a release edition may not hold numbers computed from patients' rows, found {', '.join(found[:8])}"

@@ -29,6 +29,13 @@ _FIGURES_OF: Mapping[str, tuple[str, ...]] = {
     "guaranteed": ("budget", "rounds"),
 }
 
+_AHEAD: Mapping[str, str] = {
+    "network": "network",
+    "tree": "tree",
+    "neither": "no difference",
+    "unknown": "not measured",
+}
+
 
 def render_html(report: Mapping[str, Any]) -> str:
     """Draw `report.json` as a self-contained page.
@@ -59,6 +66,7 @@ def render_html(report: Mapping[str, Any]) -> str:
         banner=_BANNERS[report["edition"]],
         glossary=GLOSSARY,
         worst=_badly_represented(report),
+        ahead=_AHEAD,
         sums=secure_sums_in_words(report["run"].get("secure_sums")),
         style=Markup((shipped("reports/templates") / "report.css").read_text(encoding="utf-8")),
     )

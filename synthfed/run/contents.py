@@ -100,6 +100,7 @@ def report_files(
 ) -> dict[str, bytes]:
     """The report in one edition, as data and as a page."""
     from synthfed.report import build_report, render_html, report_bytes, validate_report
+    from synthfed.run.engines import compare_engines
 
     report = build_report(
         pipeline=trained.pipeline,
@@ -108,6 +109,7 @@ def report_files(
         ledger=trained.ledger,
         run=_run_block(trained, facts, files, edition=edition),
         edition=edition,
+        engines=compare_engines(trained, card, facts.cohort, real_rows=edition != "release"),
     )
     validate_report(report)
     return {

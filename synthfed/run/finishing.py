@@ -9,7 +9,7 @@ import datetime
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,10 @@ from synthfed.run.training import Trained
 
 if TYPE_CHECKING:
     from synthfed.cohorts.sites import Cohort
+    from synthfed.federation.checkpoints import Checkpoint
+    from synthfed.federation.training import TrainingCourse
+    from synthfed.generators.base import Weights
+    from synthfed.generators.start import Finished as FinishedNetwork
 
 COMMAND = "synthfed coordinator submit COORDINATOR pipeline.toml"
 
@@ -80,8 +84,10 @@ def trained_from(folder: Path) -> Trained:
     from synthfed.federation.deployment.runs import is_closed, progress_of
     from synthfed.federation.manifest import Manifest
     from synthfed.federation.server_app import kept_manifest
+    from synthfed.federation.training import TrainingCourse
     from synthfed.federation.words import honest_sentences, reduced_sentences
     from synthfed.generators.plan import all_events, make_plan, run_coding
+    from synthfed.generators.registry import make_generator
     from synthfed.privacy.accounting import epsilon_alone
     from synthfed.privacy.statement import release_ledger
     from synthfed.secagg.roster import Roster
@@ -136,7 +142,18 @@ def trained_from(folder: Path) -> Trained:
         bytes_down=point.bytes_down if point else 0,
         words=sentences + reduced_sentences(away),
         history=tuple(_history_line(line) for line in progress_of(folder)),
+        finished=_as_shipped(TrainingCourse(manifest, make_generator(pipeline.generator), coding), point, released),
     )
+
+
+def _as_shipped(course: "TrainingCourse", point: "Checkpoint | None", released: "Weights") -> "FinishedNetwork | None":
+    """How the network that shipped compares with its start: worked out again, but for the choice, which was made."""
+    finished = course.finished(point.standing) if point else None
+    if finished is None or finished.begun is None:
+        return finished
+    start = finished.begun.released
+    same = all(released[name].tobytes() == tensor.tobytes() for name, tensor in start.items())
+    return replace(finished, released=released, kept="start" if same else "trained")
 
 
 def _history_line(line: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # heavy at run time; each function imports what it uses
     from synthfed.federation.in_process import RoundDone
     from synthfed.generators.base import Weights
     from synthfed.generators.model_file import SavedModel
+    from synthfed.generators.start import Finished
     from synthfed.tables.schema import Schema
     from synthfed.tables.transform import Transformer
 
@@ -31,6 +32,7 @@ class Trained:
         words: The sentences about the secure sum that a report must show.
         history: Per round what was released: round, stage, epsilon so far, bytes moved, norm of the summed update
             (None where the round counted), seconds.
+        finished: Of a network that started from counts, how it compares with its start; else None.
     """
 
     pipeline: Pipeline
@@ -46,6 +48,7 @@ class Trained:
     bytes_down: int = 0
     words: tuple[str, ...] = ()
     history: tuple[Mapping[str, Any], ...] = ()
+    finished: "Finished | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +150,7 @@ def train(
         bytes_down=result.bytes_down,
         words=result.words,
         history=tuple(history),
+        finished=result.finished,
     )
 
 
@@ -194,7 +198,7 @@ def train_one_site(pipeline: Pipeline, cohort: "Cohort") -> Trained:
     if plan.measures:
         workload = run_workload(pipeline, transformer)
         counting = Counting(layout, workload, plan, pipeline.privacy.expected_patients)
-    released, events = central.train(
+    learned = central.train(
         make_generator(pipeline.generator),
         layout,
         transformer.encode(rows),
@@ -203,8 +207,17 @@ def train_one_site(pipeline: Pipeline, cohort: "Cohort") -> Trained:
         noise_key=key,
         counting=counting,
     )
+    events = learned.events
     ledger = central_ledger(events, pipeline, site=site, simulated=cohort.simulated, seeded=seeded, planned=events)
-    return Trained(pipeline, cohort.schema, transformer, released, ledger, rounds=plan.all_rounds)
+    return Trained(
+        pipeline=pipeline,
+        schema=cohort.schema,
+        transformer=transformer,
+        released=learned.released,
+        ledger=ledger,
+        rounds=plan.all_rounds,
+        finished=learned.finished,
+    )
 
 
 def saved_model(trained: Trained) -> "SavedModel":
@@ -220,6 +233,7 @@ def saved_model(trained: Trained) -> "SavedModel":
         schema=trained.schema.to_dict(),
         pipeline=json.loads(trained.pipeline.canonical()),
         ledger=_portable(trained.ledger),
+        kept=trained.finished.kept if trained.finished else None,
     )
 
 
@@ -236,6 +250,7 @@ def restored(saved: "SavedModel", origin: str) -> Trained:
     Raises:
         PipelineError: The file's settings are not ones this version knows.
     """
+    from synthfed.generators.start import Finished
     from synthfed.tables.schema import Schema
     from synthfed.tables.transform import Transformer
 
@@ -245,6 +260,7 @@ def restored(saved: "SavedModel", origin: str) -> Trained:
         transformer=Transformer.from_json(saved.transformer),
         released=saved.weights,
         ledger=saved.ledger,
+        finished=Finished(saved.weights, saved.kept) if saved.kept else None,
     )
 
 

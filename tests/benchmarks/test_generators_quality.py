@@ -245,7 +245,7 @@ def _open(kind: str, table: Table, epochs: int, seed: int) -> Codes:
     per_epoch = -(-len(table.train) // settings.open_batch)
     plan = Plan(epochs, per_epoch, 1.0, 1.0, 0.0, float(len(table.train)), 1)
     generator = make_generator(settings)
-    released, _ = train(generator, table.layout, table.train, plan, seed, bytes([seed]) * 32)
+    released = train(generator, table.layout, table.train, plan, seed, bytes([seed]) * 32).released
     return generator.sample(released, table.layout, rows=ROWS, seed=seed + 1)
 
 

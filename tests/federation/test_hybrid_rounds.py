@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from synthfed.cohorts.sites import load_cohort
+from synthfed.federation.checkpoints import Checkpoints
 from synthfed.federation.in_process import FederationResult, run_in_process
+from synthfed.federation.manifest import read_manifest
+from synthfed.federation.training import TrainingCourse
 from synthfed.generators import warm_start
 from synthfed.generators.base import Layout
 from synthfed.generators.registry import make_generator
@@ -53,7 +56,30 @@ def test_counts_and_training_are_charged_each_once_and_keep_one_budget(tmp_path,
         assert np.abs(found - wanted).sum() / 2 < 0.2, LAYOUT.names[block]
 
 
+@pytest.mark.parametrize("kind", ["tvae", "ctgan"])
+def test_what_ships_was_judged_by_the_sums_and_a_coordinator_that_comes_back_says_the_same(tmp_path, kind):
+    """From its checkpoint alone: sums, the tree, the network as it started and as it was trained."""
+    pipeline = hybrid(kind)
+    result = federate(tmp_path, pipeline)
+    finished = result.finished
+    assert finished is not None
+    assert finished.gap is not None
+    assert (finished.kept == "trained") == (finished.gap.other < finished.gap.one)
+    start = finished.begun.released
+    assert list(start) == list(finished.released) == list(result.released)
+    same = all(np.array_equal(start[name], tensor) for name, tensor in result.released.items())
+    assert same == (finished.kept == "start")
+
+    manifest = read_manifest((tmp_path / "coordinator" / "manifest.json").read_bytes())
+    point = Checkpoints(tmp_path / "coordinator" / manifest.hash()).latest()
+    again = TrainingCourse(manifest, make_generator(pipeline.generator)).finished(point.standing)
+    assert (again.kept, again.gap) == (finished.kept, finished.gap)
+    assert all(np.array_equal(again.begun.released[name], tensor) for name, tensor in start.items())
+    assert all(np.array_equal(again.released[name], tensor) for name, tensor in result.released.items())
+
+
 def test_all_of_the_budget_may_go_to_the_counts_and_no_round_of_training_is_left(tmp_path):
     result = federate(tmp_path, hybrid("tvae", generator__training_share=0.0))
     assert result.rounds == 2
     assert {name.split(".")[0] for name in result.released} == {"decoder"}
+    assert (result.finished.kept, result.finished.gap) == ("start", None)

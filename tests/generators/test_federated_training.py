@@ -108,7 +108,7 @@ def test_a_federation_learns_nearly_what_one_table_teaches(
     layout = Layout(transformer.names, transformer.widths)
     generator = make_generator(pipeline.generator)
     pooled = np.concatenate(list(sites.values()))
-    central, _ = train(generator, layout, pooled, make_plan(pipeline, sites=1), pipeline.seed, bytes(32))
+    central = train(generator, layout, pooled, make_plan(pipeline, sites=1), pipeline.seed, bytes(32)).released
     untrained = generator.init(layout, seed=pipeline.seed)
 
     def distance(released: Weights) -> float:

@@ -34,8 +34,8 @@ def test_registry_builds_what_the_pipeline_names(kind: str) -> None:
 @either_noise
 def test_same_noise_key_gives_the_same_bytes(kind: str, sigma: float, layout: Layout, codes: Codes, plan: Plan) -> None:
     plan = replace(plan, noise_multiplier=sigma)
-    first, second = (train(make_generator(kind), layout, codes, plan, 7, KEY)[0] for _ in range(2))
-    other, _ = train(make_generator(kind), layout, codes, plan, 7, bytes(32))
+    first, second = (train(make_generator(kind), layout, codes, plan, 7, KEY).released for _ in range(2))
+    other = train(make_generator(kind), layout, codes, plan, 7, bytes(32)).released
     assert _bytes(first) == _bytes(second)
     assert _bytes(first) != _bytes(other)
 
@@ -78,7 +78,7 @@ def test_rows_change_no_shape_and_no_cost(kind: str, rows: int, layout: Layout, 
 def test_a_swapped_record_changes_no_shape(kind: str, layout: Layout, codes: Codes, plan: Plan) -> None:
     swapped = codes.copy()
     swapped[0] = np.array(layout.widths) - 1 - swapped[0]
-    released = [train(make_generator(kind), layout, rows, plan, 7, KEY)[0] for rows in (codes, swapped)]
+    released = [train(make_generator(kind), layout, rows, plan, 7, KEY).released for rows in (codes, swapped)]
     assert {n: v.shape for n, v in released[0].items()} == {n: v.shape for n, v in released[1].items()}
     assert _bytes(released[0]) != _bytes(released[1])
 
@@ -98,20 +98,20 @@ def test_book_keeping_equals_opacus_hooks_over_a_whole_run(kind: str, layout: La
 
 @both
 def test_a_run_costs_exactly_its_plan(kind: str, layout: Layout, codes: Codes, plan: Plan) -> None:
-    _, events = train(make_generator(kind), layout, codes, plan, 7, KEY)
+    events = train(make_generator(kind), layout, codes, plan, 7, KEY).events
     assert events == all_events(plan)
     assert sum(event.steps for event in events) == plan.total_steps
 
 
 @both
 def test_noise_off_is_charged_as_no_protection(kind: str, layout: Layout, codes: Codes, open_plan: Plan) -> None:
-    _, events = train(make_generator(kind), layout, codes, open_plan, 7, KEY)
+    events = train(make_generator(kind), layout, codes, open_plan, 7, KEY).events
     assert [event.noise_multiplier for event in events] == [0.0]
 
 
 @both
 def test_only_what_may_ship_is_released(kind: str, layout: Layout, codes: Codes, plan: Plan) -> None:
-    released, _ = train(make_generator(kind), layout, codes, plan, 7, KEY)
+    released = train(make_generator(kind), layout, codes, plan, 7, KEY).released
     assert released
     assert all(name.startswith(RELEASED_PREFIX[kind]) for name in released)
     assert all(value.dtype == np.float32 for value in released.values())
@@ -120,7 +120,7 @@ def test_only_what_may_ship_is_released(kind: str, layout: Layout, codes: Codes,
 @both
 def test_samples_fit_the_layout_and_repeat(kind: str, layout: Layout, codes: Codes, plan: Plan) -> None:
     generator = make_generator(kind)
-    released, _ = train(generator, layout, codes, plan, 7, KEY)
+    released = train(generator, layout, codes, plan, 7, KEY).released
     first = generator.sample(released, layout, rows=200, seed=5)
     assert first.shape == (200, len(layout.widths))
     assert first.dtype == np.int32
@@ -190,7 +190,7 @@ def test_noise_off_learns_the_hidden_class(kind: str, layout: Layout) -> None:
         if kind == "tvae"
         else CtganSettings(kind="ctgan", hidden=32, critic_hidden=32, noise_width=8, open_rate=0.01)
     )
-    released, _ = train(generator, layout, codes, plan, 7, KEY)
+    released = train(generator, layout, codes, plan, 7, KEY).released
     drawn = generator.sample(released, layout, rows=2000, seed=1)
 
     def together(rows: Codes) -> float:

@@ -14,6 +14,7 @@ import pytest
 from synthfed.errors import ModelError
 from synthfed.generators.base import Layout
 from synthfed.generators.model_file import SavedModel, load_model, model_bytes, save_model
+from synthfed.generators.start import Kept
 from tests.generators.conftest import make_generator
 
 
@@ -52,6 +53,23 @@ def test_a_model_comes_back_as_it_was_saved(model: SavedModel, tmp_path: Path) -
     assert back.schema["columns"][0]["knots"] == [1.0, 2.5]
     assert back.pipeline == model.pipeline
     assert back.ledger == model.ledger
+
+
+@pytest.mark.parametrize("kept", [None, "start", "trained"])
+def test_the_file_says_which_network_ships(kept: Kept | None, model: SavedModel, tmp_path: Path) -> None:
+    save_model(tmp_path / "m.synthfed", replace(model, kept=kept))
+    assert load_model(tmp_path / "m.synthfed").kept == kept
+    assert (b'"kept"' in model_bytes(replace(model, kept=kept))) == (kept is not None)
+
+
+def test_a_file_that_ships_something_unknown_is_refused(model: SavedModel, tmp_path: Path) -> None:
+    path = tmp_path / "m.synthfed"
+    save_model(path, replace(model, kept="start"))
+    with zipfile.ZipFile(path) as archive:
+        head = archive.read("model.json")
+    _rewrite(path, {"model.json": head.replace(b'"kept":"start"', b'"kept":"other"')})
+    with pytest.raises(ModelError, match="'other'"):
+        load_model(path)
 
 
 def test_a_loaded_model_draws_the_same_rows(model: SavedModel, tmp_path: Path) -> None:

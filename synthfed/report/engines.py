@@ -1,0 +1,172 @@
+"""Which engine wins: the network that drew the table beside the tree that it started from, in words.
+
+A run that counts first holds both. Where real rows may be used they are scored alike; in every edition they are held
+against the noisy totals that the run has bought (`generators.yardstick`), which costs nothing more.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from synthfed.generators.start import Kept
+from synthfed.generators.yardstick import Gap
+from synthfed.report.verdict import capital, number
+
+Better = Literal["network", "tree", "neither", "unknown"]
+
+# Scores that decide what a table is good for, in the order of the page; those of single targets follow their stem.
+COMPARED = (
+    "faithful.association",
+    "useful.tstr",
+    "faithful.coverage",
+    "survival.km_area",
+    "genomics.cooccurrence",
+    "faithful.shapes",
+    "faithful.missing",
+)
+LABELS: Mapping[str, str] = {
+    "single": "single columns",
+    "outcome": "columns by outcome",
+    "joined": "pairs of columns that the tree joins",
+    "held back": "other pairs of columns, held back",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRow:
+    """One score of both tables; None where it could not be measured."""
+
+    id: str
+    label: str
+    direction: str
+    network: float | None
+    tree: float | None
+    floor: float | None
+    ceiling: float | None
+    low: float | None
+    high: float | None
+
+    @property
+    def better(self) -> Better:
+        """Who is closer to fresh patients by more than half the width of their band; beyond them is no merit."""
+        if self.network is None or self.tree is None:
+            return "unknown"
+        sign = 1.0 if self.direction == "higher" else -1.0
+        network, tree = (
+            sign * value if self.ceiling is None else min(sign * value, sign * self.ceiling)
+            for value in (self.network, self.tree)
+        )
+        width = 0.0 if self.low is None or self.high is None else abs(self.high - self.low)
+        if abs(network - tree) <= width / 2:
+            return "neither"
+        return "network" if network > tree else "tree"
+
+
+@dataclass(frozen=True, slots=True)
+class CountRow:
+    """Mean square misfit of both engines to the noisy totals of one kind; 1 is what the noise alone makes.
+
+    Attributes:
+        shuffled: The same of rows whose columns hang together in nothing.
+        error: Standard deviation of the difference.
+        learned: The engines were fitted to these totals, the tree first: it looks better on them than it is.
+    """
+
+    kind: str
+    cells: int
+    network: float
+    tree: float
+    shuffled: float
+    error: float
+    learned: bool
+
+    @property
+    def better(self) -> Better:
+        if abs(self.network - self.tree) <= 2 * self.error:
+            return "neither"
+        return "network" if self.network < self.tree else "tree"
+
+
+def engines_block(
+    kind: str,
+    *,
+    kept: Kept,
+    gap: Gap | None,
+    counts: Sequence[CountRow],
+    scores: Sequence[ScoreRow],
+    real_patients: bool,
+) -> dict[str, Any]:
+    """The entry `engines` of `report.json`.
+
+    Args:
+        kind: Of the network.
+        kept: Which of its states ships.
+        gap: Start and trained network against the totals that judged them; None where nothing was trained.
+        scores: Empty where no real row may be used.
+        real_patients: Whether `scores` were measured on patients, so that they stay inside.
+    """
+    judged = None
+    if gap is not None:
+        judged = {"cells": gap.cells, "start": gap.one, "trained": gap.other, "error": gap.error}
+    return {
+        "network": kind,
+        "kept": kept,
+        "judged": judged,
+        "winner": _winner(kind, counts, scores),
+        "sentences": [*_of_training(kept, gap), _of_cost(bool(scores) and real_patients)],
+        "scores": [{**asdict(row), "label": capital(row.label), "better": row.better} for row in scores],
+        "counts": [{**asdict(row), "label": capital(LABELS[row.kind]), "better": row.better} for row in counts],
+    }
+
+
+def _winner(kind: str, counts: Sequence[CountRow], scores: Sequence[ScoreRow]) -> str:
+    """One sentence: who is better at what."""
+    rows: Sequence[ScoreRow] | Sequence[CountRow] = scores or counts
+    labels = [(row.better, row.label if isinstance(row, ScoreRow) else LABELS[row.kind]) for row in rows]
+    ahead = {side: [label for better, label in labels if better == side] for side in ("network", "tree", "neither")}
+    measure = "scores" if scores else "kinds of noisy totals"
+    if not any(ahead.values()):
+        return "Nothing could be measured on both."
+    if not ahead["network"] and not ahead["tree"]:
+        return f"A tie: on all {len(ahead['neither'])} {measure} the two differ by no more than chance."
+    said = [
+        f"the {name} is ahead on {_listed(ahead[side])}"
+        for side, name in (("tree", "tree"), ("network", f"network ({kind})"))
+        if ahead[side]
+    ]
+    if ahead["neither"]:
+        said.append(f"on the other {len(ahead['neither'])} they differ by no more than chance")
+    return f"{capital('; '.join(said))}."
+
+
+def _listed(labels: Sequence[str]) -> str:
+    return ", ".join(labels[:-1]) + f" and {labels[-1]}" if len(labels) > 1 else labels[0]
+
+
+def _of_training(kept: Kept, gap: Gap | None) -> list[str]:
+    if gap is None:
+        return []
+    change = f"misfit to the totals that judged it {number_of(gap.one)} before, {number_of(gap.other)} after"
+    if kept == "trained":
+        return [
+            f"Training on patients' rows brought the network closer to the patients ({change}): it ships as trained."
+        ]
+    return [
+        f"Training on patients' rows did not bring the network closer to the patients ({change}): what ships is the "
+        "network as it was before. What training spent has bought nothing."
+    ]
+
+
+def number_of(misfit: float) -> str:
+    """A misfit with enough digits to tell two apart."""
+    return f"{misfit:.4f}" if misfit < 10 else number(misfit)
+
+
+def _of_cost(on_patients: bool) -> str:
+    said = "The tree comes from the same noisy totals: drawing from it, and holding both against the totals, cost no "
+    said += "extra privacy."
+    if on_patients:
+        said += " The scores were measured on patients' rows and stay at the site."
+    return said + (
+        " To release the tree, set generator.kind = 'marginal' in the next run: it then gets the whole budget."
+    )

@@ -1,0 +1,101 @@
+"""Which engine wins: said in words that follow from the numbers, and no score of patients in a release."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from synthfed.errors import PrivacyError
+from synthfed.generators.yardstick import Gap
+from synthfed.report import render_html, validate_report
+from synthfed.report.engines import CountRow, ScoreRow, engines_block
+from tests.report.conftest import build
+
+SCORES = (
+    ScoreRow("faithful.association", "concordance", "higher", 0.5, 0.6, 0.0, 0.8, 0.75, 0.85),
+    ScoreRow("survival.km_area", "area between curves", "lower", 0.02, 0.09, 0.2, 0.01, 0.005, 0.02),
+    ScoreRow("faithful.shapes", "likeness", "higher", 0.96, 0.97, 0.9, 0.95, 0.94, 0.96),
+    ScoreRow("genomics.cooccurrence", "odds ratios", "higher", None, None, None, None, None, None),
+)
+COUNTS = (
+    CountRow("outcome", 800, 1.05, 0.9, 5.0, 0.01, learned=True),
+    CountRow("held back", 900, 1.02, 1.021, 1.4, 0.002, learned=False),
+)
+GAP = Gap(900, 1.03, 1.02, 0.004)
+
+
+def block(**changes: Any) -> dict[str, Any]:
+    given: dict[str, Any] = {
+        "kept": "trained",
+        "gap": GAP,
+        "counts": COUNTS,
+        "scores": SCORES,
+        "real_patients": False,
+    }
+    return engines_block("tvae", **{**given, **changes})
+
+
+def test_the_winner_of_a_score_is_nearer_to_fresh_patients_by_more_than_chance() -> None:
+    """The tree is ahead on the first, the network on the second; on the third both are beyond the ceiling."""
+    assert [row.better for row in SCORES] == ["tree", "network", "neither", "unknown"]
+    said = block()["winner"]
+    assert said == (
+        "The tree is ahead on concordance; the network (tvae) is ahead on area between curves; "
+        "on the other 1 they differ by no more than chance."
+    )
+
+
+def test_a_tie_is_called_one() -> None:
+    assert block(scores=(SCORES[2],))["winner"].startswith("A tie")
+    assert block(scores=(SCORES[3],))["winner"] == "Nothing could be measured on both."
+
+
+def test_noisy_totals_call_a_winner_beyond_two_errors_only() -> None:
+    assert [row.better for row in COUNTS] == ["tree", "neither"]
+    assert replace(COUNTS[1], error=0.0004).better == "network"
+    assert "the tree is ahead on columns by outcome" in block(scores=())["winner"].lower()
+
+
+@pytest.mark.parametrize(
+    ("kept", "gap", "said"),
+    [
+        ("trained", GAP, "ships as trained"),
+        ("start", Gap(900, 1.02, 1.03, 0.004), "did not bring the network closer"),
+        ("start", None, "no extra privacy"),
+    ],
+)
+def test_what_ships_is_said_with_its_reason(kept: str, gap: Gap | None, said: str) -> None:
+    found = block(kept=kept, gap=gap)
+    assert said in " ".join(found["sentences"])
+    assert (found["judged"] is None) == (gap is None)
+    assert len(found["sentences"]) == 1 + (gap is not None)
+
+
+@pytest.mark.parametrize("real_patients", [True, False])
+def test_scores_of_patients_are_said_to_stay(real_patients: bool) -> None:
+    assert any("stay at the site" in line for line in block(real_patients=real_patients)["sentences"]) == real_patients
+
+
+@pytest.mark.parametrize("edition", ["internal", "simulated", "release"])
+def test_the_page_and_the_schema_hold_both_engines(edition: str) -> None:
+    report = build(edition, engines=block(scores=() if edition == "release" else SCORES))
+    validate_report(report)
+    page = render_html(report)
+    assert "Which engine wins" in page
+    assert report["engines"]["winner"] in page
+    assert ("Concordance" in page) == (edition != "release")
+    assert "Other pairs of columns, held back" in page
+
+
+def test_a_release_with_scores_of_patients_is_refused() -> None:
+    with pytest.raises(PrivacyError, match=r"engines\.faithful\.association"):
+        build("release", engines=block())
+
+
+def test_where_there_is_one_engine_nothing_is_compared() -> None:
+    report = build()
+    assert report["engines"] is None
+    validate_report(report)
+    assert "Which engine wins" not in render_html(report)
+    without = {key: value for key, value in report.items() if key != "engines"}  # a report of an older version
+    assert "Which engine wins" not in render_html(without)
