@@ -22,6 +22,7 @@ Order = Literal["dmy", "mdy", "ymd"]
 _YEAR_FIRST = re.compile(r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})([T ]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?Z?)?")
 _YEAR_LAST = re.compile(r"(\d{1,2})([-/.])(\d{1,2})\2(\d{4}|\d{1,2})")
 _SERIAL = re.compile(r"\d{5}")
+_CASTOR_MISSING = re.compile(r"0?1-0?1-299[5-9]|299[5-9]-01-01")  # Castor's dates for the reasons of being missing
 _EPOCH = date(1899, 12, 30)  # spreadsheets count days from here
 _YEARS = range(1900, 2101)
 _ORDER_WORDS = {"dmy": "day first", "mdy": "month first", "ymd": "year first"}
@@ -123,7 +124,7 @@ def _prove_order(parts: list[re.Match[str] | None], counts: npt.NDArray[np.int_]
 
 def _is_missing(text: str, missing: frozenset[str]) -> bool:
     word = plain_number(text.casefold())
-    if word in missing or word in MISSING_WORDS:
+    if word in missing or word in MISSING_WORDS or _CASTOR_MISSING.fullmatch(word):
         return True
     return re.fullmatch(r"-?\d{1,4}", word) is not None and int(word) in MISSING_CODES
 

@@ -15,10 +15,13 @@ from synthfed.errors import MappingError, UnreadableFile
 from synthfed.tables.dictionary import Dictionary
 from synthfed.tables.files import read_frame
 from synthfed.tables.findings import Finding
+from synthfed.tables.formats.castor_reading import TITLE as CASTOR
+from synthfed.tables.formats.castor_reading import is_castor, with_castor
 from synthfed.tables.formats.fhir_reading import read_fhir
 from synthfed.tables.formats.omop_reading import read_omop
 from synthfed.tables.formats.sources import kind_of, looks_like_fhir, refuse_mixture
-from synthfed.tables.formats.synthema_reading import TITLE, recognise_synthema
+from synthfed.tables.formats.synthema_reading import TITLE as SYNTHEMA
+from synthfed.tables.formats.synthema_reading import recognise_synthema
 from synthfed.tables.mapping import SUFFIX, load_mapping, mapping_path, mapping_text
 from synthfed.tables.mapping_lines import TableMapping
 from synthfed.tables.recoding import recode_table
@@ -48,16 +51,18 @@ def read_handover(
         _refuse_flat_keys(mapping, file)
         return (read_omop if kind == "omop" else read_fhir)(path, dictionary, mapping, extra=extra)
     frame = read_frame(path)
-    if not file.is_file():
-        registry = recognise_synthema(frame, dictionary)
-        if registry is None:
-            return frame, ()
-        recoded, findings = recode_table(frame, registry, dictionary, origin=path.name, extra=extra)
-        note = f"recognised by its column names, read as its schema says; {file.name} beside it would replace that"
-        return recoded, (Finding("format", TITLE, 0, note), *findings)
-    mapping = load_mapping(file, dictionary)
-    redcap = None if mapping.redcap_dictionary is None else load_redcap(path.with_name(mapping.redcap_dictionary))
-    return recode_table(frame, mapping, dictionary, origin=path.name, redcap=redcap, extra=extra)
+    said = load_mapping(file, dictionary) if file.is_file() else recognise_synthema(frame, dictionary)
+    recognised = None if said is None or file.is_file() else SYNTHEMA
+    if is_castor(frame):
+        said, recognised = with_castor(said or TableMapping(), frame, dictionary), CASTOR
+    if said is None:
+        return frame, ()
+    redcap = None if said.redcap_dictionary is None else load_redcap(path.with_name(said.redcap_dictionary))
+    recoded, findings = recode_table(frame, said, dictionary, origin=path.name, redcap=redcap, extra=extra)
+    if recognised is None:
+        return recoded, findings
+    note = f"recognised by its column names; what {file.name} beside it says counts first"
+    return recoded, (Finding("format", recognised, 0, note), *findings)
 
 
 def list_tables(folder: Path, dictionary: Dictionary) -> list[Path]:
@@ -132,7 +137,7 @@ def draft_mappings(source: Path, dictionary: Dictionary, *, wanted: Sequence[str
         frame = read_frame(table)
         registry = recognise_synthema(frame, dictionary)
         if registry is not None:
-            file.write_text(mapping_text(registry, title=f"Mapping of {table.name}: {TITLE}"), encoding="utf-8")
+            file.write_text(mapping_text(registry, title=f"Mapping of {table.name}: {SYNTHEMA}"), encoding="utf-8")
             drafts.append(file)
             continue
         headers = [str(name) for name in frame.columns]

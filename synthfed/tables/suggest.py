@@ -19,6 +19,7 @@ from synthfed.tables.cells import decimal_mark, read_levels
 from synthfed.tables.dates import looks_like_dates, read_dates
 from synthfed.tables.dictionary import Dictionary, header_key, header_meanings, loose_key
 from synthfed.tables.files import read_frame
+from synthfed.tables.formats.castor_reading import castor_columns, is_castor
 from synthfed.tables.local_cells import codes_in_header
 from synthfed.tables.numbers import is_unclear
 from synthfed.tables.redcap import RedcapDictionary
@@ -54,12 +55,16 @@ def suggest_mapping(
     """
     frame = read_frame(path)
     words = _words(dictionary)
+    participant, administrative = castor_columns(frame) if is_castor(frame) else ("", ())
+    frame = frame.drop(columns=[*administrative, *([participant] if participant else [])])
     dates = [name for name in frame.columns if looks_like_dates(frame[name])]
     lines = [
         f"# Mapping of {path.name}: a draft. What stands below each # CONFIRM is for a person to decide:",
         "# take the # away where the line is right, correct it where it is not, then run synthfed check again.",
         "",
     ]
+    if participant:
+        lines.append(f"# A Castor export: {participant} is the patient; what Castor adds itself is left out.")
     lines += list(_file_lines(frame, dates, redcap, form))
     columns: list[str] = []
     others = {str(name): _label(str(name), redcap) for name in frame.columns if name not in dates}

@@ -66,7 +66,7 @@ def test_two_digit_years_and_serials_are_never_assumed() -> None:
     assert read("25/04/49", two_digit_years_from=1950).days.tolist() == [day(2049, 4, 25)]
 
 
-@pytest.mark.parametrize("text", ["31/02/2012", "04/25/2012", "2995-01-01", "spring", "1/2", "3/4.2012", "01/01/0099"])
+@pytest.mark.parametrize("text", ["31/02/2012", "04/25/2012", "2985-01-01", "spring", "1/2", "3/4.2012", "01/01/0099"])
 def test_what_is_no_date_in_this_order_is_unreadable(text: str) -> None:
     assert read(text, order="dmy").unreadable.tolist() == [True]
 
@@ -83,3 +83,10 @@ def test_every_written_date_is_read_back(written: date, order: str, mark: str) -
     parts = {"d": f"{written.day}", "m": f"{written.month:02d}", "y": f"{written.year % 100:02d}"}
     text = mark.join(parts[letter] for letter in order)
     assert read(text, order=order, two_digit_years_from=1950).days.tolist() == [float(written.toordinal())]
+
+
+def test_castors_dates_for_missing_are_missing() -> None:
+    for text in ("01-01-2995", "01-01-2999", "2997-01-01", "##USER_MISSING_97##"):
+        dates = read(text, order="dmy")
+        assert not dates.unreadable.any()
+        assert np.isnan(dates.days).all()

@@ -11,7 +11,7 @@ from functools import partial
 import pandas as pd
 
 from synthfed.tables.dictionary import Dictionary
-from synthfed.tables.formats import fhir, flat, omop, synthema
+from synthfed.tables.formats import fhir, flat, omop, redcap, synthema
 
 Writer = Callable[[pd.DataFrame, Dictionary], Mapping[str, bytes]]
 """A typed table and its dictionary to file contents by relative name; `/` makes folders."""
@@ -46,6 +46,7 @@ def formats() -> Mapping[str, Format]:
         "omop": Format("OMOP common data model 5.4, one CSV file per table", omop.write_omop, omop.omop_losses),
         "fhir": Format("one FHIR R4 bundle", fhir.write_bundle, fhir.fhir_losses),
         "fhir-ndjson": Format("FHIR R4 as NDJSON, one file per kind", fhir.write_ndjson, fhir.fhir_losses),
+        "redcap": Format("a REDCap data dictionary and import", redcap.write_redcap, redcap.redcap_losses),
         "synthema": Format("the AML table of the SYNTHEMA registry", synthema.write_synthema, synthema.synthema_losses),
         "synthema-semicolon": Format(
             "the same, separated by semicolons",
