@@ -22,7 +22,8 @@ from flwr.clientapp import ClientApp
 from synthfed.federation import pair_keys, stages, wire
 from synthfed.federation.inquiry import Inquiry, InquiryWork
 from synthfed.federation.manifest import Manifest, RunManifest, synthfed_version
-from synthfed.federation.refused import Refused, refusal_of
+from synthfed.federation.policy import Policy
+from synthfed.federation.refused import Refused, next_step, refusal_of
 from synthfed.federation.simulated import is_simulated_site, simulated_place, simulated_rows
 from synthfed.federation.site import Site, split_key
 from synthfed.federation.training import SiteRows, TableRows, TrainingWork
@@ -159,13 +160,17 @@ def _cohort(context: Context, disease: str, columns: tuple[str, ...] | None, hol
     name, data = str(context.node_config["site"]), str(context.node_config.get("data", ""))
     if not data:
         raise Refused("data")
-    return read_cohort(
+    folder = Path(str(context.node_config["site-dir"]))
+    cohort = read_cohort(
         {name: Path(data)},
         dictionary=str(context.node_config.get("dictionary", disease)),
         columns=columns,
         holdout_fraction=holdout_fraction,
-        split_key=split_key(Path(str(context.node_config["site-dir"]))),
+        split_key=split_key(folder),
     )
+    if len(cohort.sites[name]) < Policy.load(folder / "policy.toml").min_rows:
+        raise Refused("data", noted="policy.min_rows")
+    return cohort
 
 
 def _note(context: Context, error: Exception) -> None:
@@ -175,11 +180,11 @@ def _note(context: Context, error: Exception) -> None:
         return
     frames = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
     chain = type(error).__name__ + (f" from {type(error.__cause__).__name__}" if error.__cause__ else "")
-    code = f" ({error.code})" if isinstance(error, Refused) else ""
+    code = error.noted if isinstance(error, Refused) else refusal_of(error).code
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     handle = os.open(folder / "site.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(handle, "a", encoding="utf-8") as log:
-        log.write(f"{now} {chain}{code} at {' > '.join(frames)}\n")
+        log.write(f"{now} {chain} ({code}) at {' > '.join(frames)}; next: {next_step(code)}\n")
 
 
 def work_from_node_config(context: Context, manifest: RunManifest) -> SiteWork:

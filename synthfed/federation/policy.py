@@ -13,14 +13,18 @@ from synthfed.errors import FederationError
 from synthfed.federation.inquiry import Inquiry
 from synthfed.federation.manifest import Manifest, RunManifest
 from synthfed.federation.refused import Refused
-from synthfed.privacy.accounting import epsilon_alone
+from synthfed.privacy.accounting import epsilon_alone, epsilon_of
 from synthfed.privacy.events import Budget
 
-_OPTIONAL = {"allow_seeded", "max_missing", "questions", "exact_answers", "epsilon_local"}  # absent means no
+_OPTIONAL = {  # absent means no, and no narrower limit than `epsilon_total` and the pipeline's own `min_rows`
+    *("allow_seeded", "max_missing", "questions", "exact_answers", "epsilon_local", "epsilon_run", "min_rows"),
+}
 
 _MEANING = {
     "pipelines": "SHA-256 of the pipelines that may run here.",
     "min_sites": "Fewest sites whose sum may be opened; never below 3.",
+    "min_rows": "Fewest own patients with whom it takes part; the coordinator hears only that the table does not do.",
+    "epsilon_run": "What one patient may lose in one run; inf leaves it to epsilon_total.",
     "epsilon_total": "What one patient may lose in all runs together; inf switches the limit off.",
     "delta": "Largest delta, and the one at which the ledger counts.",
     "max_rounds": "Most rounds of one run.",
@@ -44,6 +48,9 @@ class Policy:
     Attributes:
         pipelines: SHA-256 (hex) of the pipelines that may run here (`Pipeline.digest`).
         min_sites: Fewest sites whose sum may be opened.
+        min_rows: Fewest of the site's own rows that a vector may be computed from. The refusal that the coordinator
+            sees is the one for a table that does not fit, so that it does not tell a number of patients apart.
+        epsilon_run: What one patient may lose in one run, at `delta`.
         epsilon_total: What one patient may lose in all runs together; `inf` switches the limit off.
         delta: Largest delta, and the one at which the ledger counts.
         max_rounds, max_steps: Largest plan.
@@ -68,6 +75,8 @@ class Policy:
     questions: int = 0
     exact_answers: bool = False
     epsilon_local: float = 0.0
+    epsilon_run: float = math.inf
+    min_rows: int = 0
 
     @property
     def budget(self) -> Budget:
@@ -89,6 +98,7 @@ class Policy:
             "policy.max_missing": manifest.sums.max_missing > self.max_missing,
             "policy.delta": manifest.delta > self.delta,
             "policy.allow_seeded": manifest.randomness == "seeded" and not self.allow_seeded,
+            "policy.epsilon_run": self._is_too_dear(manifest),
         }
         if isinstance(manifest, Manifest):
             broken |= {
@@ -108,12 +118,20 @@ class Policy:
             if is_broken:
                 raise Refused(code)
 
+    def _is_too_dear(self, manifest: RunManifest) -> bool:
+        """Whether one run costs more than `epsilon_run`; where that is no narrower than the total, the ledger asks."""
+        if self.epsilon_run >= self.epsilon_total or not (events := manifest.events()):
+            return False
+        return epsilon_of(events, self.delta) > self.epsilon_run
+
     def to_toml(self) -> str:
         """The policy as the file that `load` reads, with a line on each limit for the people who set it."""
         hashes = ", ".join(f'"{digest}"' for digest in self.pipelines)
         values = {
             "pipelines": f"[{hashes}]",
             "min_sites": str(self.min_sites),
+            "min_rows": str(self.min_rows),
+            "epsilon_run": _toml_float(self.epsilon_run),
             "epsilon_total": _toml_float(self.epsilon_total),
             "delta": _toml_float(self.delta),
             "max_rounds": str(self.max_rounds),
@@ -141,7 +159,7 @@ class Policy:
         except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise PolicyError(f"policy file {path} cannot be read; without it the site refuses everything") from error
         wanted = {field.name for field in fields(cls)}
-        if set(raw) | _OPTIONAL != wanted:
+        if not wanted - _OPTIONAL <= set(raw) <= wanted:
             raise PolicyError(f"policy file {path} has keys {sorted(raw)}; it needs exactly {sorted(wanted)}")
         kinds: dict[str, tuple[type, ...]] = {
             "pipelines": (list,),
@@ -155,14 +173,17 @@ class Policy:
             "questions": (int,),
             "exact_answers": (bool,),
             "epsilon_local": (int, float),
+            "epsilon_run": (int, float),
+            "min_rows": (int,),
         }
         for key, value in raw.items():
             if type(value) not in kinds[key]:
                 raise PolicyError(f"policy file {path}: {key} has another type than {kinds[key][-1].__name__}")
         if not raw["epsilon_total"] > 0 or not 0 < raw["delta"] < 1:
             raise PolicyError(f"policy file {path}: epsilon_total must be positive and delta lie in (0, 1)")
-        if not raw.get("epsilon_local", 0) >= 0:
-            raise PolicyError(f"policy file {path}: epsilon_local must be at least 0")
+        for key in ("epsilon_local", "epsilon_run", "min_rows"):
+            if not raw.get(key, 0) >= 0:
+                raise PolicyError(f"policy file {path}: {key} must be at least 0")
         raw["pipelines"] = tuple(str(digest) for digest in raw["pipelines"])
         return cls(**raw)
 

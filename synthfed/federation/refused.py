@@ -14,11 +14,16 @@ from synthfed.federation.wire import REFUSALS, BadMessage, Refusal
 
 
 class Refused(FederationError):
-    """The site says no; `code` is all that leaves it."""
+    """The site says no; `code` is all that leaves it.
 
-    def __init__(self, code: str) -> None:
+    Attributes:
+        noted: What the site's own log says instead of the code, where the code alone may be known outside.
+    """
+
+    def __init__(self, code: str, *, noted: str = "") -> None:
         super().__init__(REFUSALS[code])
         self.code = code
+        self.noted = noted or code
 
 
 def refusal_of(error: BaseException) -> Refusal:
@@ -41,10 +46,31 @@ def refusal_of(error: BaseException) -> Refusal:
     return Refusal("internal")
 
 
+def next_step(code: str) -> str:
+    """What settles a refusal, for coordinator and hospital alike."""
+    kind, _, key = code.partition(".")
+    if code == "policy.pipelines":
+        return "the hospital reads the pipeline and approves it: synthfed site approve FOLDER --pipeline FILE"
+    if kind == "policy":
+        return f"submit a run within it, or the hospital changes {key} in its policy.toml if it agrees"
+    return _NEXT.get(code, "the site's own site.log says where")
+
+
+_NEXT = {
+    "budget": "lower privacy.epsilon, or the hospital raises epsilon_total in its policy.toml if it agrees",
+    "versions": "install one version everywhere, and approve it: synthfed site approve FOLDER --code",
+    "roster": "the hospital approves the newest invitation: synthfed site approve FOLDER --invitation FILE",
+    "ledger": "restore the site's newest ledger.sqlite; nothing is charged until then",
+    "data": "the hospital looks at its table: synthfed site check FOLDER, and site.log",
+    "site": "the hospital runs: synthfed site check FOLDER",
+    "busy": "wait until that message is done, then resume",
+}
+
+
 def refusal_error(site: str, step: str, refusal: Refusal) -> SynthfedError:
     """The error that a coordinator raises for a site's refusal."""
     said = (
-        f"site {site!r} refused {step}: {REFUSALS[refusal.code]} ({refusal.code}); its own log says more; nothing more "
-        "is released: resume when that is settled"
+        f"site {site!r} refused {step}: {REFUSALS[refusal.code]} ({refusal.code}); nothing more is released. "
+        f"Next: {next_step(refusal.code)}; then resume"
     )
     return BudgetRefused(said) if refusal.code == "budget" else SiteRefused(said)

@@ -19,6 +19,7 @@ from synthfed.federation.policy import Policy
 from synthfed.federation.site import create_site, pin_roster
 from synthfed.federation.steps import SumSettings
 from synthfed.pipeline import Pipeline
+from synthfed.privacy.ledger import Ledger
 from synthfed.secagg.analytics import Plan, noisy_plan
 from synthfed.secagg.questions import Bounds, Count, Frequency, Moments
 from synthfed.secagg.roster import Member, sign_roster
@@ -87,6 +88,20 @@ def test_a_broken_table_is_refused_by_its_own_site_only_by_code(federation, tmp_
     with grid.as_server(), pytest.raises(SiteRefused, match="'milano' refused round") as caught:
         server_app.app(grid, context)
     assert "secret-level" not in str(caught.value)
+
+
+def test_a_site_with_fewer_rows_than_its_policy_demands_sends_nothing_and_only_its_log_says_why(federation, tmp_path):
+    grid, context = federation
+    limits = Policy((PIPELINE.digest(),), 3, 10.0, 1e-5, 10, 100, min_rows=80)
+    (tmp_path / "milano" / "policy.toml").write_text(limits.to_toml())
+    with grid.as_server(), pytest.raises(SiteRefused, match=r"'milano' refused round.*\(data\)") as caught:
+        server_app.app(grid, context)
+    assert "min_rows" not in str(caught.value)
+    log = (tmp_path / "milano" / "site.log").read_text()
+    assert "(policy.min_rows)" in log
+    assert "next: submit a run within it, or the hospital changes min_rows in its policy.toml" in log
+    with Ledger.open(tmp_path / "milano" / "ledger.sqlite", site="milano", limit=limits.budget) as ledger:
+        assert ledger.spent() == 0.0
 
 
 def test_deployed_sites_answer_questions_over_all_their_rows_as_often_as_their_policy_says(federation, tmp_path):

@@ -196,6 +196,7 @@ def test_a_plan_with_less_noise_than_the_budget_needs_is_refused_by_the_ledger(f
         ("max_steps", 5),
         ("delta", 1e-7),
         ("allow_seeded", False),
+        ("epsilon_run", 1.0),
     ],
 )
 def test_a_policy_refuses_by_key(fresh, key, value):

@@ -155,6 +155,7 @@ def prepare(folder: Path, pipeline: Pipeline, *, allow_seeded: bool = False) -> 
         install_bundle(home.flwr_home, bundle.file)
         policy = replace(
             home.allow(pipeline),
+            epsilon_run=pipeline.privacy.epsilon,
             epsilon_total=pipeline.privacy.epsilon,
             delta=pipeline.privacy.delta,
             allow_seeded=allow_seeded,

@@ -23,7 +23,14 @@ from synthfed.federation.site import create_site, pin_roster
 from synthfed.pipeline import Pipeline
 
 CAUTIOUS = Policy(
-    pipelines=(), min_sites=3, epsilon_total=10.0, delta=1e-5, max_rounds=100, max_steps=10_000
+    pipelines=(),
+    min_sites=3,
+    epsilon_total=10.0,
+    delta=1e-5,
+    max_rounds=100,
+    max_steps=10_000,
+    epsilon_run=10.0,
+    min_rows=20,
 )  # no pipeline may run, no questions, no seeded noise, no sum without a site
 
 
