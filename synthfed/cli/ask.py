@@ -82,7 +82,7 @@ def ask(
     from synthfed.errors import ConfigError
 
     chosen = load_pipeline(pipeline, settings)
-    texts = [*(questions or []), *(_from_file(questions_file) if questions_file else [])]
+    texts = [*(questions or []), *(from_file(questions_file) if questions_file else [])]
     if exact and data is not None and not sites_allow_exact:
         raise ConfigError(
             "--exact answers about real patients without noise: leave it out, or add --sites-allow-exact if the policy "
@@ -102,12 +102,17 @@ def ask(
         ledgers=None if data is None else ledger_home(data, epsilon_limit),
     )
     if as_json:
-        print(json.dumps(_plain(answered), indent=1, allow_nan=False))
+        print(json.dumps(plain(answered), indent=1, allow_nan=False))
     else:
-        _tell(answered)
+        tell(answered)
 
 
-def _from_file(file: Path) -> list[str]:
+def from_file(file: Path) -> list[str]:
+    """The questions of a TOML file.
+
+    Raises:
+        ConfigError: It holds something else than one list.
+    """
     from synthfed.errors import ConfigError
 
     try:
@@ -124,7 +129,8 @@ def _from_file(file: Path) -> list[str]:
     return found
 
 
-def _plain(answered: "Answered") -> dict[str, Any]:
+def plain(answered: "Answered") -> dict[str, Any]:
+    """Answers as JSON values."""
     from synthfed.run.asking.answering import ADJACENCY, UNIT
 
     return {
@@ -163,7 +169,8 @@ def _plain(answered: "Answered") -> dict[str, Any]:
     }
 
 
-def _tell(answered: "Answered") -> None:
+def tell(answered: "Answered") -> None:
+    """Print answers as a table, with what they cost and what must be said of them."""
     from rich.console import Console
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""Verbs of whoever coordinates hospitals: `synthfed coordinator init|add|roster|up|submit|status|finish|stop`.
+"""Verbs of whoever coordinates hospitals: `synthfed coordinator init|add|roster|up|submit|ask|status|finish|stop`.
 
 They start Flower's own programs with TLS and node authentication on, and write and read one folder.
 """
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from synthfed.cli.options import PipelineArgument, SetOption, load_pipeline
+from synthfed.cli.options import JsonOption, PipelineArgument, SetOption, load_pipeline
 
 if TYPE_CHECKING:
     from synthfed.federation.deployment.coordinator_home import CoordinatorHome
@@ -159,7 +159,80 @@ def submit(
         typer.echo(f"submitted; see: synthfed coordinator status {home.folder}")
         return
     runs.wait(home, place, say=typer.echo)
-    typer.echo(f"closed    every site agreed; next: synthfed coordinator finish {home.folder} {place.name}")
+    verb = "answers" if runs.status_of(place).asks else "finish"
+    typer.echo(f"closed    every site agreed; next: synthfed coordinator {verb} {home.folder} {place.name}")
+
+
+@coordinator.command("ask")
+def ask(
+    folder: FolderArgument,
+    pipeline: PipelineArgument,
+    questions: Annotated[
+        list[str] | None,
+        typer.Argument(help="Questions, each in quotes. Default: describe every column.", show_default=False),
+    ] = None,
+    settings: SetOption = None,
+    questions_file: Annotated[
+        Path | None, typer.Option("--questions", help='A TOML file with questions = ["mean age_years", ...].')
+    ] = None,
+    epsilon: Annotated[
+        float, typer.Option(min=0.001, max=100.0, help="What all answers together may cost one patient.")
+    ] = 1.0,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Without noise; each hospital's policy must allow exact_answers.")
+    ] = False,
+    smallest_count: Annotated[
+        int, typer.Option("--smallest-count", min=5, max=1000, help="Smaller counts are withheld.")
+    ] = 10,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the run. Default: ask-1, ask-2, ...")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask every site of the roster at once; only sums over all of them are ever seen. The questions of `synthfed ask`.
+
+    The pipeline names dictionary, columns and delta; nothing is trained. Each site decides by its own policy
+    (`questions`, `exact_answers`, `epsilon_run`, `epsilon_total`) and pays from its own ledger before anything leaves.
+
+    Example: synthfed coordinator ask /srv/synthfed aml "median age_years" "count by sex, NPM1" --epsilon 1
+    """
+    import shutil
+    from itertools import count
+
+    from synthfed.cli.ask import from_file
+    from synthfed.errors import SynthfedError
+    from synthfed.federation.deployment import runs
+    from synthfed.federation.deployment.superlink import require_running
+    from synthfed.run.asking.deployed import Wanted, begin_asking
+    from synthfed.run.contents import pipeline_toml
+
+    home = _open(folder)
+    require_running(home)
+    chosen = load_pipeline(pipeline, settings)
+    texts = (*(questions or ()), *(from_file(questions_file) if questions_file else ()))
+    free = name or next(one for one in (f"ask-{number}" for number in count(1)) if not home.run_folder(one).exists())
+    place = home.begin_run(free, chosen, toml=pipeline_toml(chosen))
+    try:
+        begin_asking(place, Wanted(texts, None if exact else epsilon, smallest_count))
+    except SynthfedError:
+        shutil.rmtree(place)  # nobody was asked
+        raise
+    say = _say_to_stderr if as_json else typer.echo
+    say(f"run       {free}; if it stops: synthfed coordinator submit {home.folder} --name {free} --resume")
+    runs.submit(home, place, resume=True, say=say)
+    runs.wait(home, place, say=say)
+    _tell_answers(place, as_json=as_json)
+
+
+@coordinator.command("answers")
+def answers(
+    folder: FolderArgument,
+    run: Annotated[str, typer.Argument(help="Name of a question run that every site closed.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show again what a question run answered; no site is asked.
+
+    Example: synthfed coordinator answers /srv/synthfed ask-1
+    """
+    _tell_answers(_open(folder).run_folder(run), as_json=as_json)
 
 
 @coordinator.command("status")
@@ -310,6 +383,23 @@ def _tell_finished(done: "Finished") -> None:
         typer.echo(f"privacy   epsilon {done.epsilon:.2f}, delta {done.delta:g} per training patient (add/remove one)")
     typer.echo(f"dossier   {done.dossier}")
     typer.echo(f"re-check  synthfed verify {done.dossier}")
+
+
+def _tell_answers(place: Path, *, as_json: bool) -> None:
+    import json
+
+    from synthfed.cli.ask import plain, tell
+    from synthfed.run.asking.deployed import answers_in
+
+    answered = answers_in(place)
+    if as_json:
+        print(json.dumps(plain(answered), indent=1, allow_nan=False))
+    else:
+        tell(answered)
+
+
+def _say_to_stderr(line: str) -> None:
+    typer.echo(line, err=True)
 
 
 def _open(folder: Path) -> "CoordinatorHome":

@@ -72,8 +72,11 @@ def approve(
     ] = None,
     pipeline: Annotated[str | None, typer.Option(help="Approve a pipeline: a shipped name or a .toml file.")] = None,
     settings: SetOption = None,
+    questions: Annotated[
+        int | None, typer.Option("--questions", min=0, help="Answer so many question runs in all; 0 answers none.")
+    ] = None,
 ) -> None:
-    """Approve the federation, the code, or a pipeline. Each is one decision of the hospital and can be asked apart.
+    """Approve the federation, the code, a pipeline, or questions. Each is one decision and can be asked apart.
 
     Example: synthfed site approve /var/lib/synthfed --invitation invitation.toml --fingerprint 3f1a-...
 
@@ -82,9 +85,10 @@ def approve(
     from synthfed.errors import ConfigError
 
     home = _open(folder)
-    if not (invitation or fingerprint or code or bundle or pipeline):
+    if not (invitation or fingerprint or code or bundle or pipeline) and questions is None:
         raise ConfigError(
-            "say what to approve: --invitation with --fingerprint, --code, --bundle FILE or --pipeline NAME"
+            "say what to approve: --invitation with --fingerprint, --code, --bundle FILE, --pipeline NAME or "
+            "--questions NUMBER"
         )
     if bool(invitation) != bool(fingerprint):
         raise ConfigError("--invitation and --fingerprint belong together: hear the fingerprint from the steward first")
@@ -97,6 +101,13 @@ def approve(
     if pipeline:
         chosen = load_pipeline(pipeline, settings)
         _tell_pipeline(chosen, home.allow(chosen))
+    if questions is not None:
+        policy = home.answer(questions)
+        typer.echo(
+            f"questions    {policy.questions} question runs in all, "
+            f"{'also without noise (exact_answers)' if policy.exact_answers else 'with noise only'}, "
+            f"epsilon {policy.epsilon_run:g} each at most and {policy.epsilon_total:g} with all other runs"
+        )
 
 
 @site.command("check")

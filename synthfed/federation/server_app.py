@@ -20,6 +20,7 @@ from flwr.serverapp import Grid, ServerApp
 from synthfed.errors import FederationError
 from synthfed.federation.checkpoints import Checkpoints
 from synthfed.federation.durable import make_private_folder, write_durably
+from synthfed.federation.inquiry import Inquiry, InquiryCourse
 from synthfed.federation.local_grid import in_simulation
 from synthfed.federation.manifest import (
     Manifest,
@@ -39,6 +40,7 @@ from synthfed.generators.start import blank
 from synthfed.pipeline import Pipeline
 from synthfed.secagg.roster import Roster
 
+_ASK_DEADLINE_S = 600.0  # of one trip of a question run; those that train take theirs from the pipeline
 PROGRESS = "progress.jsonl"  # a line per finished round in the coordinator's folder: released values only
 
 
@@ -87,12 +89,16 @@ def coordinator_from_run_config(grid: Grid, context: Context) -> Coordinator:
     from synthfed.tables.dictionary import load_dictionary
 
     folder, simulated = _out_dir(context), in_simulation(grid)
+
+    def progress(done: RoundDone) -> None:
+        keep_progress(folder, done)
+
     named = str(context.run_config["pipeline"])
     if simulated:
         relay, roster = found_simulated(folder, Pipeline.load(named), nodes=len(list(grid.get_node_ids())))
         folder = coordinator_folder(folder)
     else:
-        relay, roster = _relay_and_roster(folder)
+        relay, roster = relay_and_roster(folder)
     manifest = kept_manifest(folder, roster.relay_key)
     if manifest is None:
         pipeline = Pipeline.load(named)
@@ -120,8 +126,12 @@ def coordinator_from_run_config(grid: Grid, context: Context) -> Coordinator:
     else:
         if not context.run_config.get("resume", False):
             raise FederationError(f"a run has begun in {folder}; add resume=true to go on, or name another out-dir")
+        if isinstance(manifest, Inquiry):
+            return new_coordinator(
+                manifest, relay, roster, InquiryCourse(manifest), folder, deadline_s=_ASK_DEADLINE_S, progress=progress
+            )
         if not isinstance(manifest, Manifest):
-            raise FederationError(f"the run in {folder} is not one of training; name another out-dir")
+            raise FederationError(f"the run in {folder} is of an unknown kind; name another out-dir")
         pipeline = manifest.parse_pipeline()
         generator = make_generator(pipeline.generator)
         schema = load_dictionary(pipeline.disease).schema.select(pipeline.cohort.columns)
@@ -133,7 +143,7 @@ def coordinator_from_run_config(grid: Grid, context: Context) -> Coordinator:
         TrainingCourse(manifest, generator, coding),
         folder,
         deadline_s=manifest.parse_pipeline().federation.deadline_s,
-        progress=lambda done: keep_progress(folder, done),
+        progress=progress,
     )
 
 
@@ -192,7 +202,12 @@ def _out_dir(context: Context) -> Path:
     return Path(named)
 
 
-def _relay_and_roster(folder: Path) -> tuple[Ed25519PrivateKey, Roster]:
+def relay_and_roster(folder: Path) -> tuple[Ed25519PrivateKey, Roster]:
+    """The relay's key and the roster of a run's folder.
+
+    Raises:
+        FederationError, RosterRefused: A file is missing, altered, or does not belong to the others.
+    """
     try:
         relay = Ed25519PrivateKey.from_private_bytes((folder / "relay.key").read_bytes())
         text, steward = (folder / "roster.toml").read_text(encoding="utf-8"), (folder / "steward.pub").read_bytes()

@@ -107,7 +107,10 @@ def trained_from(folder: Path) -> Trained:
     roster = Roster.from_toml(text, steward_key=steward, on=begun)
     manifest = kept_manifest(folder, roster.relay_key)
     if not isinstance(manifest, Manifest):
-        raise DossierError(f"run {folder.name!r} trained no generator")
+        raise DossierError(
+            f"run {folder.name!r} trained no generator; show what it asked: synthfed coordinator answers COORDINATOR "
+            f"{folder.name}"
+        )
     if set(ledgers) != set(manifest.sites):
         raise DossierError(f"run {folder.name!r} has ledgers of {sorted(ledgers)}; wanted {sorted(manifest.sites)}")
     pipeline = manifest.parse_pipeline()

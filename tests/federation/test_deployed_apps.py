@@ -107,7 +107,7 @@ def test_a_site_with_fewer_rows_than_its_policy_demands_sends_nothing_and_only_i
 def test_deployed_sites_answer_questions_over_all_their_rows_as_often_as_their_policy_says(federation, tmp_path):
     grid, context = federation
     out = Path(str(context.run_config["out-dir"]))
-    relay, roster = server_app._relay_and_roster(out)
+    relay, roster = server_app.relay_and_roster(out)
     rows = sum(len(path.read_text().splitlines()) - 1 for path in tmp_path.glob("*.csv"))
     age = Bounds("age_years", 18, 100)
     plan = noisy_plan(Plan((Count(), Moments(age), Frequency("sex", ("male", "female"))), records=1000))

@@ -52,8 +52,10 @@ class Rehearsal:
             FlowerFailed: It ended, or is not up within a minute.
         """
         home = self.coordinator
+        log = self._log("coordinator")
+        before = log.stat().st_size if log.exists() else 0
         self._start("coordinator", ["coordinator", "up", str(home.folder), "--with-parent"], home.flwr_home)
-        self._wait("coordinator", lambda: "hospitals connect" in tail(self._log("coordinator"), 50))
+        self._wait("coordinator", lambda: b"hospitals connect" in log.read_bytes()[before:])
 
     def start_site(self, name: str) -> None:
         """Start `synthfed site up`; `wait_for_sites` waits until it is connected."""

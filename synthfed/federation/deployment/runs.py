@@ -22,6 +22,7 @@ from synthfed.federation.deployment.superlink import connected, require_running
 from synthfed.federation.durable import write_durably
 from synthfed.federation.server_app import PROGRESS
 
+QUESTIONS = "questions.json"  # in the folder of a run that asks and does not train
 _FLOWER_RUN = "flower-run"
 _ENDS = ("finished:",)  # "finished:completed", "finished:failed", "finished:stopped"
 
@@ -33,6 +34,8 @@ class RunStatus:
     Attributes:
         rounds_done: Finished rounds.
         finished: Whether every site has closed it, so that `finish` can make a dossier.
+        begun: Whether its manifest is signed.
+        asks: Whether it asks questions and trains nothing.
     """
 
     name: str
@@ -40,12 +43,15 @@ class RunStatus:
     rounds: int | None
     finished: bool
     begun: bool
+    asks: bool = False
 
     @property
     def words(self) -> str:
         """The status in words."""
         if self.finished:
-            return "closed by every site; make the dossier with `finish`"
+            return "closed by every site; " + (
+                "read it with `answers`" if self.asks else "make the dossier with `finish`"
+            )
         if not self.begun:
             return "submitted; no site was asked yet"
         return f"{self.rounds_done} of {self.rounds or '?'} rounds done"
@@ -60,6 +66,7 @@ def status_of(folder: Path) -> RunStatus:
         rounds=int(lines[-1]["rounds"]) if lines else None,
         finished=is_closed(folder),
         begun=(folder / "manifest.json").exists(),
+        asks=(folder / QUESTIONS).exists(),
     )
 
 

@@ -190,6 +190,12 @@ class SiteHome:
             write_durably(self.folder / "policy.toml", policy.to_toml().encode())
         return policy
 
+    def answer(self, questions: int) -> Policy:
+        """Allow so many question runs in all; the policy's other limits stay as they are."""
+        policy = replace(self.policy(), questions=questions)
+        write_durably(self.folder / "policy.toml", policy.to_toml().encode())
+        return policy
+
     def node_config(self) -> str:
         """What the ClientApp learns about this machine, as `--node-config` takes it.
 

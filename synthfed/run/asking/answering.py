@@ -21,6 +21,7 @@ from synthfed.tables.arrays import site_rows
 
 if TYPE_CHECKING:
     from synthfed.cohorts.sites import Cohort
+    from synthfed.tables.schema import Schema
 
 _MANY = 20
 _DRAWING = 1e-14  # total variation of one number per (1 + standard deviation): `NoiseStream.rounded_gaussian`
@@ -64,13 +65,12 @@ class Answered:
     words: tuple[str, ...]
 
 
-def plan_questions(texts: Iterable[str], cohort: "Cohort", *, exact: bool) -> Planned:
-    """Read the questions against the cohort's columns; none at all describe every column.
+def plan_questions(texts: Iterable[str], schema: "Schema", *, exact: bool) -> Planned:
+    """Read the questions against the columns; none at all describe every column.
 
     Raises:
         ConfigError: A question is not understood or does not fit the dictionary.
     """
-    schema = cohort.schema
     askings = [asking for text in texts for asking in read_question(text, schema)]
     return make_plan(askings or describe(schema), schema, exact=exact)
 
@@ -104,7 +104,7 @@ def ask_cohort(
 
     if not 0 < epsilon < math.inf:
         raise ConfigError(f"epsilon is {epsilon}; wanted a positive, finite number (--exact asks without noise)")
-    planned = plan_questions(texts, cohort, exact=exact)
+    planned = plan_questions(texts, cohort.schema, exact=exact)
     delta = pipeline.privacy.delta
     seeded = noise_is_seeded(pipeline, simulated=cohort.simulated)
     tables = {site: site_rows([rows, cohort.holdouts[site]], cohort.schema) for site, rows in cohort.sites.items()}
@@ -132,17 +132,35 @@ def ask_cohort(
         noise_for=None if exact else epsilon,
         epsilon=None if exact or (seeded and cohort.simulated) else epsilon,
         delta=delta,
-        spent_over_runs=_spent(asked.ledgers) if ledgers and not exact else None,  # exact answers are in no ledger
+        spent_over_runs=spent_at_most(asked.ledgers)
+        if ledgers and not exact
+        else None,  # exact answers are in no ledger
         rounds=asked.rounds,
         bytes_up=asked.bytes_up,
         bytes_down=asked.bytes_down,
         words=(
             *asked.words,
-            *(() if exact else _of_noise(planned, asked.stddevs[0], epsilon)),
-            CLIPPED,
-            WITHHELD.format(smallest=smallest_count),
+            *words_of_answers(
+                planned,
+                None if exact else asked.stddevs[0],
+                epsilon=None if exact else epsilon,
+                smallest_count=smallest_count,
+            ),
         ),
     )
+
+
+def words_of_answers(
+    planned: Planned, stddevs: npt.NDArray[np.float64] | None, *, epsilon: float | None, smallest_count: int
+) -> tuple[str, ...]:
+    """The sentences that go with the figures of a plan; without noise, `stddevs` and `epsilon` are None."""
+    noise = () if stddevs is None or epsilon is None else _of_noise(planned, stddevs, epsilon)
+    return (*noise, CLIPPED, WITHHELD.format(smallest=smallest_count))
+
+
+def spent_at_most(ledgers: Mapping[str, Mapping[str, Any]]) -> float:
+    """Largest epsilon that a site's ledger export holds over all its runs."""
+    return max(float(export["epsilon_spent"]) for export in ledgers.values())
 
 
 def _of_noise(planned: Planned, stddevs: npt.NDArray[np.float64], epsilon: float) -> tuple[str, ...]:
@@ -154,7 +172,3 @@ def _of_noise(planned: Planned, stddevs: npt.NDArray[np.float64], epsilon: float
         touched += _DRAWING * (1 + float(stddevs[at])) * (1 if part.one_of else part.cells)
         at += part.cells
     return (BOTH, INTERVALS, *many, DRAWN.format(more=touched * (1 + math.exp(epsilon))))
-
-
-def _spent(ledgers: Mapping[str, Mapping[str, Any]]) -> float:
-    return max(float(export["epsilon_spent"]) for export in ledgers.values())
