@@ -25,7 +25,10 @@ def read_frame(path: Path) -> pd.DataFrame:
     """
     suffix = path.suffix.lower()
     if not path.is_file():
-        raise UnreadableFile(f"{path} is not a file; give the path of a .csv, .xlsx or .parquet file")
+        raise UnreadableFile(
+            f"{path} is not a file; give the path of a .csv, .xlsx or .parquet file, of a FHIR .json or .ndjson file, "
+            "or of a folder of OMOP tables"
+        )
     try:
         if suffix in _TEXT_FILES:
             return _read_text(path)
@@ -35,7 +38,7 @@ def read_frame(path: Path) -> pd.DataFrame:
             frame = pd.read_parquet(path)
         else:
             raise UnreadableFile(
-                f"{path.name} ends in {suffix or 'nothing'}; synthfed reads .csv, .tsv, .xlsx, .parquet"
+                f"{path.name} ends in {suffix or 'nothing'}; synthfed reads .csv, .tsv, .xlsx, .parquet, .json, .ndjson"
             )
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise UnreadableFile(f"{path.name} cannot be read ({type(error).__name__}); save it again as .csv") from error

@@ -21,7 +21,7 @@ import pandas as pd
 from synthfed.errors import DataError, UnreadableFile
 from synthfed.tables.dictionary import Dictionary
 from synthfed.tables.findings import Finding, Log
-from synthfed.tables.formats.codes import DIAGNOSES, is_loinc
+from synthfed.tables.formats.codes import DIAGNOSES, column_by_loinc, is_loinc
 from synthfed.tables.formats.days import read_days
 from synthfed.tables.formats.events import Analyte, Days, Events, Patients, Value
 from synthfed.tables.formats.gathering import gather, patients_of, shown_names
@@ -323,8 +323,10 @@ class _Resources:
         return result
 
     def _held(self, dictionary: Dictionary) -> frozenset[str]:
-        """Columns that are said to be absent by the dictionary's own names."""
-        return frozenset(name for spellings, _ in self.held for name in spellings if name in dictionary.schema)
+        """Columns of which somebody is said to have no value: they are asked for, even where nobody has one."""
+        numbers = column_by_loinc(dictionary.schema)
+        named = {name for spellings, _ in self.held for name in spellings if name in dictionary.schema}
+        return frozenset(named | {numbers[code] for _, loincs in self.held for code in loincs if code in numbers})
 
 
 def _none() -> Any:
