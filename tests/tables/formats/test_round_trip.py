@@ -40,8 +40,8 @@ def read_back(table: pd.DataFrame, disease: str, name: str) -> pd.DataFrame:
 
 @pytest.mark.parametrize("disease", ["aml", "scd"])
 @pytest.mark.parametrize("name", LONG)
-@settings(max_examples=6, deadline=None, derandomize=True)
-@given(seed=st.integers(0, 10_000), count=st.integers(1, 40))
+@settings(max_examples=4, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10_000), count=st.integers(1, 30))
 def test_simulated_patients_come_back(name: str, disease: str, seed: int, count: int) -> None:
     table = patients(disease, count, seed)
     again = read_back(table, disease, name)
