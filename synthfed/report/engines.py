@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from synthfed.generators.start import Kept
-from synthfed.generators.yardstick import Gap
+from synthfed.generators.start import Judged, Kept
 from synthfed.report.verdict import capital, number
 
 Better = Literal["network", "tree", "neither", "unknown"]
@@ -82,16 +81,19 @@ class CountRow:
 
     @property
     def better(self) -> Better:
+        """Who agrees better by more than two standard errors; being ahead on totals learned by heart is no merit."""
         if abs(self.network - self.tree) <= 2 * self.error:
             return "neither"
-        return "network" if self.network < self.tree else "tree"
+        if self.network < self.tree:
+            return "network"
+        return "unknown" if self.learned else "tree"
 
 
 def engines_block(
     kind: str,
     *,
     kept: Kept,
-    gap: Gap | None,
+    judged: Judged | None,
     counts: Sequence[CountRow],
     scores: Sequence[ScoreRow],
     real_patients: bool,
@@ -101,21 +103,25 @@ def engines_block(
     Args:
         kind: Of the network.
         kept: Which of its states ships.
-        gap: Start and trained network against the totals that judged them; None where nothing was trained.
+        judged: Start against trained network; None where nothing was trained.
         scores: Empty where no real row may be used.
         real_patients: Whether `scores` were measured on patients, so that they stay inside.
     """
-    judged = None
-    if gap is not None:
-        judged = {"cells": gap.cells, "start": gap.one, "trained": gap.other, "error": gap.error}
     return {
         "network": kind,
         "kept": kept,
-        "judged": judged,
+        "judged": None if judged is None else _judged(judged),
         "winner": _winner(kind, counts, scores),
-        "sentences": [*_of_training(kept, gap), _of_cost(bool(scores) and real_patients)],
+        "sentences": [*_of_training(kept, judged), _of_cost(bool(scores) and real_patients)],
         "scores": [{**asdict(row), "label": capital(row.label), "better": row.better} for row in scores],
         "counts": [{**asdict(row), "label": capital(LABELS[row.kind]), "better": row.better} for row in counts],
+    }
+
+
+def _judged(judged: Judged) -> dict[str, Any]:
+    return {
+        name: {"cells": gap.cells, "start": gap.one, "trained": gap.other, "error": gap.error} if gap.cells else None
+        for name, gap in (("held_back", judged.held_back), ("learned", judged.learned))
     }
 
 
@@ -126,7 +132,9 @@ def _winner(kind: str, counts: Sequence[CountRow], scores: Sequence[ScoreRow]) -
     ahead = {side: [label for better, label in labels if better == side] for side in ("network", "tree", "neither")}
     measure = "scores" if scores else "kinds of noisy totals"
     if not any(ahead.values()):
-        return "Nothing could be measured on both."
+        return (
+            "Nothing could be measured on both." if scores else "These totals cannot tell: the tree was fitted to them."
+        )
     if not ahead["network"] and not ahead["tree"]:
         return f"A tie: on all {len(ahead['neither'])} {measure} the two differ by no more than chance."
     said = [
@@ -143,22 +151,26 @@ def _listed(labels: Sequence[str]) -> str:
     return ", ".join(labels[:-1]) + f" and {labels[-1]}" if len(labels) > 1 else labels[0]
 
 
-def _of_training(kept: Kept, gap: Gap | None) -> list[str]:
-    if gap is None:
+def _of_training(kept: Kept, judged: Judged | None) -> list[str]:
+    if judged is None:
         return []
-    change = f"misfit to the totals that judged it {number_of(gap.one)} before, {number_of(gap.other)} after"
+    parts = [
+        f"{_digits(gap.one)} before it and {_digits(gap.other)} after on the totals {which}"
+        for which, gap in (("held back", judged.held_back), ("that its start was made from", judged.learned))
+        if gap.cells
+    ]
+    misfits = f"misfit {', '.join(parts)}"
     if kept == "trained":
-        return [
-            f"Training on patients' rows brought the network closer to the patients ({change}): it ships as trained."
-        ]
+        said = "Training on patients' rows brought the network closer to the patients"
+        return [f"{said} ({misfits}): it ships as trained."]
     return [
-        f"Training on patients' rows did not bring the network closer to the patients ({change}): what ships is the "
-        "network as it was before. What training spent has bought nothing."
+        f"That training on patients' rows brought the network closer to the patients is not shown ({misfits}): what "
+        "ships is the network as it was before, and what the training spent has bought nothing."
     ]
 
 
-def number_of(misfit: float) -> str:
-    """A misfit with enough digits to tell two apart."""
+def _digits(misfit: float) -> str:
+    """Enough of them to tell two misfits apart."""
     return f"{misfit:.4f}" if misfit < 10 else number(misfit)
 
 

@@ -33,7 +33,7 @@ _AHEAD: Mapping[str, str] = {
     "network": "network",
     "tree": "tree",
     "neither": "no difference",
-    "unknown": "not measured",
+    "unknown": "cannot tell",
 }
 
 

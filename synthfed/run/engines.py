@@ -30,7 +30,7 @@ def compare_engines(trained: Trained, card: "Scorecard", cohort: "Cohort", *, re
     return engines_block(
         trained.pipeline.generator.kind,
         kept=finished.kept,
-        gap=finished.gap,
+        judged=finished.judged,
         counts=list(_counts(trained, finished, finished.begun)),
         scores=list(_scores(trained, finished.begun, card, cohort)) if real_rows else [],
         real_patients=not cohort.simulated,

@@ -26,7 +26,7 @@ from synthfed.generators.marginal import NoisyTables, workload_of
 from synthfed.generators.plan import all_events, make_plan, noised_step
 from synthfed.generators.registry import make_generator
 from synthfed.generators.shared import mean_gradient, step_change, trained_tensors
-from synthfed.generators.start import begin, finish
+from synthfed.generators.start import Begun, begin, finish
 from synthfed.pipeline import Pipeline
 from synthfed.privacy.accounting import epsilon_alone, epsilon_of
 from tests.benchmarks.test_marginal_quality import ROWS, TABLES, Table, score
@@ -93,13 +93,15 @@ def learn(table: Table, kind: str, epsilon: float, way: str, seed: int) -> tuple
     model = counting.model(known) if known else None
     weights = begin(generator, model, layout, workload, seed=seed) if model else generator.init(layout, seed=seed)
     state = generator.start(weights)
+    first = generator.release(weights, state)
     for trained in range(plan.rounds):
         index = len(plan.measures) + trained
         change = _change(generator, weights, layout, parts, plan, index, [stint_key(key, index) for key in keys])
         weights, state = generator.apply(weights, state, change, layout, plan, round_index=trained, seed=seed)
     released = generator.release(weights, state)
-    if model:
-        released = finish(generator, released, model, layout, workload, plan, seed=seed)
+    if model and generator.kind != "marginal":
+        begun = Begun(tuple(known), model, workload, first)
+        released = finish(generator, released, begun, layout, plan, seed=seed).released
     return generator, layout, released, plan
 
 

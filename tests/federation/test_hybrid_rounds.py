@@ -63,8 +63,8 @@ def test_what_ships_was_judged_by_the_sums_and_a_coordinator_that_comes_back_say
     result = federate(tmp_path, pipeline)
     finished = result.finished
     assert finished is not None
-    assert finished.gap is not None
-    assert (finished.kept == "trained") == (finished.gap.other < finished.gap.one)
+    assert finished.judged is not None
+    assert finished.judged.kept == finished.kept
     start = finished.begun.released
     assert list(start) == list(finished.released) == list(result.released)
     same = all(np.array_equal(start[name], tensor) for name, tensor in result.released.items())
@@ -73,7 +73,7 @@ def test_what_ships_was_judged_by_the_sums_and_a_coordinator_that_comes_back_say
     manifest = read_manifest((tmp_path / "coordinator" / "manifest.json").read_bytes())
     point = Checkpoints(tmp_path / "coordinator" / manifest.hash()).latest()
     again = TrainingCourse(manifest, make_generator(pipeline.generator)).finished(point.standing)
-    assert (again.kept, again.gap) == (finished.kept, finished.gap)
+    assert again.judged == finished.judged
     assert all(np.array_equal(again.begun.released[name], tensor) for name, tensor in start.items())
     assert all(np.array_equal(again.released[name], tensor) for name, tensor in result.released.items())
 
@@ -82,4 +82,4 @@ def test_all_of_the_budget_may_go_to_the_counts_and_no_round_of_training_is_left
     result = federate(tmp_path, hybrid("tvae", generator__training_share=0.0))
     assert result.rounds == 2
     assert {name.split(".")[0] for name in result.released} == {"decoder"}
-    assert (result.finished.kept, result.finished.gap) == ("start", None)
+    assert (result.finished.kept, result.finished.judged) == ("start", None)

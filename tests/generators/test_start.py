@@ -7,9 +7,10 @@ import pytest
 
 from synthfed.generators.base import Layout, Plan, Weights
 from synthfed.generators.marginal import MarginalModel, NoisyTables, Workload, fit
-from synthfed.generators.start import Begun, finish
+from synthfed.generators.start import Begun, Judged, finish
 from synthfed.generators.tvae import Tvae
 from synthfed.generators.warm_start import distil
+from synthfed.generators.yardstick import Gap
 from tests.generators.conftest import make_generator
 from tests.generators.marginal.worlds import LAYOUT, WORKLOAD, make_codes, measure
 
@@ -45,8 +46,9 @@ def test_a_network_that_training_made_worse_ships_as_it_started(good: Weights, p
     finished = finish(make_generator("tvae"), poor, begun, LAYOUT, plan, seed=3)
     assert finished.kept == "start"
     assert finished.released is good
-    assert finished.gap is not None
-    assert finished.gap.other > finished.gap.one + 2 * finished.gap.error
+    assert finished.judged is not None
+    for gap in (finished.judged.held_back, finished.judged.learned):
+        assert gap.other > gap.one + 2 * gap.error
 
 
 def test_a_network_that_training_made_better_ships_as_it_was_trained(good: Weights, poor: Weights, plan: Plan) -> None:
@@ -54,23 +56,24 @@ def test_a_network_that_training_made_better_ships_as_it_was_trained(good: Weigh
     finished = finish(make_generator("tvae"), good, begun, LAYOUT, plan, seed=3)
     assert finished.kept == "trained"
     assert finished.released is good
-    assert finished.gap is not None
-    assert finished.gap.other < finished.gap.one - 2 * finished.gap.error
+    assert finished.judged is not None
+    for gap in (finished.judged.held_back, finished.judged.learned):
+        assert gap.other < gap.one - 2 * gap.error
 
 
 def test_training_that_changed_nothing_ships_the_start(good: Weights, plan: Plan) -> None:
     same = {name: tensor.copy() for name, tensor in good.items()}
     finished = finish(make_generator("tvae"), same, Begun(ROUNDS, TREE, WORKLOAD, good), LAYOUT, plan, seed=3)
     assert finished.kept == "start"
-    assert finished.gap is not None
-    assert finished.gap.one == finished.gap.other
-    assert finished.gap.error == 0
+    assert finished.judged is not None
+    assert finished.judged.held_back.one == finished.judged.held_back.other
+    assert finished.judged.held_back.error == 0
 
 
 def test_without_training_there_is_nothing_to_judge(good: Weights, plan: Plan) -> None:
     begun = Begun(ROUNDS, TREE, WORKLOAD, good)
     finished = finish(make_generator("tvae"), good, begun, LAYOUT, replace(plan, rounds=0), seed=3)
-    assert (finished.kept, finished.gap) == ("start", None)
+    assert (finished.kept, finished.judged) == ("start", None)
     assert finished.begun is begun
 
 
@@ -88,5 +91,21 @@ def test_where_the_tree_joins_every_pair_all_counts_judge(plan: Plan) -> None:
     }
     finished = finish(generator, blurred, Begun(rounds, tree, workload, start), layout, plan, seed=3)
     assert finished.kept == "start"
-    assert finished.gap is not None
-    assert finished.gap.cells > 0
+    assert finished.judged is not None
+    assert not finished.judged.held_back.cells
+    assert finished.judged.learned.cells
+
+
+@pytest.mark.parametrize(
+    ("held_back", "learned", "kept"),
+    [
+        (-0.01, -0.01, "trained"),
+        (-0.01, 0.009, "trained"),  # a step away from noise that was learned looks like a loss
+        (-0.01, 0.02, "start"),  # this is more than that
+        (0.001, -0.05, "start"),
+        (0.0, 0.0, "start"),
+    ],
+)
+def test_counts_held_back_decide_and_the_others_may_object(held_back: float, learned: float, kept: str) -> None:
+    judged = Judged(Gap(100, 1.0, 1.0 + held_back, 0.02), Gap(400, 1.0, 1.0 + learned, 0.005))
+    assert judged.kept == kept

@@ -1,11 +1,13 @@
 """Which engine wins: said in words that follow from the numbers, and no score of patients in a release."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from synthfed.errors import PrivacyError
+from synthfed.generators.start import Judged
 from synthfed.generators.yardstick import Gap
 from synthfed.report import render_html, validate_report
 from synthfed.report.engines import CountRow, ScoreRow, engines_block
@@ -21,13 +23,15 @@ COUNTS = (
     CountRow("outcome", 800, 1.05, 0.9, 5.0, 0.01, learned=True),
     CountRow("held back", 900, 1.02, 1.021, 1.4, 0.002, learned=False),
 )
-GAP = Gap(900, 1.03, 1.02, 0.004)
+JUDGED = Judged(Gap(900, 1.03, 1.02, 0.004), Gap(1600, 1.01, 1.011, 0.003))
+WORSE = Judged(Gap(900, 1.02, 1.03, 0.004), Gap(1600, 1.01, 1.02, 0.003))
+UNTOLD = Judged(Gap(0, math.nan, math.nan, math.nan), Gap(1600, 1.01, 1.02, 0.003))
 
 
 def block(**changes: Any) -> dict[str, Any]:
     given: dict[str, Any] = {
         "kept": "trained",
-        "gap": GAP,
+        "judged": JUDGED,
         "counts": COUNTS,
         "scores": SCORES,
         "real_patients": False,
@@ -51,24 +55,33 @@ def test_a_tie_is_called_one() -> None:
 
 
 def test_noisy_totals_call_a_winner_beyond_two_errors_only() -> None:
-    assert [row.better for row in COUNTS] == ["tree", "neither"]
+    assert [row.better for row in COUNTS] == ["unknown", "neither"]
     assert replace(COUNTS[1], error=0.0004).better == "network"
-    assert "the tree is ahead on columns by outcome" in block(scores=())["winner"].lower()
+    ahead = replace(COUNTS[1], tree=1.0)
+    assert ahead.better == "tree"
+    assert "The tree is ahead on other pairs" in block(scores=(), counts=(ahead,))["winner"]
+
+
+def test_following_totals_that_were_learned_is_no_merit_of_the_tree() -> None:
+    assert replace(COUNTS[0], network=0.8).better == "network"
+    assert "cannot tell" in block(scores=(), counts=COUNTS[:1])["winner"]
 
 
 @pytest.mark.parametrize(
-    ("kept", "gap", "said"),
+    ("kept", "judged", "said"),
     [
-        ("trained", GAP, "ships as trained"),
-        ("start", Gap(900, 1.02, 1.03, 0.004), "did not bring the network closer"),
+        ("trained", JUDGED, "ships as trained"),
+        ("start", WORSE, "closer to the patients is not shown (misfit 1.0200 before it and 1.0300 after"),
+        ("start", UNTOLD, "(misfit 1.0100 before"),
         ("start", None, "no extra privacy"),
     ],
 )
-def test_what_ships_is_said_with_its_reason(kept: str, gap: Gap | None, said: str) -> None:
-    found = block(kept=kept, gap=gap)
+def test_what_ships_is_said_with_its_reason(kept: str, judged: Judged | None, said: str) -> None:
+    found = block(kept=kept, judged=judged, scores=())
     assert said in " ".join(found["sentences"])
-    assert (found["judged"] is None) == (gap is None)
-    assert len(found["sentences"]) == 1 + (gap is not None)
+    assert (found["judged"] is None) == (judged is None)
+    assert len(found["sentences"]) == 1 + (judged is not None)
+    validate_report(build("release", engines=found))
 
 
 @pytest.mark.parametrize("real_patients", [True, False])

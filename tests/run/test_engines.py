@@ -43,7 +43,7 @@ def test_both_tables_are_scored_alike_and_only_where_real_rows_may_be_used(train
     assert by_id["faithful.association"]["network"] == card["faithful.association"].value
     assert by_id["faithful.association"]["tree"] not in (None, card["faithful.association"].value)
     assert inside["kept"] == trained.finished.kept
-    assert inside["judged"]["cells"] == trained.finished.gap.cells
+    assert inside["judged"]["learned"]["trained"] == trained.finished.judged.learned.other
 
     outside = compare_engines(trained, card, cohort, real_rows=False)
     assert outside["scores"] == []
