@@ -1,7 +1,7 @@
 """`synthfed export`: a synthetic table in a format that other software reads."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from synthfed.tables.dictionary import Dictionary
 
-_MADE_UP = ("SIM-", "SYNTHETIC-")  # how the ids of simulated and of exported patients begin
+_MADE_UP = r"SYN\d+|SIM-.*|SYNTHETIC-.*"  # ids of synthetic, of simulated and of exported patients
 
 
 def export(
@@ -102,22 +102,21 @@ def _checked_table(dossier: Path) -> Path:
     from synthfed.errors import DossierError
 
     file = dossier / "synthetic.csv"
-    said: Any = read_report(dossier).get("run", {})
     digest = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
-    if not isinstance(said, dict) or said.get("table_sha256") != digest:
+    if read_report(dossier).get("table_sha256") != digest:
         raise DossierError(f"{file} is not the table that report.json describes; see `synthfed verify {dossier}`")
     return file
 
 
 def _refuse_patients(typed: "pd.DataFrame", meaning: "Dictionary", file: Path) -> None:
-    """Synthetic tables carry no ids, simulated ones their own: a table with others may be of patients."""
+    """Synthetic and simulated tables have ids of their own: one with others may be of patients."""
     from synthfed.errors import ConfigError
 
     for column in meaning.schema.columns:
         if column.kind != "id" or column.name not in typed.columns:
             continue
-        if not typed[column.name].str.startswith(_MADE_UP).fillna(True).all():
+        if not typed[column.name].str.fullmatch(_MADE_UP).fillna(True).all():
             raise ConfigError(
-                f"{file} has patient ids in {column.name!r}; `export` marks what it writes as synthetic, and synthetic "
-                f"tables have no ids: give a table from `synthfed run` or `sample`, or remove the column if it is one"
+                f"{file} has ids in {column.name!r} that synthfed did not give; `export` marks what it writes as "
+                "synthetic: give a table from `synthfed run` or `sample`, or remove the column if it is one"
             )

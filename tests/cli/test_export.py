@@ -1,5 +1,6 @@
 """`export` writes whole folders, says what was lost, and refuses what is not synthetic."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -64,12 +65,34 @@ def test_a_wrong_wish_names_what_is_right(folder: Path, words: tuple[str, ...], 
     assert not (folder / "y").exists()
 
 
+def test_a_dossier_brings_its_dictionary_and_only_its_own_table_is_exported(folder: Path) -> None:
+    dossier = folder / "dossier"
+    dossier.mkdir()
+    table = patients("aml", 15)
+    table["patient_id"] = pd.Series([f"SYN{i:02}" for i in range(15)], dtype="string")
+    content = to_csv_bytes(table, dictionary("aml").schema)
+    (dossier / "synthetic.csv").write_bytes(content)
+    for name in ("dictionary.toml", "rules.toml"):
+        (dossier / name).write_bytes((dictionary("aml").folder / name).read_bytes())
+    report = {"table_sha256": hashlib.sha256(content).hexdigest()}
+    (dossier / "report.json").write_text(json.dumps(report))
+    (dossier / "SHA256SUMS").write_text("")
+    done = synthfed("export", "dossier", "--format", "omop", "--out", "omop", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "15 synthetic patients as OMOP" in done.stdout
+    assert "every diagnosis is dated 2000-01-01" in done.stdout
+    (dossier / "synthetic.csv").write_bytes(content + b"1\n")
+    done = synthfed("export", "dossier", "--format", "omop", "--out", "other", cwd=folder)
+    assert done.returncode == 2
+    assert "is not the table that report.json describes" in done.stderr
+
+
 def test_a_table_with_patient_ids_is_refused(folder: Path) -> None:
     table = patients("aml", 10)
     table["patient_id"] = pd.Series([f"K{i}" for i in range(10)], dtype="string")
     (folder / "real.csv").write_bytes(to_csv_bytes(table, dictionary("aml").schema))
     done = synthfed("export", "real.csv", "--dictionary", "aml", "--format", "csv", "--out", "z", cwd=folder)
     assert done.returncode == 2
-    assert "patient ids" in done.stderr
+    assert "that synthfed did not give" in done.stderr
     assert "K3" not in done.stderr
     assert not (folder / "z").exists()

@@ -7,6 +7,7 @@ line and is the way for more than some thousand patients.
 """
 
 import json
+import re
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,6 +36,13 @@ SNOMED_SYSTEM = "http://snomed.info/sct"
 
 _LARGEST_BUNDLE = 400_000_000  # bytes; the objects of a bundle take about ten times as many
 _LEFT_OUT = frozenset(["entered-in-error", "cancelled"])
+_KIND = re.compile(r"[A-Z][A-Za-z]{2,40}")
+_VALUES = frozenset(["valueRange", "valueSampledData", "valueTime", "valueDateTime", "valuePeriod", "valueAttachment"])
+_VALUES |= frozenset(["valueReference"])
+# code system data-absent-reason; another word is not repeated
+_REASONS = frozenset(["unknown", "asked-unknown", "temp-unknown", "not-asked", "asked-declined", "masked", "error"])
+_REASONS |= frozenset(["not-applicable", "unsupported", "as-text", "not-a-number", "negative-infinity"])
+_REASONS |= frozenset(["positive-infinity", "not-performed", "not-permitted"])
 _LINES = (".ndjson", ".jsonl")
 
 
@@ -144,7 +152,7 @@ class _Resources:
 
     def add(self, resource: Mapping[str, Any]) -> None:
         kind = str(resource["resourceType"])
-        self.kinds[kind] += 1
+        self.kinds[kind if _KIND.fullmatch(kind) else "something else"] += 1
         readers: dict[str, Callable[[Mapping[str, Any]], None]] = {
             "Patient": self._patient,
             "Condition": self._condition,
@@ -201,8 +209,9 @@ class _Resources:
             if problem:
                 self.left_out[problem] += 1
             elif value is None:
-                for _, reason, _ in _codings(part.get("dataAbsentReason")):
-                    self.reasons[reason] += 1
+                if "dataAbsentReason" in part:
+                    said = [code for _, code, _ in _codings(part["dataAbsentReason"]) if code in _REASONS]
+                    self.reasons[next(iter(said), "other")] += 1
                     self.held.add(analyte)
             else:
                 for row, item in zip(
@@ -361,7 +370,7 @@ def _value(part: Mapping[str, Any]) -> tuple[tuple[str, tuple[str, ...], tuple[s
         return ("", (text,) if text else (), ()), ""
     if "valueRatio" in part:
         return _ratio(_dict(part["valueRatio"]))
-    other = next((key for key in part if key.startswith("value") and key[5:6].isupper()), "")
+    other = next((key for key in part if key in _VALUES), "")
     return None, f"{other} is not read" if other else ""
 
 
