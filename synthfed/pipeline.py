@@ -169,11 +169,25 @@ class ReleaseSettings(_Section):
 
 
 class EvaluationSettings(_Section):
-    """What is predicted and which groups are compared."""
+    """What is predicted, which groups are compared, and what may be told of held-out patients."""
 
     targets: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     quasi_identifiers: tuple[str, ...] = ()
+    release: Literal["synthetic-only", "noisy", "exact-sums"] = Field(
+        "noisy",
+        description="what a release says of held-out patients: nothing, scores from noisy counts over all sites that "
+        "their own budget pays for, or scores from exact sums, which no epsilon covers and every site must allow",
+    )
+    epsilon_holdout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["training"] = Field(
+        "training", description="budget of a held-out patient for these scores; training: as much as privacy.epsilon"
+    )
+    pairs: tuple[tuple[str, str], ...] = Field(
+        (), max_length=20, description="pairs of columns that are counted; none: chosen from the synthetic table"
+    )
+    benefit: bool = Field(
+        False, description="whether each site also trains alone, to say what it gained; stays in the internal edition"
+    )
     shadow_models: int = Field(
         0,
         ge=0,
@@ -289,6 +303,18 @@ class Pipeline(_Section):
         if isinstance(generator, MarginalSettings) or (self.counts_first and generator.training_share == 0):
             return 0
         return self.federation.rounds
+
+    @property
+    def holdout_epsilon(self) -> float | None:
+        """What scoring may cost one held-out patient; None where nothing noisy is asked of them.
+
+        Without privacy in training nothing is asked either, unless a budget of its own is named.
+        """
+        chosen = self.evaluation.epsilon_holdout
+        if self.evaluation.release != "noisy":
+            return None
+        epsilon = self.privacy.epsilon if chosen == "training" else float(chosen)
+        return epsilon if math.isfinite(epsilon) else None
 
     @property
     def total_steps(self) -> int:

@@ -148,7 +148,8 @@ def judged(
         light = "grey"
         reason = reason or "information only: decides nothing"
     anchored = (found.value - found.floor) / (found.ceiling - found.floor) if separable else None
-    if anchored is not None and role != "info" and not reason and _beyond_band(found, direction):
+    beyond = rows_used == "train" and _beyond_band(found, direction)
+    if anchored is not None and role != "info" and not reason and beyond:
         reason = "closer to the training rows than fresh patients are"
     return Metric(
         id=metric_id,

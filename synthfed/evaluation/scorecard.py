@@ -24,6 +24,20 @@ SYMBOLS: Mapping[Light, str] = {"green": "✓", "amber": "~", "red": "✗", "gre
 
 
 @dataclass(frozen=True, slots=True)
+class Cost:
+    """What a number computed from held-out patients cost each of them.
+
+    Attributes:
+        epsilon: Infinity where exact sums left the sites, which no epsilon covers.
+        ledger_event: Purpose of the charge in the sites' ledgers, to population `holdout`; empty where there is none.
+    """
+
+    epsilon: float
+    delta: float
+    ledger_event: str
+
+
+@dataclass(frozen=True, slots=True)
 class Metric:
     """One number with what it means.
 
@@ -38,6 +52,7 @@ class Metric:
         anchored: `(value - floor) / (ceiling - floor)`, where floor and ceiling are far enough apart to tell.
         rows_used: Which real rows it touched; anything but `none` stays inside the sites unless paid for.
         value_low, value_high: 95 % interval of `value` itself, where computed.
+        cost: What was paid so that the number may leave the sites; `None` where nothing was.
     """
 
     id: str
@@ -60,6 +75,7 @@ class Metric:
     anchored: float | None = None
     value_low: float | None = None
     value_high: float | None = None
+    cost: Cost | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; numbers keep six significant digits, what is unknown is `null`."""

@@ -24,6 +24,7 @@ from synthfed.federation.inquiry import Inquiry, InquiryWork
 from synthfed.federation.manifest import Manifest, RunManifest, synthfed_version
 from synthfed.federation.policy import Policy
 from synthfed.federation.refused import Refused, next_step, refusal_of
+from synthfed.federation.scoring import Scoring, ScoringWork
 from synthfed.federation.simulated import is_simulated_site, simulated_place, simulated_rows
 from synthfed.federation.site import Site, split_key
 from synthfed.federation.training import SiteRows, TableRows, TrainingWork
@@ -33,6 +34,7 @@ from synthfed.secagg.questions import Table
 
 if TYPE_CHECKING:
     from synthfed.cohorts.sites import Cohort
+    from synthfed.evaluation.rows import Rows
 
 M = TypeVar("M")
 
@@ -154,6 +156,22 @@ def table_from_node_config(context: Context) -> Table:
     return site_rows([rows], cohort.schema)
 
 
+def holdout_from_node_config(context: Context, manifest: Scoring) -> "Rows":
+    """Read and check the held-out patients of the table that the site's node config names, as the plan counts them.
+
+    Raises:
+        DataError: The table does not fit the dictionary.
+        ValueError: The dictionary here lacks a rule or column of the plan.
+        Refused: `data`: the node config names no table.
+    """
+    from synthfed.evaluation.counted.count import rows_for
+
+    pipeline = manifest.parse_pipeline()
+    cohort = _cohort(context, pipeline.disease, pipeline.cohort.columns, manifest.holdout_fraction)
+    (rows,) = cohort.holdouts.values()
+    return rows_for(manifest.plan(), rows, cohort.schema, cohort.rules)
+
+
 def _cohort(context: Context, disease: str, columns: tuple[str, ...] | None, holdout_fraction: float) -> "Cohort":
     from synthfed.cohorts.sites import read_cohort
 
@@ -188,12 +206,14 @@ def _note(context: Context, error: Exception) -> None:
 
 
 def work_from_node_config(context: Context, manifest: RunManifest) -> SiteWork:
-    """What a site does: training or questions with the table that its node config names, or simulated training."""
+    """What a site does in a run of any kind, with the table that its node config names; or simulated training."""
     if isinstance(manifest, Manifest):
         read = simulated_rows if is_simulated_site(context) else rows_from_node_config
         return TrainingWork(manifest, lambda asked: read(context, asked), generator_of)
     if isinstance(manifest, Inquiry) and not is_simulated_site(context):
         return InquiryWork(manifest, table_from_node_config(context))
+    if isinstance(manifest, Scoring) and not is_simulated_site(context):
+        return ScoringWork(manifest, lambda asked: holdout_from_node_config(context, asked))
     raise Refused("manifest")
 
 

@@ -54,17 +54,7 @@ def found(
     )
     today = datetime.datetime.now(datetime.UTC).date()
     if (folder / "roster.toml").exists():
-        roster = Roster.from_toml(
-            (folder / "roster.toml").read_text(encoding="utf-8"),
-            steward_key=steward.public_key().public_bytes_raw(),
-            on=today,
-        )
-        if {member.site for member in roster.members} != set(names.values()):
-            raise FederationError(
-                f"{work} belongs to a run of sites {', '.join(m.site for m in roster.members)}, "
-                f"not {', '.join(names.values())}; use a new work folder"
-            )
-        return relay, roster
+        return relay, _kept_roster(work, steward, names, today)
     members = [
         Member(index, site, name if name.isprintable() else site, create_site(homes[site], policy=policy))
         for index, (name, site) in enumerate(names.items(), start=1)
@@ -94,7 +84,39 @@ def one_host_policy(pipeline: Pipeline, plan: "Plan", limit: Budget, *, simulate
         allow_seeded=simulated or pipeline.privacy.randomness == "seeded",
         max_missing=pipeline.federation.max_missing,
         epsilon_local=math.inf if plan.shared else 0.0,
+        questions=2**31,  # on one host the ledger is the limit
+        exact_answers=pipeline.evaluation.release == "exact-sums",
     )
+
+
+def founded(work: Path, names: Mapping[str, str]) -> tuple[Ed25519PrivateKey, Roster]:
+    """Relay key and roster of the run that `found` began in `work`.
+
+    Raises:
+        FederationError: There is none, or it is of other sites.
+    """
+    folder = work / "coordinator"
+    try:
+        relay, steward = (
+            Ed25519PrivateKey.from_private_bytes((folder / key).read_bytes()) for key in ("relay.key", "steward.key")
+        )
+    except OSError as error:
+        raise FederationError(f"{work} holds no run to score; train first") from error
+    return relay, _kept_roster(work, steward, names, datetime.datetime.now(datetime.UTC).date())
+
+
+def _kept_roster(work: Path, steward: Ed25519PrivateKey, names: Mapping[str, str], today: datetime.date) -> Roster:
+    roster = Roster.from_toml(
+        (work / "coordinator" / "roster.toml").read_text(encoding="utf-8"),
+        steward_key=steward.public_key().public_bytes_raw(),
+        on=today,
+    )
+    if {member.site for member in roster.members} != set(names.values()):
+        raise FederationError(
+            f"{work} belongs to a run of sites {', '.join(m.site for m in roster.members)}, "
+            f"not {', '.join(names.values())}; use a new work folder"
+        )
+    return roster
 
 
 def require_budget(homes: Mapping[str, Path], events: Sequence[PrivacyEvent], limit: Budget, *, name: str) -> None:

@@ -14,9 +14,11 @@ import numpy as np
 
 from synthfed.errors import TooFewSites
 from synthfed.federation.founding import found, kept_or_fresh, one_host_policy, require_budget, roster_names
+from synthfed.federation.holdout import require_fraction
 from synthfed.federation.manifest import make_manifest
 from synthfed.federation.one_process import Wiretap, carry
 from synthfed.federation.progress import RoundDone
+from synthfed.federation.scoring import planned_scoring
 from synthfed.federation.training import CodedRows, SiteRows, TableRows, TrainingCourse, TrainingWork, stood
 from synthfed.federation.words import honest_sentences, reduced_sentences
 from synthfed.generators.base import Codes, Generator, Layout, Weights
@@ -110,10 +112,13 @@ def run_in_process(
     tap = wiretap or Wiretap()
     plan = make_plan(pipeline, sites=len(sites), coding=coding)
     names = roster_names(tuple(sites))
-    limit = Budget(pipeline.privacy.epsilon if epsilon_limit is None else epsilon_limit, pipeline.privacy.delta)
+    most = max(pipeline.privacy.epsilon, pipeline.holdout_epsilon or 0.0)
+    limit = Budget(most if epsilon_limit is None else epsilon_limit, pipeline.privacy.delta)
     homes = {site: (site_home or work / "sites") / site for site in names.values()}
     if site_home is not None and not resume:
-        require_budget(homes, all_events(plan), limit, name="privacy.epsilon")
+        scores = pipeline.evaluation.release != "synthetic-only"
+        require_fraction(homes, pipeline.cohort.holdout_fraction, scores=scores)
+        require_budget(homes, (*all_events(plan), *planned_scoring(pipeline)), limit, name="privacy.epsilon")
     policy = one_host_policy(pipeline, plan, limit, simulated=simulated)
     relay, roster = found(work, homes, policy, names)
     made = generator or _make_generator(pipeline)

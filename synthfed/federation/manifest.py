@@ -4,8 +4,9 @@ Its hash names the run everywhere (secure sums, ledgers, folders), because Flowe
 relay key of the roster signs it; a site checks the signature against its pinned roster, and what the run does against
 its policy. Nothing in it is computed from patients.
 
-Two kinds of run share all of this: training (`Manifest`, here) and questions (`inquiry.Inquiry`). To carry either, a
-coordinator and a site need only what `RunManifest` says: the sites, and what is added up in each round.
+Three kinds of run share all of this: training (`Manifest`, here), questions (`inquiry.Inquiry`) and scoring
+(`scoring.Scoring`). To carry any, a coordinator and a site need only what `RunManifest` says: the sites, and what is
+added up in each round.
 """
 
 import hashlib
@@ -127,16 +128,17 @@ class RunManifest(ABC):
 
 
 def read_manifest(raw: bytes) -> RunManifest:
-    """Read the canonical JSON of a run of either kind, strictly.
+    """Read the canonical JSON of a run of any kind, strictly.
 
     Raises:
         ManifestError: Other keys, other types or another spelling than `to_bytes` writes.
     """
     from synthfed.federation.inquiry import Inquiry
+    from synthfed.federation.scoring import Scoring
 
     try:
         body: dict[str, Any] = json.loads(raw)
-        kinds: dict[str, type[RunManifest]] = {kind.schema_name: kind for kind in (Manifest, Inquiry)}
+        kinds: dict[str, type[RunManifest]] = {kind.schema_name: kind for kind in (Manifest, Inquiry, Scoring)}
         kind = kinds.get(str(body.pop("schema", None)))
         if kind is None or set(body) != {field.name for field in fields(kind)}:  # type: ignore[arg-type]  # a dataclass
             raise ManifestError(f"a run manifest needs one of the schemas {sorted(kinds)} and exactly its fields")
@@ -216,7 +218,7 @@ class Manifest(RunManifest):
         """
         manifest = read_manifest(raw)
         if not isinstance(manifest, Manifest):
-            raise ManifestError("the run manifest is one of questions; wanted one of training")
+            raise ManifestError("the run manifest is not one of training")
         return manifest
 
     def parse_pipeline(self) -> Pipeline:
@@ -225,7 +227,7 @@ class Manifest(RunManifest):
         Raises:
             ManifestError: It is not a pipeline of this version.
         """
-        return _parsed(self.pipeline)
+        return pipeline_in(self.pipeline)
 
     def check(self) -> None:
         """Check that the plan is the one that the pipeline words; a site allows pipelines, not plans.
@@ -371,7 +373,12 @@ def _tuples(value: Any) -> Any:
 
 
 @lru_cache(maxsize=8)
-def _parsed(text: str) -> Pipeline:
+def pipeline_in(text: str) -> Pipeline:
+    """The pipeline whose canonical JSON a manifest holds.
+
+    Raises:
+        ManifestError: It is not a pipeline of this version, or another spelling of one.
+    """
     try:
         raw = json.loads(text)
         if raw.get("privacy", {}).get("epsilon") == "inf":

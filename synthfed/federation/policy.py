@@ -13,6 +13,7 @@ from synthfed.errors import FederationError
 from synthfed.federation.inquiry import Inquiry
 from synthfed.federation.manifest import Manifest, RunManifest
 from synthfed.federation.refused import Refused
+from synthfed.federation.scoring import Scoring
 from synthfed.privacy.accounting import epsilon_alone, epsilon_of
 from synthfed.privacy.events import Budget
 
@@ -31,7 +32,7 @@ _MEANING = {
     "max_steps": "Most training steps of one run.",
     "allow_seeded": "Noise from a public seed protects nobody: true for simulated patients only.",
     "max_missing": "Most sites that a sum may be opened without; 0 refuses such sums.",
-    "questions": "Most question runs that this site answers, ever.",
+    "questions": "Most runs of questions or of scoring that this site answers, ever.",
     "exact_answers": "Answers without noise, which no epsilon covers.",
     "epsilon_local": "With shared noise, most that one run may tell all other sites together; 0 refuses such runs.",
 }
@@ -58,8 +59,8 @@ class Policy:
             they tell more about the site that is missing.
         epsilon_local: With noise shared by the sites, what one patient may lose in one run to all other sites together;
             0 refuses shared noise, `inf` leaves it to `epsilon_total`.
-        questions: Most question runs that this site answers, ever; 0 answers none. Sums over sets that differ in one
-            patient tell of that patient.
+        questions: Most runs of questions or of scoring that this site answers, ever; 0 answers none. Sums over sets
+            that differ in one patient tell of that patient.
         exact_answers: Whether it answers without noise, which no epsilon covers.
         allow_seeded: Whether noise may follow from a public seed. It protects nobody: simulated cohorts only.
     """
@@ -87,7 +88,7 @@ class Policy:
         """Refuse a run that breaks the policy.
 
         Args:
-            answered: Question runs that this site has enrolled in before.
+            answered: Question and scoring runs that this site has enrolled in before.
 
         Raises:
             Refused: Naming the first key that is broken.
@@ -109,6 +110,12 @@ class Policy:
             }
         elif isinstance(manifest, Inquiry):
             broken |= {
+                "policy.questions": answered >= self.questions,
+                "policy.exact_answers": manifest.exact and not self.exact_answers,
+            }
+        elif isinstance(manifest, Scoring):
+            broken |= {
+                "policy.pipelines": manifest.subject_digest() not in self.pipelines,
                 "policy.questions": answered >= self.questions,
                 "policy.exact_answers": manifest.exact and not self.exact_answers,
             }

@@ -62,6 +62,7 @@ _NEXT = {
     "roster": "the hospital approves the newest invitation: synthfed site approve FOLDER --invitation FILE",
     "ledger": "restore the site's newest ledger.sqlite; nothing is charged until then",
     "data": "the hospital looks at its table: synthfed site check FOLDER, and site.log",
+    "holdout": "keep one cohort.holdout_fraction in all runs, or set evaluation.release = 'synthetic-only'",
     "site": "the hospital runs: synthfed site check FOLDER",
     "busy": "wait until that message is done, then resume",
 }

@@ -20,6 +20,7 @@ from synthfed.federation.manifest import RunManifest, check_signature, read_mani
 from synthfed.federation.policy import Policy
 from synthfed.federation.refused import Refused
 from synthfed.federation.run_state import RunState
+from synthfed.federation.scoring import SCHEMA as SCORING
 from synthfed.privacy.ledger import Ledger
 from synthfed.secagg.roster import Roster
 
@@ -96,9 +97,9 @@ class Site:
         return self._runs[manifest_hash]
 
     def inquiries(self, *, besides: str) -> int:
-        """How many question runs this site has enrolled in, that named `besides` left out."""
+        """How many runs of questions or scoring this site has enrolled in, that named `besides` left out."""
         others = [path for path in (self.folder / "runs").glob("*/manifest.json") if path.parent.name != besides]
-        return sum(json.loads(path.read_bytes())["schema"] == INQUIRY for path in others)
+        return sum(json.loads(path.read_bytes())["schema"] in (INQUIRY, SCORING) for path in others)
 
     def manifest(self, manifest_hash: str) -> RunManifest:
         """The manifest of an enrolled run, checked again from disk.

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from synthfed.federation import wire
 from synthfed.federation.durable import write_durably
+from synthfed.federation.holdout import require_disjoint
 from synthfed.federation.manifest import RunManifest, check_signature, read_manifest
 from synthfed.federation.refused import Refused
 from synthfed.federation.run_state import Key, RunState
@@ -64,6 +65,7 @@ def enrol(site: Site, node_id: int, request: wire.EnrolRequest, *, version: str)
     name = manifest.hash()
     site.policy.check(manifest, answered=site.inquiries(besides=name))
     manifest.check()
+    require_disjoint(manifest, site.folder)
     if manifest.version != version:
         raise Refused("versions")
     with site.run(name) as run:

@@ -314,6 +314,7 @@ REFUSALS: Mapping[str, str] = {
     "policy.questions": "the policy allows no more question runs",
     "policy.exact_answers": "the policy allows no answers without noise",
     "policy.allow_seeded": "seeded noise is not allowed by the policy, it protects nobody",
+    "holdout": "patients would be scored as held out who train in another run of the site, or the other way round",
     "budget": "with what was charged before, more would be lost than the policy allows in all runs (epsilon_total)",
     "ledger": "the privacy ledger is missing, altered or restored from an old copy",
     "replay": "this stage was already answered for another request",

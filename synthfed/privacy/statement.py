@@ -21,7 +21,17 @@ from synthfed.privacy.accounting import accountant_of, epsilon_alone, epsilon_of
 from synthfed.privacy.events import Budget, PrivacyEvent
 from synthfed.privacy.history import check_export, event_dict, event_from, plain
 from synthfed.privacy.ledger import Ledger
-from synthfed.privacy.words import NO_GUARANTEE, UNIT, covered, guarantee, implementation, not_covered, public, trust
+from synthfed.privacy.words import (
+    EXACT_SUMS,
+    NO_GUARANTEE,
+    UNIT,
+    covered,
+    guarantee,
+    implementation,
+    not_covered,
+    public,
+    trust,
+)
 
 SCHEMA = "synthfed.ledger/1"
 
@@ -33,6 +43,9 @@ def release_ledger(
     simulated: bool,
     seeded: bool,
     planned: Iterable[PrivacyEvent] | None = None,
+    scored: Mapping[str, Mapping[str, Any]] | None = None,
+    scoring: Iterable[PrivacyEvent] = (),
+    exact_sums: bool = False,
 ) -> dict[str, Any]:
     """State what a release cost the patients of the sites whose ledgers are given.
 
@@ -45,13 +58,32 @@ def release_ledger(
         seeded: The noise followed from a public seed.
         planned: Every event of the run, in order, as sites reserved it. None: a round of training steps for each round
             of the pipeline.
+        scored: `Ledger.export(run)` per site of the run that scored held-out patients; None where none did. With it,
+            `exports` too are of one run.
+        scoring: Every event of that run.
+        exact_sums: Exact sums over held-out patients left the sites, which no epsilon covers.
 
     Raises:
         LedgerBroken: An export does not hold by itself, is filed under another site, or has charged less than
             `planned`: a release whose charge is missing is not stated. A site that was away from rounds may have
             charged less; see `_require_consistent_absences`.
     """
-    due = _due(pipeline, planned)
+    events = _checked_events(exports, _due(pipeline, planned), pipeline)
+    heads = {site: export["head"] for site, export in exports.items()}
+    if scored is not None:
+        if set(scored) != set(exports):
+            raise LedgerBroken(f"ledgers of {sorted(scored)} say what scoring cost; wanted {sorted(exports)}")
+        for site, charged in _checked_events(scored, _due(pipeline, scoring), pipeline).items():
+            events[site] = [*events[site], *charged]
+        heads = {site: export["head"] for site, export in scored.items()}
+    statement = _statement(events, heads, pipeline, simulated=simulated, seeded=seeded)
+    return _with_exact_sums(statement) if exact_sums else statement
+
+
+def _checked_events(
+    exports: Mapping[str, Mapping[str, Any]], due: "Due", pipeline: Pipeline
+) -> dict[str, list[dict[str, Any]]]:
+    """What each site charged, once its export holds by itself and lacks nothing that was due."""
     events: dict[str, list[dict[str, Any]]] = {}
     for site, export in exports.items():
         if export.get("site") != site:
@@ -70,8 +102,17 @@ def release_ledger(
         raise LedgerBroken("no site's ledger was given; a release without one cannot be stated")
     if pipeline.federation.max_missing:
         _require_consistent_absences(exports, due, pipeline)
-    heads = {site: export["head"] for site, export in exports.items()}
-    return _statement(events, heads, pipeline, simulated=simulated, seeded=seeded)
+    return events
+
+
+def _with_exact_sums(statement: dict[str, Any]) -> dict[str, Any]:
+    """The statement of a release beside which exact sums left the sites: what is promised is promised of the rest."""
+    return {
+        **statement,
+        "exact_sums": True,
+        "guarantee": f"{statement['guarantee']} {EXACT_SUMS}",
+        "not_covered": [EXACT_SUMS, *statement["not_covered"]],
+    }
 
 
 Due = dict[tuple[str, str], int]  # steps by (population, purpose), in the order of the plan

@@ -11,6 +11,7 @@ from synthfed.pipeline import Pipeline
 from synthfed.privacy.history import plain
 
 NO_GUARANTEE = "no formal guarantee"
+EXACT_SUMS = "Exact sums over held-out patients left the sites as well; no epsilon covers them."
 UNIT = "one patient: all rows of that patient at one site, capped at one row"
 
 _SECRET = "AES-256-CTR under a fresh 32-byte key of the operating system per stint, normals by Box and Muller"
@@ -105,8 +106,8 @@ def not_covered(pipeline: Pipeline, sites: int, mode: Mapping[str, Any]) -> list
         f"that each site has at least {pipeline.cohort.min_rows} training patients: a smaller site is refused",
         "who was eligible, that a site took part, and when: the server sees it",
         "a patient treated at two sites: the sites' costs add up",
-        "words and numbers about attacks, and every score measured against real rows: they stay at the site, "
-        "and where one is shown it is outside this epsilon",
+        "words and numbers about attacks, and every score measured against real rows but those that population "
+        "'holdout' paid for: they stay at the site, and where one is shown it is outside this epsilon",
         "bounds, levels and units of the dictionary: public by declaration; whoever took them from these rows "
         "released them without paying",
         "choices made by people after looking at the rows, and earlier releases of the same patients by other software",
@@ -143,9 +144,20 @@ def public(pipeline: Pipeline, merged: Sequence[Mapping[str, Any]]) -> list[dict
         "min_rows": (pipeline.cohort.min_rows, "pipeline.toml: cohort"),
         "holdout_fraction": (pipeline.cohort.holdout_fraction, "pipeline.toml: cohort"),
         "generator": (pipeline.generator.kind, "pipeline.toml: generator"),
+        **_scored(pipeline, merged),
         "pipeline_sha256": (pipeline.digest(), "pipeline.toml"),
     }
     return [{"name": name, "value": value, "declared_in": place} for name, (value, place) in declared.items()]
+
+
+def _scored(pipeline: Pipeline, merged: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, str]]:
+    """What was counted of held-out patients is public too: it follows from dictionary and synthetic table."""
+    if not any(event["population"] == "holdout" for event in merged):
+        return {}
+    return {
+        "epsilon_holdout": (plain(pipeline.holdout_epsilon or math.inf), "pipeline.toml: evaluation"),
+        "cells counted of held-out patients": ("dictionary and synthetic table", "holdout_counts.json"),
+    }
 
 
 def _trained(pipeline: Pipeline) -> dict[str, tuple[float, str]]:

@@ -1,13 +1,14 @@
 """`report.json`: everything a release says about itself, in one canonical dictionary.
 
 `build_report` joins the scorecard and the run facts with what follows from them (`derived`), and enforces the edition:
-a release edition that holds a number computed from patients' rows is refused.
+a release edition that holds a number computed from patients' rows is refused, unless held-out patients paid for it.
 """
 
 import json
 import math
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Literal, NotRequired, TypedDict
 
 from synthfed.errors import PrivacyError
@@ -76,7 +77,8 @@ def build_report(
         schema: The columns of the pipeline, for labels, units and groups.
         ledger: The release's ledger statement (`privacy.statement.release_ledger`).
         edition: `internal` compares with patients and stays at the site; `release` holds no number computed from
-            patients' rows; `simulated` shows everything, because no patient exists.
+            patients' rows but those that the ledger's population `holdout` paid for; `simulated` shows everything,
+            because no patient exists.
         engines: The network beside the tree that it started from (`engines.engines_block`), where there are both.
 
     Raises:
@@ -92,7 +94,7 @@ def build_report(
     metrics = metric_entries(scorecard, privacy)
     figures = _figures(scorecard.figures, schema)
     if edition == "release":
-        _refuse_real_rows(metrics, figures, engines)
+        _refuse_real_rows(metrics, figures, ledger, engines)
     facts = {
         "schema": SCHEMA_ID,
         "edition": edition,
@@ -152,8 +154,17 @@ def metric_entry(metric: Metric) -> dict[str, Any]:
         "reason": metric.reason or ("" if measured else "not measured"),
         "n": dict(metric.n or {}),
         "rows_used": metric.rows_used,
-        "releasable": "yes" if metric.rows_used == "none" else "no",
+        "releasable": _releasable(metric),
+        "cost": metric.cost and asdict(metric.cost),
     }
+
+
+def _releasable(metric: Metric) -> str:
+    if metric.rows_used == "none":
+        return "yes"
+    if metric.cost is None:
+        return "no"
+    return "summed" if math.isinf(metric.cost.epsilon) else "noisy"
 
 
 def _with_both_epsilons(entry: dict[str, Any], privacy: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,6 +216,7 @@ def _sites(sites: Sequence[str] | Mapping[str, int | None], edition: Edition) ->
 def _figures(figures: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
     """The scorecard's figures, with the dictionary's words for groups of columns and groups of patients."""
     out = {key: figures.get(key) for key in ("marginals", "associations", "survival", "membership", "risks", "anchors")}
+    out["counted"] = figures.get("counted")
     for key in ("risks", "anchors"):
         out[key] = [{**row, "label": capital(row["label"])} for row in out[key] or ()]
     out["survival"] = [
@@ -228,16 +240,21 @@ def _group_label(group: str, schema: Schema) -> str:
 
 
 def _refuse_real_rows(
-    metrics: Sequence[Mapping[str, Any]], figures: Mapping[str, Any], engines: Mapping[str, Any] | None
+    metrics: Sequence[Mapping[str, Any]],
+    figures: Mapping[str, Any],
+    ledger: Mapping[str, Any],
+    engines: Mapping[str, Any] | None,
 ) -> None:
-    found = [m["id"] for m in metrics if m["rows_used"] != "none" and _numbers(m)]
+    found = [m["id"] for m in metrics if m["rows_used"] != "none" and _numbers(m) and not _paid(m, ledger)]
+    if figures["counted"] is not None and not any(_paid(m, ledger) for m in metrics):
+        found.append("figures.counted")
     found += [f"figures.marginals.{p['column']}" for p in figures["marginals"] or () if p["real"] is not None]
     found += [f"figures.survival.{p['name']}.{p['group']}" for p in figures["survival"] or () if p["real"] is not None]
     if figures["associations"] and figures["associations"]["real"] is not None:
         found.append("figures.associations")
     if figures["membership"] is not None:
         found.append("figures.membership")
-    paid_for = {m["id"] for m in metrics if m["rows_used"] == "none"}
+    paid_for = {m["id"] for m in metrics if m["rows_used"] == "none" or _paid(m, ledger)}
     for key in ("risks", "anchors"):
         found += [f"figures.{key}.{r['id']}" for r in figures[key] or () if r["id"] not in paid_for and _numbers(r)]
     found += [f"engines.{row['id']}" for row in (engines or {"scores": ()})["scores"]]
@@ -246,6 +263,19 @@ def _refuse_real_rows(
             f"a release edition may not hold numbers computed from patients' rows, found {', '.join(found[:8])}"
             f"{' and more' if len(found) > 8 else ''}; score the release with train=None and holdout=None"
         )
+
+
+def _paid(entry: Mapping[str, Any], ledger: Mapping[str, Any]) -> bool:
+    """Whether the sites' ledgers hold the very charge that a number names, to their held-out patients; or, of exact
+    sums, whether the statement says that they left."""
+    cost = entry["cost"]
+    if entry["rows_used"] != "holdout" or cost is None:
+        return False
+    if math.isinf(cost["epsilon"]):
+        return bool(ledger.get("exact_sums"))
+    charged = [e for e in ledger["events"] if e["population"] == "holdout" and e["purpose"] == cost["ledger_event"]]
+    costs = [float(event["cost"]["epsilon_alone"]) for event in charged]
+    return any(math.isclose(cost["epsilon"], found, rel_tol=1e-6) for found in costs)
 
 
 def _numbers(entry: Mapping[str, Any]) -> bool:

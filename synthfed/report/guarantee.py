@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from synthfed.privacy.budget import gdp_mu
+from synthfed.privacy.words import EXACT_SUMS
 from synthfed.report.verdict import capital, number
 
 TRAINING_ROUNDS = "training rounds"
@@ -146,11 +147,18 @@ def _sentence(ledger: Mapping[str, Any], epsilon: float, alone: float, delta: fl
     mode = ledger["mode"]
     promise = f"differentially private with epsilon = {number(epsilon)} at delta = {number(delta)}, for {neighbours}"
     unit = f"The unit is {ledger['unit']}."
+    if ledger.get("exact_sums"):
+        promise = f"The model and the synthetic table are {promise}. {unit} {EXACT_SUMS}"
+        return promise if mode["noise"] != "shared" else f"{promise} {_shared_noise(mode, alone)}"
     if mode["noise"] != "shared":
         return f"All that left each hospital is {promise}. {unit}"
+    return f"All that the secure sums opened is {promise}. {_shared_noise(mode, alone)} {unit}"
+
+
+def _shared_noise(mode: Mapping[str, Any], alone: float) -> str:
     return (
-        f"All that the secure sums opened is {promise}. It holds against {_against(mode)}; against all other sites "
-        f"together, and if a secure sum fails, epsilon_local = {number(alone)} holds. {unit}"
+        f"It holds against {_against(mode)}; against all other sites together, and if a secure sum fails, "
+        f"epsilon_local = {number(alone)} holds."
     )
 
 

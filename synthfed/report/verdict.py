@@ -52,7 +52,8 @@ def because(metric: Mapping[str, Any] | None, *, edition: str) -> str:
     value = number(metric["value"])
     text = f"Epsilon {value} {metric['reason']}" if promise else f"{metric['label']}: {value}"
     wanted = metric["thresholds"]["green"]
-    if wanted is not None and metric["light"] != "green":
+    hidden = metric["light"] == "grey" and metric["reason"]  # measured, and yet nothing can be said: that is why
+    if wanted is not None and metric["light"] != "green" and not hidden:
         text += f", wanted {'at least' if metric['direction'] == 'higher' else 'at most'} {number(wanted)}"
     elif metric["light"] != "green" and metric["reason"] and not promise:
         text += f" ({metric['reason']})"

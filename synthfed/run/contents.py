@@ -20,6 +20,7 @@ import tomli_w
 from synthfed.pipeline import Pipeline
 from synthfed.resources import state_home
 from synthfed.run.drawing import score_table
+from synthfed.run.scoring import Scored, holdout_files, holdout_scores, with_holdout_scores
 from synthfed.run.training import Trained, saved_model
 
 if TYPE_CHECKING:
@@ -49,8 +50,12 @@ def write_release(
     *,
     out: Path,
     replace: bool,
+    scored: Scored | None = None,
 ) -> Path:
     """Assemble, sign and write the dossier; for real patients also `internal/`.
+
+    Args:
+        scored: What was counted of held-out patients. Of real ones it is all that the release says.
 
     Raises:
         DossierError: `out` exists and `replace` is false.
@@ -58,11 +63,17 @@ def write_release(
     from synthfed.dossier import coordinator_key, write_dossier
 
     files = public_files(trained, table, facts)
+    rules = facts.cohort.rules
+    if scored is not None:
+        files |= holdout_files(scored)
+        card = with_holdout_scores(card, holdout_scores(scored, table, rules, deciding=False))
     key = coordinator_key(state_home())
     if facts.cohort.simulated:
         files |= report_files(trained, card, facts, files, edition="simulated")
         return write_dossier(out, files, key=key, replace=replace)
-    outward = score_table(trained, table, facts.cohort.rules, train=None, holdout=None)
+    outward = score_table(trained, table, rules, train=None, holdout=None)
+    if scored is not None:
+        outward = with_holdout_scores(outward, holdout_scores(scored, table, rules, deciding=True))
     inward = report_files(trained, card, facts, files, edition="internal")
     files |= report_files(trained, outward, facts, files, edition="release")
     internal = {f"internal/{name}": content for name, content in inward.items()}

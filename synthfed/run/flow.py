@@ -4,6 +4,7 @@ site tables --encode--> codes          stays at the site
 ROUNDS    noisy counts -> shares -> exact sum -> tree of tables         charged to each site's ledger
           stint under DP-SGD -> shares -> exact sum -> new weights      the same; networks only
 RELEASE   model -> sample -> decode -> rules hold -> synthetic table    post-processing
+COUNTS    of held-out patients, noisy -> shares -> exact sum            charged to the held-out patients
 SCORE     against real rows, inside this trusted machine only           those numbers stay here
 DOSSIER   table, model, dictionary, report, ledger, audit chain, signature
 """
@@ -22,6 +23,7 @@ from synthfed.pipeline import Pipeline
 from synthfed.run.contents import RunFacts, write_release
 from synthfed.run.drawing import draw_table, score_table
 from synthfed.run.progress import Progress, Silent
+from synthfed.run.scoring import asks_holdout, count_holdout
 from synthfed.run.shadowing import with_shadow_attack
 from synthfed.run.training import LedgerHome, check_before_training, train
 from synthfed.run.work import close_work, open_work
@@ -39,6 +41,7 @@ class RunResult:
         dossier: The release folder; for real patients `internal/` inside it stays with the data holder.
         card: Scores against real rows, as this trusted machine saw them.
         epsilon: What one training patient spent in this run; `None` when there is no formal guarantee.
+        epsilon_holdout: What one held-out patient spent; `None` also where they were not counted.
         epsilon_local: The same against all other sites together; equal where each site draws all its own noise.
         spent_over_runs: What the ledgers hold for these patients over all runs; `None` for simulated ones.
     """
@@ -51,6 +54,7 @@ class RunResult:
     delta: float
     seconds: float
     spent_over_runs: float | None
+    epsilon_holdout: float | None = None
 
 
 def run_pipeline(
@@ -95,6 +99,12 @@ def run_pipeline(
     say.stage("release", f"{pipeline.release.rows} synthetic rows")
     table = draw_table(trained, cohort.rules, rows=pipeline.release.rows, seed=pipeline.release.seed)
 
+    scored = None
+    if asks_holdout(pipeline):
+        say.stage("counts", "of held-out patients, one secure sum")
+        scored = count_holdout(trained, table, cohort, work=work, ledgers=ledgers)
+        trained = scored.trained
+
     say.stage("score", "with ceilings and floors")
     card = score_table(trained, table, cohort.rules, train=cohort.train, holdout=cohort.holdout)
 
@@ -104,7 +114,7 @@ def run_pipeline(
 
     say.stage("dossier", str(out))
     facts = RunFacts(cohort=cohort, dictionary_file=dictionary_file, seconds=time.monotonic() - started)
-    dossier = write_release(trained, table, card, facts, out=out, replace=replace)
+    dossier = write_release(trained, table, card, facts, out=out, replace=replace, scored=scored)
     close_work(work)
     return RunResult(
         dossier=dossier,
@@ -115,4 +125,5 @@ def run_pipeline(
         delta=pipeline.privacy.delta,
         seconds=time.monotonic() - started,
         spent_over_runs=trained.spent_over_runs,
+        epsilon_holdout=trained.ledger["populations"].get("holdout", {}).get("epsilon"),
     )

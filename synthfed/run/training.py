@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synthfed.errors import EmptySite, TooFewSites
+from synthfed.errors import ConfigError, EmptySite, TooFewSites
 from synthfed.pipeline import Pipeline
 from synthfed.run.progress import Progress, Silent
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # heavy at run time; each function imports what it uses
     from synthfed.generators.base import Weights
     from synthfed.generators.model_file import SavedModel
     from synthfed.generators.start import Finished
+    from synthfed.privacy.events import PrivacyEvent
     from synthfed.tables.schema import Schema
     from synthfed.tables.transform import Transformer
 
@@ -30,6 +31,8 @@ class Trained:
         audit: The sites' audit chains, JSON lines, with the keys that signed them.
         spent_over_runs: Largest epsilon that a site's ledger holds over all its runs; `None` where none is kept.
         words: The sentences about the secure sum that a report must show.
+        exports: What each site's ledger says of this run, and
+        planned: all that it had to charge: what the statement was made of; scoring held-out patients adds to it.
         history: Per round what was released: round, stage, epsilon so far, bytes moved, norm of the summed update
             (None where the round counted), seconds.
         finished: Of a network that started from counts, how it compares with its start; else None.
@@ -49,6 +52,8 @@ class Trained:
     words: tuple[str, ...] = ()
     history: tuple[Mapping[str, Any], ...] = ()
     finished: "Finished | None" = None
+    exports: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    planned: tuple["PrivacyEvent", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,7 @@ def check_before_training(pipeline: Pipeline, cohort: "Cohort") -> None:
         TooFewSites: Fewer sites than `federation.min_sites`.
         EmptySite: A site with fewer training patients than `cohort.min_rows`.
         BudgetTooSmall: The budget buys less than one useful step.
+        ConfigError: `evaluation.pairs` names a column that the run does not have.
     """
     from synthfed.generators.plan import make_plan
 
@@ -82,6 +88,9 @@ def check_before_training(pipeline: Pipeline, cohort: "Cohort") -> None:
                 f"site {site!r} has fewer than {least} training patients (cohort.min_rows); leave the site out, "
                 "merge it with another, or lower cohort.min_rows if its policy allows"
             )
+    unknown = sorted({name for pair in pipeline.evaluation.pairs for name in pair} - set(cohort.schema.names))
+    if unknown:
+        raise ConfigError(f"evaluation.pairs names {unknown}, no columns of this run; add them to cohort.columns")
     make_plan(pipeline, sites=len(cohort.sites))
 
 
@@ -130,6 +139,7 @@ def train(
         epsilon_limit=ledgers.epsilon_limit if ledgers else None,
     )
     seeded = noise_is_seeded(pipeline, simulated=cohort.simulated)
+    planned = all_events(make_plan(pipeline, sites=len(cohort.sites), coding=coding))
     return Trained(
         pipeline=pipeline,
         schema=cohort.schema,
@@ -140,7 +150,7 @@ def train(
             pipeline,
             simulated=cohort.simulated,
             seeded=seeded,
-            planned=all_events(make_plan(pipeline, sites=len(cohort.sites), coding=coding)),
+            planned=planned,
         ),
         audit=result.audit,
         audit_keys=result.audit_keys,
@@ -151,6 +161,8 @@ def train(
         words=result.words,
         history=tuple(history),
         finished=result.finished,
+        exports=result.ledgers,
+        planned=tuple(planned),
     )
 
 

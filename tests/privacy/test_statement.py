@@ -392,3 +392,45 @@ def test_a_statement_of_an_older_version_still_holds(ledger: dict[str, Any]) -> 
         "cost",
         "ids",
     }
+
+
+HELD_OUT = PrivacyEvent("scoring held-out patients", "gaussian", "holdout", 1.0, 2.0, 1.0, 1)
+
+
+def scored(sites: tuple[str, ...] = ("lyon", "milano"), done: int = 1, **changes: Any) -> dict[str, Any]:
+    return release_ledger(
+        {site: export(site, rounds()) for site in ("lyon", "milano")},
+        pipeline(),
+        simulated=False,
+        seeded=False,
+        scored={site: export(site, [HELD_OUT], done=done) for site in sites},
+        scoring=[HELD_OUT],
+        **changes,
+    )
+
+
+def test_scoring_is_charged_to_another_population_and_a_release_costs_the_larger() -> None:
+    statement = scored()
+    costs = {name: stated["epsilon"] for name, stated in statement["populations"].items()}
+    assert costs == {"train": epsilon_of(rounds(), 1e-5), "holdout": epsilon_of([HELD_OUT], 1e-5)}
+    assert {site["epsilon"] for site in statement["sites"]} == {max(costs.values())}
+    assert recompute_epsilon(json.loads(json.dumps(statement))) == pytest.approx(max(costs.values()), abs=1e-6)
+    assert inconsistencies(statement) == []
+    assert "epsilon_holdout" in {entry["name"] for entry in statement["public"]}
+
+
+def test_a_scoring_whose_charge_is_missing_is_not_stated() -> None:
+    with pytest.raises(LedgerBroken, match="charged 0 of the 1 steps"):
+        scored(done=0)
+    with pytest.raises(LedgerBroken, match="what scoring cost"):
+        scored(sites=("lyon",))
+
+
+def test_exact_sums_are_said_to_be_outside_the_promise() -> None:
+    statement = release_ledger(
+        {"lyon": export("lyon", rounds())}, pipeline(), simulated=False, seeded=False, exact_sums=True
+    )
+    assert statement["exact_sums"] is True
+    assert "no epsilon covers" in statement["guarantee"]
+    assert set(statement["populations"]) == {"train"}
+    assert inconsistencies(statement) == []

@@ -9,6 +9,7 @@ import numpy as np
 
 from synthfed.evaluation.guarantee import guarantee_metric
 from synthfed.evaluation.scorecard import Metric, Scorecard
+from synthfed.federation.scoring import planned_scoring
 from synthfed.generators.plan import all_events, make_plan
 from synthfed.pipeline import Pipeline
 from synthfed.privacy.events import Budget, PrivacyEvent
@@ -135,6 +136,24 @@ def ledger_of(settings: Pipeline, *, seeded: bool = False, shared: bool = False)
 def ledger(*, seeded: bool = False) -> dict[str, Any]:
     """The ledger statement of four sites and twenty rounds."""
     return ledger_of(pipeline(), seeded=seeded)
+
+
+@cache
+def scored_ledger(*, exact: bool = False) -> dict[str, Any]:
+    """The same after held-out patients were counted: with noise that they paid for, or in exact sums."""
+    settings = pipeline(evaluation__release="exact-sums" if exact else "noisy")
+    events = events_of(settings)
+    charged = planned_scoring(settings)
+    return release_ledger(
+        exports(events),
+        settings,
+        simulated=False,
+        seeded=False,
+        planned=events,
+        scored=exports(charged) if charged else None,
+        scoring=charged,
+        exact_sums=exact,
+    )
 
 
 def run_facts(*, simulated: bool = True, counting: tuple[str, ...] = ()) -> RunBlock:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from synthfed.errors import DossierError, PrivacyError
-from synthfed.evaluation.scorecard import Scorecard
+from synthfed.evaluation.scorecard import Cost, Metric, Scorecard
 from synthfed.privacy.events import PrivacyEvent
 from synthfed.privacy.statement import central_ledger
 from synthfed.report import render_html, report_bytes, validate_report
@@ -50,6 +50,63 @@ def test_validation_names_the_place_and_not_the_value(reports: dict[str, dict[st
 def test_a_release_with_a_number_from_patients_is_refused() -> None:
     with pytest.raises(PrivacyError, match=r"faithful\.shapes"):
         build("release", scorecard=sample.scorecard(real=True))
+
+
+def paid(card: Scorecard, **changes: Any) -> Scorecard:
+    """The release's scorecard with one number from held-out patients, and what it names as its cost."""
+    ledger = sample.scored_ledger()
+    event = next(event for event in ledger["events"] if event["population"] == "holdout")
+    cost = Cost(float(event["cost"]["epsilon_alone"]), 1e-5, event["purpose"])
+    given: dict[str, Any] = {"rows_used": "holdout", "cost": cost, **changes}
+    counted = Metric("counted.shapes", "faithful", "deciding", "likeness", 0.97, "higher", light="green", **given)
+    return replace(card, metrics=(*card.metrics, counted))
+
+
+def test_a_number_that_held_out_patients_paid_for_is_released_with_its_cost() -> None:
+    report = build("release", scorecard=paid(sample.scorecard(real=False)), ledger=sample.scored_ledger())
+    validate_report(report)
+    entry = next(metric for metric in report["metrics"] if metric["id"] == "counted.shapes")
+    assert (entry["releasable"], entry["rows_used"]) == ("noisy", "holdout")
+    assert entry["cost"]["ledger_event"] == "scoring held-out patients"
+    assert set(report["privacy"]["statement"]["populations"]) == {"train", "holdout"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"cost": None},
+        {"cost": Cost(0.01, 1e-5, "scoring held-out patients")},
+        {"cost": Cost(3.0, 1e-5, "another run")},
+        {"cost": Cost(math.inf, 1e-5, "")},
+        {"rows_used": "train"},
+    ],
+)
+def test_a_number_that_nobody_paid_for_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(PrivacyError, match=r"counted\.shapes"):
+        build("release", scorecard=paid(sample.scorecard(real=False), **changes), ledger=sample.scored_ledger())
+
+
+def test_a_charge_that_the_ledger_does_not_hold_pays_for_nothing() -> None:
+    with pytest.raises(PrivacyError, match=r"counted\.shapes"):
+        build("release", scorecard=paid(sample.scorecard(real=False)))
+
+
+def test_counts_of_patients_without_a_charge_are_refused() -> None:
+    clean = sample.scorecard(real=False)
+    card = replace(clean, figures={**clean.figures, "counted": {"patients": 1, "columns": [], "survival": []}})
+    with pytest.raises(PrivacyError, match=r"figures\.counted"):
+        build("release", scorecard=card)
+
+
+def test_exact_sums_are_told_and_nothing_is_called_private_that_left_with_them() -> None:
+    ledger = sample.scored_ledger(exact=True)
+    card = paid(sample.scorecard(real=False), cost=Cost(math.inf, 1e-5, ""))
+    report = build("release", scorecard=card, ledger=ledger)
+    validate_report(report)
+    assert next(m for m in report["metrics"] if m["id"] == "counted.shapes")["releasable"] == "summed"
+    assert not report["privacy"]["sentence"].startswith("All that left each hospital")
+    assert "no epsilon covers" in report["privacy"]["sentence"]
+    assert "no epsilon covers" in ledger["guarantee"]
 
 
 @pytest.mark.parametrize("key", ["marginals", "associations", "survival", "membership", "risks"])
