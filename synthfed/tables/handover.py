@@ -17,8 +17,9 @@ from synthfed.tables.files import read_frame
 from synthfed.tables.findings import Finding
 from synthfed.tables.formats.castor_reading import TITLE as CASTOR
 from synthfed.tables.formats.castor_reading import is_castor, with_castor
-from synthfed.tables.formats.fhir_reading import read_fhir
-from synthfed.tables.formats.omop_reading import read_omop
+from synthfed.tables.formats.drafting import draft_long_mapping
+from synthfed.tables.formats.fhir_reading import read_fhir, survey_fhir
+from synthfed.tables.formats.omop_reading import read_omop, survey_omop
 from synthfed.tables.formats.sources import kind_of, looks_like_fhir, refuse_mixture
 from synthfed.tables.formats.synthema_reading import TITLE as SYNTHEMA
 from synthfed.tables.formats.synthema_reading import recognise_synthema
@@ -132,7 +133,13 @@ def draft_mappings(source: Path, dictionary: Dictionary, *, wanted: Sequence[str
     drafts = []
     for table in tables:
         file = mapping_path(table)
-        if file.exists() or table.name in forms or kind_of(table, inside=True):
+        if file.exists() or table.name in forms:
+            continue
+        kind = kind_of(table, inside=True)
+        if kind is not None:
+            survey = (survey_omop if kind == "omop" else survey_fhir)(table, dictionary)
+            file.write_text(draft_long_mapping(table.name, survey, dictionary, wanted=wanted), encoding="utf-8")
+            drafts.append(file)
             continue
         frame = read_frame(table)
         registry = recognise_synthema(frame, dictionary)

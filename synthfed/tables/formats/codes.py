@@ -78,6 +78,14 @@ def column_with_loinc(schema: Schema, code: str) -> Column | None:
     return None if name is None else schema[name]
 
 
+def columns_of_persons(schema: Schema, *, sex: bool, age: bool, death: bool) -> tuple[str, ...]:
+    """Columns that persons' own records give, by what these records hold."""
+    columns = [column_with_loinc(schema, code) for code, here in ((SEX, sex), (AGE, age)) if here]
+    endpoint = next((s for s in schema.survivals if s.name in DEATH_ENDPOINTS), None)
+    times = (endpoint.time, endpoint.event) if endpoint is not None and death else ()
+    return (*(column.name for column in columns if column is not None), *times)
+
+
 def ucum_of(unit: str) -> str:
     """A dictionary's unit in UCUM; one that UCUM has no word for becomes an annotation, `{mutant/wild type}`."""
     if not unit:

@@ -4,6 +4,7 @@ OMOP measurements and FHIR observations are both read into this form, and `gathe
 Texts stay as the source wrote them; distinct ones are kept once, so that millions of rows are a few integers each.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -62,6 +63,22 @@ class Events:
 
     def __len__(self) -> int:
         return len(self.patient)
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a source holds before anything in it is given a meaning; for drafting a mapping.
+
+    Attributes:
+        conditions: Patients by code of a condition.
+        diagnosis_is_known: Whether one of the codes is the diagnosis without being declared.
+        from_persons: Columns that the persons' own records give.
+    """
+
+    events: Events
+    conditions: Mapping[str, int]
+    diagnosis_is_known: bool
+    from_persons: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

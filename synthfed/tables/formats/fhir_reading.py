@@ -22,10 +22,11 @@ import pandas as pd
 from synthfed.errors import DataError, UnreadableFile
 from synthfed.tables.dictionary import Dictionary
 from synthfed.tables.findings import Finding, Log
-from synthfed.tables.formats.codes import DIAGNOSES, column_by_loinc, is_loinc
+from synthfed.tables.formats.codes import column_by_loinc, columns_of_persons, is_loinc
 from synthfed.tables.formats.days import read_days
-from synthfed.tables.formats.events import Analyte, Days, Events, Patients, Value
-from synthfed.tables.formats.gathering import gather, patients_of, shown_names
+from synthfed.tables.formats.diagnoses import Conditions, diagnosis_codes, diagnosis_days
+from synthfed.tables.formats.events import Analyte, Days, Events, Patients, Survey, Value
+from synthfed.tables.formats.gathering import gather
 from synthfed.tables.formats.sources import fhir_files
 from synthfed.tables.mapping_lines import TableMapping
 
@@ -60,16 +61,7 @@ def read_fhir(
         DataError: Everything undecided or contradictory, in one message.
     """
     log = Log()
-    resources = _Resources(log)
-    files = fhir_files(path, bundles=True) if path.is_dir() else [path]
-    for file in files:
-        for resource in _resources(file):
-            resources.add(resource)
-    if not resources.patients:
-        held = ", ".join(f"{count} {kind}" for kind, count in resources.kinds.most_common(5)) or "nothing"
-        raise UnreadableFile(
-            f"{path.name} holds no Patient but {held}; give Patient, Condition and Observation resources"
-        )
+    resources = _collected(path, log)
     note = "read as FHIR: " + ", ".join(
         f"{resources.kinds[kind]} {kind}" for kind in ("Patient", "Condition", "Observation") if resources.kinds[kind]
     )
@@ -79,6 +71,28 @@ def read_fhir(
     frame = gather(patients, events, dictionary, mapping, log=log)
     log.raise_problems(path.name)
     return frame, tuple(log.findings)
+
+
+def survey_fhir(path: Path, dictionary: Dictionary) -> Survey:
+    """What the resources hold, for drafting a mapping; problems are left to reading.
+
+    Raises:
+        UnreadableFile: It is no JSON, or holds no Patient.
+    """
+    return _collected(path, Log()).survey(dictionary)
+
+
+def _collected(path: Path, log: Log) -> "_Resources":
+    resources = _Resources(log)
+    for file in fhir_files(path, bundles=True) if path.is_dir() else [path]:
+        for resource in _resources(file):
+            resources.add(resource)
+    if not resources.patients:
+        held = ", ".join(f"{count} {kind}" for kind, count in resources.kinds.most_common(5)) or "nothing"
+        raise UnreadableFile(
+            f"{path.name} holds no Patient but {held}; give Patient, Condition and Observation resources"
+        )
+    return resources
 
 
 def _resources(file: Path) -> Iterator[Mapping[str, Any]]:
@@ -224,9 +238,31 @@ class _Resources:
 
     # ------------------------------------------------------------------------------------------ as tables
 
+    def survey(self, dictionary: Dictionary) -> Survey:
+        """Everything met, for drafting a mapping."""
+        mapping = TableMapping()
+        events, owner, known = self._events(mapping)
+        conditions = self._conditions(owner, known)
+        counts = conditions.counts()
+        held = {key: any(person[key] for person in self.patients.values()) for key in ("sex", "born", "died")}
+        dated = bool(conditions.codes)
+        return Survey(
+            events=events,
+            conditions={next(iter(c), ""): int(n) for c, n in zip(conditions.codes, counts, strict=True)},
+            diagnosis_is_known=bool(diagnosis_codes(conditions, dictionary, mapping).any()) or not conditions.codes,
+            from_persons=columns_of_persons(
+                dictionary.schema, sex=held["sex"], age=held["born"] and dated, death=held["died"] and dated
+            ),
+        )
+
     def tables(self, dictionary: Dictionary, mapping: TableMapping) -> tuple[Patients, Events]:
         """Everything met, for `gather`."""
         self._tell()
+        events, owner, known = self._events(mapping)
+        return self._people(dictionary, mapping, owner, known), events
+
+    def _events(self, mapping: TableMapping) -> tuple[Events, Any, Days]:
+        """Values by patient; the patient behind each subject; the day behind each date."""
         place = {identity: i for i, identity in enumerate(self.patients)}
         owner = np.array([self._position(name, place) for name in self.subjects.places] or [-1], dtype=np.int32)
         subject, analyte, value, date = (np.frombuffer(row, dtype="l") if len(row) else _none() for row in self.rows)
@@ -246,7 +282,7 @@ class _Resources:
             analytes=tuple(analytes),
             values=tuple(Value(*parts) for parts in self.values.places),
         )
-        return self._people(dictionary, mapping, owner, known), events
+        return events, owner, known
 
     def _position(self, reference: str, place: Mapping[str, int]) -> int:
         identity = self.references.get(reference)
@@ -290,46 +326,19 @@ class _Resources:
             sex=pd.Series([{"unknown": "", "other": ""}.get(p["sex"], p["sex"]) for p in about], dtype="object"),
             born=read_days(full, "birthDate", mapping, counts=count, log=self.log),
             year_only=np.array([0 < len(text) < 10 for text in born], dtype=bool),
-            diagnosed=self._diagnoses(dictionary, mapping, owner, known),
+            diagnosed=diagnosis_days(
+                self._conditions(owner, known), len(about), dictionary, mapping, where="Condition", log=self.log
+            ),
             died=read_days([p["died"][:10] for p in about], "deceasedDateTime", mapping, counts=count, log=self.log),
             seen=np.full(len(about), np.nan),
             held=self._held(dictionary),
         )
 
-    def _diagnoses(self, dictionary: Dictionary, mapping: TableMapping, owner: Any, known: Days) -> Days:
-        result = np.full(len(self.patients), np.nan)
-        if not self.conditions:
-            return result
-        distinct = list(dict.fromkeys(words for _, words, _ in self.conditions))
-        wanted = {code.casefold() for code in mapping.timing.diagnosis}
-        if not wanted:
-            code, _ = DIAGNOSES.get(dictionary.schema.disease, ("", ""))
-            wanted = {code, dictionary.schema.disease.casefold()} - {""}
-            if len(distinct) == 1 and distinct[0] and not wanted & {word.casefold() for word in distinct[0]}:
-                wanted = {distinct[0][0].casefold()}
-        matching = {words for words in distinct if wanted & {word.casefold() for word in words}}
-        if not matching:
-            place = {words: i for i, words in enumerate(distinct)}
-            rows = np.array([place[words] for _, words, _ in self.conditions])
-            counts = patients_of(rows, owner[[subject for subject, _, _ in self.conditions]], len(distinct))
-            self.log.problems.append(
-                (
-                    DataError,
-                    "no Condition is known to be the diagnosis "
-                    f"({shown_names([next(iter(words), '') for words in distinct], counts)}); write "
-                    "diagnosis = [codes] under [timing] in the mapping",
-                )
-            )
-            return result
-        for subject, words, date in self.conditions:
-            patient = owner[subject]
-            if words in matching and patient >= 0:
-                result[patient] = np.fmin(result[patient], known[date])
-        without = int(np.isnan(result).sum())
-        if without:
-            note = "persons without a date of diagnosis"
-            self.log.findings.append(Finding("no_diagnosis", "Condition", without, note))
-        return result
+    def _conditions(self, owner: Any, known: Days) -> Conditions:
+        codes = _Distinct()
+        rows = [(subject, codes(words), date) for subject, words, date in self.conditions]
+        subject, code, date = (np.array([row[i] for row in rows], dtype=np.int32) for i in range(3))
+        return Conditions(owner[subject], code, known[date], tuple(codes.places))
 
     def _held(self, dictionary: Dictionary) -> frozenset[str]:
         """Columns of which somebody is said to have no value: they are asked for, even where nobody has one."""

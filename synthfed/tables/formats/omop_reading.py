@@ -20,15 +20,16 @@ from synthfed.tables.dictionary import Dictionary, header_key
 from synthfed.tables.findings import Finding, Log, name_rows
 from synthfed.tables.formats.codes import (
     ANSWER_CONCEPTS,
-    DIAGNOSES,
     LOINC_CONCEPTS,
     OPERATOR_CONCEPTS,
     SEX_CONCEPTS,
+    columns_of_persons,
     loinc_in,
 )
 from synthfed.tables.formats.days import read_days
-from synthfed.tables.formats.events import Analyte, Codes, Days, Events, Patients, Value
-from synthfed.tables.formats.gathering import gather, patients_of, sex_words, shown_names
+from synthfed.tables.formats.diagnoses import Conditions, diagnosis_codes, diagnosis_days
+from synthfed.tables.formats.events import Analyte, Codes, Days, Events, Patients, Survey, Value
+from synthfed.tables.formats.gathering import gather, sex_words
 from synthfed.tables.formats.omop_tables import Texts, omop_files, read_columns
 from synthfed.tables.mapping_lines import TableMapping
 from synthfed.tables.numbers import plain_number
@@ -63,6 +64,28 @@ def read_omop(
     frame = gather(patients, events, dictionary, mapping, log=log)
     log.raise_problems(folder.name)
     return frame, tuple(log.findings)
+
+
+def survey_omop(folder: Path, dictionary: Dictionary) -> Survey:
+    """What the tables hold, for drafting a mapping; problems are left to reading.
+
+    Raises:
+        UnreadableFile: A table is missing or cannot be read.
+    """
+    files, log, mapping = omop_files(folder), Log(), TableMapping()
+    persons = _Persons.read(files["person"], (), log)
+    conditions = _conditions(files.get("condition_occurrence"), persons, mapping, log)
+    return Survey(
+        events=_events(files, persons, mapping, log),
+        conditions={next(iter(c), ""): int(n) for c, n in zip(conditions.codes, conditions.counts(), strict=True)},
+        diagnosis_is_known=bool(diagnosis_codes(conditions, dictionary, mapping).any()) or not conditions.codes,
+        from_persons=columns_of_persons(
+            dictionary.schema,
+            sex=bool((_sexes(persons.table, log) != "").any()),
+            age=bool(conditions.codes),
+            death=bool(conditions.codes) and not files.keys().isdisjoint({"death", "observation_period"}),
+        ),
+    )
 
 
 _READ = frozenset({"person", "measurement", "observation", "condition_occurrence", "death", "observation_period"})
@@ -117,6 +140,7 @@ def _patients(
     sources = table["person_source_value"]
     named = not (sources == "").any() and not sources.duplicated().any()
     born, year_only = _births(table, mapping, log)
+    conditions = _conditions(files.get("condition_occurrence"), persons, mapping, log)
     died = _extreme_day(files.get("death"), "death_date", persons, mapping, log, last=False)
     seen = _extreme_day(
         files.get("observation_period"), "observation_period_end_date", persons, mapping, log, last=True
@@ -126,7 +150,9 @@ def _patients(
         sex=_sexes(table, log),
         born=born,
         year_only=year_only,
-        diagnosed=_diagnoses(files.get("condition_occurrence"), persons, mapping, dictionary, log),
+        diagnosed=diagnosis_days(
+            conditions, len(persons.ids), dictionary, mapping, where="condition_occurrence", log=log
+        ),
         died=died,
         seen=seen,
         held=_held(files.get("source_to_concept_map")),
@@ -191,42 +217,20 @@ def _extreme_day(
     return result
 
 
-def _diagnoses(file: Path | None, persons: _Persons, mapping: TableMapping, dictionary: Dictionary, log: Log) -> Days:
-    result = np.full(len(persons.ids), np.nan)
+def _conditions(file: Path | None, persons: _Persons, mapping: TableMapping, log: Log) -> Conditions:
     if file is None:
-        return result
+        none = np.zeros(0, dtype=np.int32)
+        return Conditions(none, none, np.zeros(0), ())
     names = ["person_id", "condition_start_date", "condition_source_value", "condition_concept_id"]
     read = read_columns(file, names, needed=names[:2])
-    person = persons.positions(read["person_id"])
-    day = _days(read["condition_start_date"], "condition_start_date", mapping, log)
     source, concept = read["condition_source_value"], read["condition_concept_id"]
-    pair, codes = _pairs(source.codes, concept.codes)
-    spelled = [_spelled(source.words[s], concept.words[c]) for s, c in codes]
-    wanted = {code.casefold() for code in mapping.timing.diagnosis}
-    if not wanted:
-        known, _ = DIAGNOSES.get(dictionary.schema.disease, ("", ""))
-        wanted = {known, dictionary.schema.disease.casefold()} - {""}
-        if not any(wanted & {word.casefold() for word in words} for words in spelled) and len(spelled) == 1:
-            wanted = {spelled[0][0].casefold()} if spelled[0] else {""}
-    matches = np.array([bool(wanted & {word.casefold() for word in words or [""]}) for words in spelled], dtype=bool)
-    if not matches.any():
-        counts = patients_of(np.where(person >= 0, pair, -1), person, len(spelled))
-        names_shown = shown_names([next(iter(words), "") for words in spelled], counts)
-        log.problems.append(
-            (
-                DataError,
-                f"{file.name} does not tell which condition is the diagnosis ({names_shown}); write "
-                "diagnosis = [codes] under [timing] in the mapping",
-            )
-        )
-        return result
-    rows = matches[pair] & (person >= 0) & ~np.isnan(day)
-    np.fmin.at(result, person[rows], day[rows])
-    without = int(np.isnan(result).sum())
-    if without:
-        note = "persons without a date of diagnosis"
-        log.findings.append(Finding("no_diagnosis", "condition_occurrence", without, note))
-    return result
+    code, pairs = _pairs(source.codes, concept.codes)
+    return Conditions(
+        patient=persons.positions(read["person_id"]),
+        code=code,
+        day=_days(read["condition_start_date"], "condition_start_date", mapping, log),
+        codes=tuple(_spelled(source.words[s], concept.words[c]) for s, c in pairs),
+    )
 
 
 def _held(file: Path | None) -> frozenset[str]:
