@@ -6,10 +6,10 @@ the training rows, AUC of predicting death on fresh rows after training on synth
 survival curves. Between the anchors: the ceiling (fresh or real rows in the synthetic table's place) and the floor (the
 training columns shuffled independently: every marginal, no association).
 
-Tables: ACTG 175 (a published trial, shipped with lifelines), the simulated AML and SCD cohorts and, where it lies
-beside the checkout, Beat AML (Bottomly et al. 2022, CC BY 4.0). Stock generators get the typed columns with their own
-encoders and settings, as a user would call them; missing numbers become a filled value and an indicator. Our settings
-are the defaults, the same on every table.
+Tables: ACTG 175 (a published trial, shipped with lifelines), the simulated AML and SCD cohorts and, where they lie
+beside the checkout, Beat AML (Bottomly et al. 2022, CC BY 4.0) and flchain (see `test_marginal_quality`). Stock
+generators get the typed columns with their own encoders and settings, as a user would call them; missing numbers become
+a filled value and an indicator. Our settings are the defaults, the same on every table.
 """
 
 from collections.abc import Callable
@@ -34,6 +34,7 @@ from synthfed.generators.registry import make_generator
 from synthfed.pipeline import CtganSettings, Pipeline, TvaeSettings
 from synthfed.tables.schema import Column, Schema, Survival
 from synthfed.tables.transform import Transformer, public_transformer
+from tests.benchmarks.test_marginal_quality import TABLES as OTHER_TABLES
 
 pytestmark = [pytest.mark.benchmarks, pytest.mark.filterwarnings("ignore")]  # stock libraries warn a lot
 
@@ -137,11 +138,18 @@ def _beat_aml() -> Table:
     return _table(cohort.schema, cohort.train, cohort.holdout)
 
 
+def _flchain() -> Table:
+    made, _ = OTHER_TABLES["flchain"]
+    table = made(0)
+    return _table(table.schema, table.train, table.fresh)
+
+
 TABLES: dict[str, Callable[[], Table]] = {
     "actg175": _actg,
     "aml simulated": lambda: _simulated("aml"),
     "scd simulated": lambda: _simulated("scd"),
     "beat aml": _beat_aml,
+    "flchain": _flchain,
 }
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from flwr.app import Context, RecordDict
+from safetensors.numpy import load_file
 
 from synthfed.cohorts.sites import load_cohort
 from synthfed.dossier import verify_dossier
@@ -13,6 +14,8 @@ from synthfed.federation.deployment.coordinator_home import CoordinatorHome
 from synthfed.federation.deployment.runs import status_of
 from synthfed.federation.deployment.site_home import SiteHome
 from synthfed.federation.local_grid import LocalGrid
+from synthfed.generators import warm_start
+from synthfed.generators.model_file import load_model
 from synthfed.pipeline import Pipeline
 from synthfed.run.contents import pipeline_toml
 from synthfed.run.finishing import finish_run
@@ -24,7 +27,11 @@ PIPELINE = Pipeline.load("smoke").with_settings(['generator={kind="marginal"}'])
 @pytest.fixture
 def closed(tmp_path):
     """A run's folder at the coordinator after the deployed apps ran against each other."""
-    cohort = load_cohort("aml", sites=PIPELINE.cohort.simulated_sites, patients=300, columns=PIPELINE.cohort.columns)
+    return _closed_run(tmp_path, PIPELINE)
+
+
+def _closed_run(tmp_path, pipeline):
+    cohort = load_cohort("aml", sites=pipeline.cohort.simulated_sites, patients=300, columns=pipeline.cohort.columns)
     coordinator = CoordinatorHome.init(tmp_path / "coordinator", address="localhost:8443")
     homes = []
     for name, rows in cohort.sites.items():
@@ -38,9 +45,9 @@ def closed(tmp_path):
     nodes = {}
     for number, home in enumerate(homes, start=1):
         home.pin(invited, invited.fingerprint)
-        home.allow(PIPELINE)
+        home.allow(pipeline)
         nodes[number] = {"site": home.site, "site-dir": str(home.folder), "data": str(home.data)}
-    folder = coordinator.begin_run("first", PIPELINE, toml=pipeline_toml(PIPELINE))
+    folder = coordinator.begin_run("first", pipeline, toml=pipeline_toml(pipeline))
     config = {"pipeline": str(folder / "pipeline.toml"), "out-dir": str(folder), "resume": False}
     context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config=config)
     with pytest.raises(DossierError, match="not closed"):
@@ -74,3 +81,20 @@ def test_a_closed_run_becomes_a_release_that_verifies(closed, tmp_path):
     (folder / "ledgers.json").write_text(json.dumps({site: ledgers[site] for site in ("lyon", "barcelona")}))
     with pytest.raises(DossierError, match="has ledgers of"):
         finish_run(folder, out=tmp_path / "fewer", signing=coordinator.folder / "keys")
+
+
+def test_a_network_is_held_against_its_tree_by_the_sums_that_the_coordinator_kept(tmp_path, monkeypatch):
+    """Its checkpoint has all that is needed; no hospital is asked and no row is near."""
+    distil = warm_start.distil
+    monkeypatch.setattr(warm_start, "distil", lambda *given, **named: distil(*given, **named, steps=100))
+    pipeline = Pipeline.load("smoke").replace(generator__start="marginals", federation__rounds=1)
+    coordinator, folder = _closed_run(tmp_path, pipeline)
+    done = finish_run(folder, out=tmp_path / "dossier", signing=coordinator.folder / "keys")
+    engines = json.loads((done.dossier / "report.json").read_text())["engines"]
+    assert engines["scores"] == []
+    assert {row["kind"] for row in engines["counts"]} == {"single", "outcome", "joined", "held back"}
+    assert "Which engine wins" in (done.dossier / "report.html").read_text()
+    model = load_model(done.dossier / "model.synthfed")
+    assert model.kept == engines["kept"]
+    shipped = load_file(folder / "released.safetensors")
+    assert all((model.weights[name] == tensor).all() for name, tensor in shipped.items())
