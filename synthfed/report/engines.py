@@ -23,6 +23,7 @@ COMPARED = (
     "faithful.shapes",
     "faithful.missing",
 )
+_SIDES: tuple[Better, ...] = ("tree", "network")
 LABELS: Mapping[str, str] = {
     "single": "single columns",
     "outcome": "columns by outcome",
@@ -111,7 +112,7 @@ def engines_block(
         "network": kind,
         "kept": kept,
         "judged": None if judged is None else _judged(judged),
-        "winner": _winner(kind, counts, scores),
+        "winner": _winner(counts, scores),
         "sentences": [*_of_training(kept, judged), _of_cost(bool(scores) and real_patients)],
         "scores": [{**asdict(row), "label": capital(row.label), "better": row.better} for row in scores],
         "counts": [{**asdict(row), "label": capital(LABELS[row.kind]), "better": row.better} for row in counts],
@@ -125,26 +126,31 @@ def _judged(judged: Judged) -> dict[str, Any]:
     }
 
 
-def _winner(kind: str, counts: Sequence[CountRow], scores: Sequence[ScoreRow]) -> str:
-    """One sentence: who is better at what."""
-    rows: Sequence[ScoreRow] | Sequence[CountRow] = scores or counts
-    labels = [(row.better, row.label if isinstance(row, ScoreRow) else LABELS[row.kind]) for row in rows]
-    ahead = {side: [label for better, label in labels if better == side] for side in ("network", "tree", "neither")}
-    measure = "scores" if scores else "kinds of noisy totals"
-    if not any(ahead.values()):
-        return (
-            "Nothing could be measured on both." if scores else "These totals cannot tell: the tree was fitted to them."
-        )
-    if not ahead["network"] and not ahead["tree"]:
-        return f"A tie: on all {len(ahead['neither'])} {measure} the two differ by no more than chance."
-    said = [
-        f"the {name} is ahead on {_listed(ahead[side])}"
-        for side, name in (("tree", "tree"), ("network", f"network ({kind})"))
-        if ahead[side]
-    ]
+def _winner(counts: Sequence[CountRow], scores: Sequence[ScoreRow]) -> str:
+    """One sentence: who is better at what; without scores, what the noisy totals can tell."""
+    if not scores:
+        return _by_totals(counts)
+    ahead: dict[Better, list[str]] = {"tree": [], "network": [], "neither": [], "unknown": []}
+    for row in scores:
+        ahead[row.better].append(f"“{row.label}”")
+    if not ahead["tree"] and not ahead["network"]:
+        if not ahead["neither"]:
+            return "Nothing could be measured on both."
+        return f"A tie: on {_listed(ahead['neither'])} the two differ by no more than chance."
+    said = [f"the {side} is ahead on {_listed(ahead[side])}" for side in _SIDES if ahead[side]]
     if ahead["neither"]:
-        said.append(f"on the other {len(ahead['neither'])} they differ by no more than chance")
+        said.append(f"on {_listed(ahead['neither'])} they differ by no more than chance")
     return f"{capital('; '.join(said))}."
+
+
+def _by_totals(counts: Sequence[CountRow]) -> str:
+    told: Better = next((row.better for row in counts if not row.learned), "unknown")
+    if told == "unknown":
+        return "The noisy totals cannot tell: both engines were made from all of them."
+    agree = "with the noisy totals on pairs of columns that neither was fitted to"
+    if told == "neither":
+        return f"A tie, as far as noisy totals can tell: both agree equally well {agree}."
+    return f"The {told} is ahead, as far as noisy totals can tell: it agrees better {agree}."
 
 
 def _listed(labels: Sequence[str]) -> str:
