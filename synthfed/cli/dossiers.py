@@ -42,10 +42,10 @@ def verify(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Re-check a dossier: signature, checksums, both epsilons from the ledger's events, the report, the audit chain.
+    """Re-check a dossier: signature, checksums, both epsilons, rules and scores of the table, report, page, audit.
 
     Exit code 1 when anything is wrong; one flipped byte is found and named. Without --signer a folder that somebody
-    altered and signed with a key of their own passes: compare the printed key with the coordinator's.
+    made anew and signed with a key of their own passes: compare the printed key with the coordinator's.
 
     Example: synthfed verify dossier-aml --signer 5f2c...
     """
@@ -57,7 +57,7 @@ def verify(
     else:
         for finding in result.findings:
             typer.echo(str(finding))
-        for line in map(_recomputed, result.recomputed):
+        for line in (*map(_recomputed, result.recomputed), *result.checked):
             typer.echo(line)
         typer.echo(f"signed by {result.signer or 'nobody'}")
         typer.echo(
@@ -73,6 +73,7 @@ def _verification(result: "Verification") -> dict[str, Any]:
         "files": result.files,
         "signer": result.signer,
         "findings": [str(finding) for finding in result.findings],
+        "checked": list(result.checked),
         "epsilon": {
             one.population: {
                 "epsilon": _plain(one.epsilon),

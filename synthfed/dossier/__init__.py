@@ -14,12 +14,14 @@ the data holder; sums and signature leave them out.
 
 from synthfed.dossier.findings import Finding, Recomputed, Verification
 from synthfed.dossier.keys import coordinator_key
+from synthfed.dossier.layout import SUMS
 from synthfed.dossier.logs import site_logs
 from synthfed.dossier.reading import read_report
 from synthfed.dossier.verifying import verify_dossier
 from synthfed.dossier.writing import write_dossier
 
 __all__ = [
+    "SUMS",
     "Finding",
     "Recomputed",
     "Verification",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["altered", "missing", "extra", "signature", "ledger", "audit", "report"]
+Kind = Literal["altered", "missing", "extra", "signature", "ledger", "audit", "report", "table", "model", "view"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,15 @@ class Verification:
         files: How many files the sums cover.
         signer: Ed25519 public key, hex, that signed; empty when the signature does not hold.
         recomputed: Per population of patients what the ledger's events cost, computed again; empty when it cannot be.
+        checked: What was computed again from the table and the report, in sentences; empty where a broken seal or a
+            file that cannot be read left nothing to compute from.
     """
 
     findings: tuple[Finding, ...]
     files: int
     signer: str
     recomputed: tuple[Recomputed, ...] = ()
+    checked: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:

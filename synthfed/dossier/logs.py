@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from synthfed.dossier.findings import Finding
 from synthfed.errors import DossierError, SecAggError
@@ -39,6 +40,34 @@ def check_logs(files: Mapping[str, bytes]) -> list[Finding]:
     except (DossierError, ValueError, TypeError, KeyError, AttributeError, RecursionError, SecAggError) as error:
         return [Finding("audit", _LOGS, f"a site's chain does not hold: {error}")]
     return []
+
+
+def check_charges(files: Mapping[str, bytes], ledger: Mapping[str, Any]) -> list[Finding]:
+    """That the ledger holds every charge which the sites' signed logs name: one left out would make epsilon smaller.
+
+    A ledger may hold more: a round that was charged and then lost stays charged.
+
+    Args:
+        ledger: It must agree with itself.
+    """
+    try:
+        logs = _logs_of(files)
+        named = {site: {hash_ for line in lines if (hash_ := _charge_in(line))} for site, (_, lines) in logs.items()}
+    except (DossierError, ValueError, TypeError, KeyError, AttributeError):
+        return []  # said by `check_logs`, or there are no logs
+    findings = []
+    for site, hashes in named.items():
+        charged = {event["ids"][site].rpartition(":")[0] for event in ledger["events"] if site in event["ids"]}
+        if absent := hashes - charged:
+            note = f"lacks {len(absent)} of {len(hashes)} charges that the signed log of site {site!r} names"
+            findings.append(Finding("ledger", "ledger.json", note))
+    if strangers := set(named) ^ {site["site"] for site in ledger["sites"]}:
+        findings.append(Finding("audit", _KEYS, f"names other sites than ledger.json: {', '.join(sorted(strangers))}"))
+    return findings
+
+
+def _charge_in(line: str) -> str:
+    return str(json.loads(line)["body"].get("charged", ""))
 
 
 def _logs_of(files: Mapping[str, bytes]) -> dict[str, tuple[bytes, list[str]]]:

@@ -101,15 +101,16 @@ def _survival(
                     "label": endpoint.label or endpoint.name,
                     "group": group.text if group else "all",
                     "tau_days": endpoint.horizon_days,
-                    "real": None if train is None else _curve(train, endpoint, group),
-                    "synthetic": _curve(synthetic, endpoint, group),
+                    "real": None if train is None else curve_points(train, endpoint, group),
+                    "synthetic": curve_points(synthetic, endpoint, group),
                     "km_area": rounded([found.value])[0] if found else None,
                 }
             )
     return out
 
 
-def _curve(rows: Rows, endpoint: Survival, group: Group | None) -> dict[str, Any] | None:
+def curve_points(rows: Rows, endpoint: Survival, group: Group | None) -> dict[str, Any] | None:
+    """A survival curve as `report.json` holds it; None without a patient."""
     curve = curve_of(rows, endpoint, group)
     if not len(curve.times):
         return None

@@ -19,7 +19,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import safetensors.numpy
@@ -102,13 +102,13 @@ def model_bytes(model: SavedModel) -> bytes:
     return buffer.getvalue()
 
 
-def load_model(path: str | Path) -> SavedModel:
-    """Read a model file; nothing in it is executed.
+def load_model(path: str | Path | IO[bytes]) -> SavedModel:
+    """Read a model file, given by its path or opened; nothing in it is executed.
 
     Raises:
         ModelError: The file is missing, damaged, of another version, or holds what a model must not.
     """
-    where = f"model {path}"
+    where = f"model {path}" if isinstance(path, str | Path) else "the model file"
     try:
         with zipfile.ZipFile(path) as archive:
             contents = _read_entries(archive, where)

@@ -1,4 +1,5 @@
-"""A scored release as a page people can read: `build_report` makes `report.json`, `render_html` draws it.
+"""A scored release as a page people can read: `build_report` makes `report.json`, `render_html` draws
+it, `render_views` draws every form.
 
 `report.json` is the truth; every other form is a view of it. Nothing here computes a score or looks at a patient row:
 the numbers come from the scorecard, the ledger statement and the run facts, and an edition decides which may be shown.
@@ -10,13 +11,15 @@ if TYPE_CHECKING:
     from synthfed.report.build import RunBlock, build_report, report_bytes
     from synthfed.report.html import render_html
     from synthfed.report.validate import validate_report
+    from synthfed.report.views import render_views
 
-__all__ = ["RunBlock", "build_report", "render_html", "report_bytes", "validate_report"]
+__all__ = ["RunBlock", "build_report", "render_html", "render_views", "report_bytes", "validate_report"]
 
 _HOMES = {
     "RunBlock": "build",
     "build_report": "build",
     "render_html": "html",
+    "render_views": "views",
     "report_bytes": "build",
     "validate_report": "validate",
 }

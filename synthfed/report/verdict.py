@@ -4,8 +4,9 @@ The sentence follows from the lights and nothing else, so that two readers of on
 It never gives a legal conclusion: whether a table still holds personal data depends on who receives it.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 QUESTION_TEXT: Mapping[str, str] = {
     "valid": "Is every record possible?",
@@ -26,10 +27,13 @@ def capital(words: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def number(value: float | None) -> str:
+def number(value: float | Literal["inf", "-inf"] | None) -> str:
     """A number for people: at most three significant digits, no scientific notation where it can be avoided."""
     if value is None:
         return "–"
+    value = float(value)  # report.json writes infinity as text
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
     size = abs(value)
     if size >= 100:
         text = f"{size:,.0f}"

@@ -109,8 +109,8 @@ def public_files(trained: Trained, table: pd.DataFrame, facts: RunFacts) -> dict
 def report_files(
     trained: Trained, card: "Scorecard", facts: RunFacts, files: dict[str, bytes], *, edition: Edition
 ) -> dict[str, bytes]:
-    """The report in one edition, as data and as a page."""
-    from synthfed.report import build_report, render_html, report_bytes, validate_report
+    """The report in one edition, as data and in every form for people and catalogues."""
+    from synthfed.report import build_report, render_views, report_bytes, validate_report
     from synthfed.run.engines import compare_engines
 
     report = build_report(
@@ -123,10 +123,7 @@ def report_files(
         engines=compare_engines(trained, card, facts.cohort, real_rows=edition != "release"),
     )
     validate_report(report)
-    return {
-        "report.json": report_bytes(report),
-        "report.html": render_html(report).encode(),
-    }
+    return {"report.json": report_bytes(report), **render_views(report)}
 
 
 def _run_block(trained: Trained, facts: RunFacts, files: dict[str, bytes], *, edition: Edition) -> dict[str, Any]:

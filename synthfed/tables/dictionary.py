@@ -70,13 +70,30 @@ def load_dictionary(name_or_path: str | Path) -> Dictionary:
     """
     path = dictionary_path(name_or_path)
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
         raise DictionaryError(f"dictionary {path} is not valid TOML: {error}") from error
+    return parse_dictionary(text, folder=path.parent, origin=str(path))
+
+
+def parse_dictionary(text: str, *, folder: Path, origin: str) -> Dictionary:
+    """The dictionary in the text of a `dictionary.toml`.
+
+    Args:
+        folder: Where `rules.toml` and `prior.toml` lie.
+        origin: Names the text in messages.
+
+    Raises:
+        DictionaryError: As `load_dictionary`.
+    """
     try:
-        return _build(raw, path.parent)
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise DictionaryError(f"dictionary {origin} is not valid TOML: {error}") from error
+    try:
+        return _build(raw, folder)
     except DictionaryError as error:
-        raise DictionaryError(f"{path}: {error}") from error
+        raise DictionaryError(f"{origin}: {error}") from error
 
 
 def header_key(header: str) -> str:

@@ -90,6 +90,7 @@ def test_gaps_in_curves_and_matrices_do_not_stop_the_page(reports: dict[str, dic
         (0.00001, "1e-5"),
         (-0.5, "−0.5"),
         (1234.5, "1,234"),
+        ("inf", "∞"),
     ],
 )
 def test_numbers_are_written_for_people(value: float | None, text: str) -> None:
