@@ -1,13 +1,20 @@
-"""The files of one small dossier, shared by the tests of this folder."""
+"""The files of two dossiers: one of placeholders that only a seal holds together, and one that a run made."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from synthfed.cohorts.sites import load_cohort
+from synthfed.pipeline import Pipeline
 from synthfed.privacy.events import PrivacyEvent
 from synthfed.privacy.statement import central_ledger
-from synthfed.run.contents import pipeline_toml
+from synthfed.resources import dictionary_path
+from synthfed.run.contents import RunFacts, pipeline_toml, public_files, report_files
+from synthfed.run.drawing import draw_table, score_table
+from synthfed.run.training import train
 from tests.dossier.parts import audit_log, report_on, small_pipeline
 
 
@@ -34,3 +41,21 @@ def files() -> dict[str, bytes]:
         "audit.jsonl": "".join(line + "\n" for line in audit).encode(),
         "audit_keys.json": json.dumps(keys).encode(),
     }
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, bytes]:
+    """Every file of the release of a short run: a tree of noisy tables over three sites and eight columns."""
+    columns = (
+        "patient_id", "age_years", "sex", "NPM1", "FLT3_ITD", "FLT3_ITD_allelic_ratio", "os_days", "os_event",
+    )  # fmt: skip
+    pipeline = Pipeline.load("smoke").replace(
+        generator__kind="marginal", cohort__columns=columns, release__rows=80, cohort__simulated_patients=200
+    )
+    cohort = load_cohort("aml", sites=pipeline.cohort.simulated_sites, patients=200, columns=columns)
+    trained = train(pipeline, cohort, work=tmp_path_factory.mktemp("run"))
+    table = draw_table(trained, cohort.rules, rows=80, seed=1)
+    card = score_table(trained, table, cohort.rules, train=None, holdout=None)
+    facts = RunFacts(replace(cohort, simulated=False), dictionary_path("aml"), seconds=1.0)
+    made = public_files(trained, table, facts)
+    return {**made, **report_files(trained, card, facts, made, edition="release")}

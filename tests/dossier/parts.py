@@ -7,6 +7,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from synthfed.dossier.findings import Finding
+from synthfed.dossier.reading import read_files
+from synthfed.dossier.sealing import check_signature, check_sums
 from synthfed.pipeline import Pipeline
 from synthfed.privacy.events import Budget, PrivacyEvent
 from synthfed.privacy.ledger import Ledger
@@ -61,3 +64,9 @@ def site_ledger(site: str, events: Sequence[PrivacyEvent]) -> dict[str, Any]:
 
 def snapshot(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def unsealed(folder: Path, signer: str | None = None) -> list[Finding]:
+    """What is wrong with signature and checksums."""
+    files, findings = read_files(folder)
+    return [*findings, *check_sums(files)[1], *check_signature(files, signer)[1]]
