@@ -24,6 +24,7 @@ from synthfed.generators.marginal import (
     MarginalModel,
     NoisyTables,
     PackedTable,
+    ScoreTable,
     Table,
     Workload,
     cells_of,
@@ -212,6 +213,10 @@ def _fits(table: Table, layout: Layout) -> bool:
         flags = all(widths[block] in (2, 3) for block in table.blocks)  # no, yes, and perhaps missing
         by = table.by is None or (table.by < len(widths) and _group(table.by_groups, widths[table.by]))
         return flags and by
+    if isinstance(table, ScoreTable):
+        lengths = [(block, len(rows[0])) for block, rows in zip(table.blocks, table.scores, strict=True)]
+        lengths.append((table.by, len(table.contrast)))
+        return all(block < len(widths) and length == widths[block] for block, length in lengths)
     return all(_group(table.groups_of(place), widths[block]) for place, block in enumerate(table.blocks))
 
 
@@ -232,6 +237,15 @@ def _plain(table: Table) -> dict[str, object]:
             "cap": table.cap,
             "stddev": table.stddev,
             "groups": list(table.by_groups),
+        }
+    if isinstance(table, ScoreTable):
+        return {
+            "scored": list(table.blocks),
+            "scores": [[list(row) for row in rows] for rows in table.scores],
+            "by": table.by,
+            "contrast": list(table.contrast),
+            "reach": table.reach,
+            "stddev": table.stddev,
         }
     return {"blocks": list(table.blocks), "stddev": table.stddev, "groups": [list(part) for part in table.groups]}
 
@@ -259,6 +273,15 @@ def _read(plain: Mapping[str, Any]) -> Table:
             int(plain["cap"]),
             float(plain["stddev"]),
             tuple(int(group) for group in plain["groups"]),
+        )
+    if "scored" in plain:
+        return ScoreTable(
+            tuple(int(block) for block in plain["scored"]),
+            tuple(tuple(tuple(int(score) for score in row) for row in rows) for rows in plain["scores"]),
+            int(plain["by"]),
+            tuple(int(one) for one in plain["contrast"]),
+            int(plain["reach"]),
+            float(plain["stddev"]),
         )
     return CountTable(
         tuple(int(block) for block in plain["blocks"]),

@@ -10,12 +10,13 @@ from synthfed.errors import TrainingError
 from synthfed.generators import counted
 from synthfed.generators.base import Layout, Measure, Plan
 from synthfed.generators.counted import Counting
-from synthfed.generators.marginal import CountTable, PackedTable, Workload, cells_of, count, mu_squared
+from synthfed.generators.marginal import CountTable, PackedTable, ScoreTable, Workload, cells_of, count, mu_squared
 
 LAYOUT = Layout(("token", "sex", "stage", "dead"), (4, 2, 3, 2))
 CODES = np.random.default_rng(4).integers(0, LAYOUT.widths, (300, 4)).astype(np.int32)
 TABLES = (CountTable((0,), 2.0), CountTable((1, 2), 4.0), CountTable((0, 3), 4.0, ((0, 0, 1, 1), ())))
 MEASURE = Measure("tables", 1 / math.sqrt(mu_squared(TABLES)))
+SCORES = ScoreTable((1, 2), (((0, 256),), ((-256, 0, 256), (0, 0, 9))), 0, (256, -256, 0, 9), 65536, 1e6)
 KEY = bytes(range(32))
 CELLS = cells_of(TABLES, LAYOUT)
 
@@ -72,6 +73,12 @@ def test_the_same_key_gives_the_same_answer_and_another_key_another():
         ((PackedTable((1, 3), 0, 1, 900.0, (0, 1, 0, 4)),), CELLS),
         ((PackedTable((1, 3), 0, 1, 900.0, (0, 1, 0, -1)),), CELLS),
         ((PackedTable((1, 3), 0, 2, 900.0),), 7),
+        ((replace(SCORES, stddev=1.0),), CELLS),
+        ((replace(SCORES, contrast=(256, -256)),), CELLS),
+        ((replace(SCORES, scores=(((0, 256, 0, 0),), SCORES.scores[1])),), CELLS),
+        ((replace(SCORES, blocks=(1, 4)),), CELLS),
+        ((replace(SCORES, by=4),), CELLS),
+        ((SCORES,), 0),
     ],
 )
 def test_tables_that_cost_or_hold_more_than_the_plan_says_are_refused_before_rows_are_looked_at(tables, cells):
@@ -80,8 +87,8 @@ def test_tables_that_cost_or_hold_more_than_the_plan_says_are_refused_before_row
 
 
 def test_tables_travel_as_they_are_and_anything_else_is_refused():
-    packed = (PackedTable((1, 3), 0, 1, 30.0, (0, 0, 1, 1)), PackedTable((1, 3), None, 2, 40.0))
-    assert counted.from_bytes(counted.to_bytes((*TABLES, *packed))) == (*TABLES, *packed)
+    others = (PackedTable((1, 3), 0, 1, 30.0, (0, 0, 1, 1)), PackedTable((1, 3), None, 2, 40.0), SCORES)
+    assert counted.from_bytes(counted.to_bytes((*TABLES, *others))) == (*TABLES, *others)
     for raw in (
         b"",
         b"{}",
@@ -90,6 +97,8 @@ def test_tables_travel_as_they_are_and_anything_else_is_refused():
         b'[{"blocks":[0],"stddev":NaN}]',
         b'[{"flags":[1,3],"by":0,"cap":9,"stddev":1,"groups":[]}]',
         b'[{"flags":[1,3],"by":0,"cap":1,"stddev":1}]',
+        b'[{"scored":[1],"scores":[[[0,1]]],"by":0,"contrast":[1e9],"reach":9,"stddev":1}]',
+        b'[{"scored":[1],"scores":[1],"by":0,"contrast":[1],"reach":9,"stddev":1}]',
         b'[{"flags":[1,3],"by":0,"cap":1e999,"stddev":1,"groups":[]}]',
     ):
         with pytest.raises(TrainingError):

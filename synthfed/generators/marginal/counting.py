@@ -2,8 +2,9 @@
 
 `count` is the one function of this package that sees patient rows. A record touches exactly one cell of every plain
 table, so adding or removing a record moves the whole vector by one in that many cells. A packed table counts many rare
-flags at once: a record touches one cell per flag that it has, and the more it has, the less each weighs. The caller
-adds noise of each table's `stddev` to its cells and pays `mu_squared`; no count may leave a site before that.
+flags at once: a record touches one cell per flag that it has, and the more it has, the less each weighs. A score table
+adds up one short vector per record, cut to a public length. The caller adds noise of each table's `stddev` to its cells
+and pays `mu_squared`; no count may leave a site before that.
 """
 
 import math
@@ -20,6 +21,8 @@ Ints = npt.NDArray[np.int64]
 Groups = tuple[int, ...]  # per level of a block, the group it counts for
 
 UNIT = 16  # a patient's weight in a cell of a packed table: whole numbers are secure sums' and rounded noise's
+SCORE_UNIT = 256  # a score of one: finer, since scores are fractions and what a product loses is cut off
+_HIGHEST_SCORE = 4 * SCORE_UNIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,70 @@ class PackedTable:
         return len(self.blocks), max(self.by_groups) + 1 if self.by_groups else layout.widths[self.by]
 
 
-Table = CountTable | PackedTable
+@dataclass(frozen=True, slots=True)
+class ScoreTable:
+    """Sums of public scores of blocks' levels times a public contrast of one more block: how the blocks go with it.
+
+    A table of counts spreads what it says over many noisy cells; where it is known beforehand what to look for, a trend
+    along a scale or more of one level, one number says it through the same noise. A record's vector holds the scores
+    of its levels, cut to the length sqrt(`reach`) where it is longer, times its contrast, which is at most one. So
+    adding or removing a record moves the sums by at most sqrt(`reach`) (L2), whatever the record holds.
+
+    Attributes:
+        blocks: Indices, strictly increasing.
+        scores: Per block, rows of one whole number per level, in `SCORE_UNIT`.
+        by: The block whose contrast is taken, not one of the others.
+        contrast: Per level of `by`, in `SCORE_UNIT`, at most one either way.
+        reach: Squared length that a record's vector is cut to, in `SCORE_UNIT` squared.
+        stddev: As that of `CountTable`, in `SCORE_UNIT`.
+    """
+
+    blocks: tuple[int, ...]
+    scores: tuple[tuple[Groups, ...], ...]
+    by: int
+    contrast: Groups
+    reach: int
+    stddev: float
+
+    def __post_init__(self) -> None:
+        if not self.blocks or list(self.blocks) != sorted(set(self.blocks)) or self.blocks[0] < 0:
+            raise ValueError(f"score table over blocks {self.blocks}; give block indices, strictly increasing")
+        if self.by < 0 or self.by in self.blocks:
+            raise ValueError(f"score table over blocks {self.blocks} by block {self.by}; contrast another block")
+        if len(self.scores) != len(self.blocks) or not all(map(_are_scores, self.scores)):
+            raise ValueError(
+                f"score table over blocks {self.blocks}: give each rows of one score per level, at most "
+                f"{_HIGHEST_SCORE} either way"
+            )
+        if max(map(abs, self.contrast), default=0) > SCORE_UNIT or not 0 < self.reach < 2**40:
+            raise ValueError(
+                f"score table over blocks {self.blocks}: contrasts are at most {SCORE_UNIT} either way, reach is in 1 "
+                f"to 2**40 (found {self.reach})"
+            )
+        if not (math.isfinite(self.stddev) and self.stddev >= 0):
+            raise ValueError(f"score table over blocks {self.blocks}: stddev is {self.stddev}; it must be >= 0")
+
+    @property
+    def reach_squared(self) -> float:
+        """Square of the most that one record moves the sums by (L2)."""
+        return float(self.reach)
+
+    @property
+    def unit(self) -> int:
+        """A score of one."""
+        return SCORE_UNIT
+
+    def shape(self, layout: Layout) -> tuple[int, ...]:
+        """One sum per row of scores."""
+        return (sum(map(len, self.scores)),)
+
+
+def _are_scores(rows: tuple[Groups, ...]) -> bool:
+    levels = len(rows[0]) if rows else 0
+    return levels > 0 and all(len(row) == levels and max(map(abs, row)) <= _HIGHEST_SCORE for row in rows)
+
+
+Table = CountTable | PackedTable | ScoreTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +275,8 @@ def mu_squared(tables: Sequence[Table]) -> float:
 def _count_one(codes: Codes, layout: Layout, table: Table) -> Ints:
     if isinstance(table, PackedTable):
         return _count_packed(codes, layout, table)
+    if isinstance(table, ScoreTable):
+        return _add_scores(codes, table)
     return np.bincount(touched_cells(codes, layout, table), minlength=math.prod(table.shape(layout))).astype(np.int64)
 
 
@@ -241,3 +309,15 @@ def _count_packed(codes: Codes, layout: Layout, table: PackedTable) -> Ints:
 def _weight(cells: int, full: int) -> int:
     """What a record adds to each of the `cells` that it touches: cells * weight^2 <= UNIT^2 * full."""
     return UNIT if cells <= full else math.isqrt(UNIT**2 * full // cells)
+
+
+def _add_scores(codes: Codes, table: ScoreTable) -> Ints:
+    vectors = np.concatenate(
+        [np.asarray(rows)[:, codes[:, block]] for block, rows in zip(table.blocks, table.scores, strict=True)]
+    ).T.astype(np.int64)  # (rows, sums)
+    # Floats may be off in the last bit, but a sum of squared whole numbers is whole, and reach is below 2^40: it holds.
+    kept = np.sqrt(np.minimum(1.0, table.reach / np.maximum((vectors**2).sum(1), 1)))
+    vectors = np.trunc(vectors * kept[:, None]).astype(np.int64)
+    products = vectors * np.asarray(table.contrast, dtype=np.int64)[codes[:, table.by]][:, None]
+    sums: Ints = (np.sign(products) * (np.abs(products) // SCORE_UNIT)).sum(0)
+    return sums

@@ -15,8 +15,8 @@ import numpy as np
 
 from synthfed.generators.base import Layout
 from synthfed.generators.marginal.axes import Axis
-from synthfed.generators.marginal.counting import Floats, Groups, NoisyTables, PackedTable
-from synthfed.generators.marginal.shrinkage import Estimate, Problem, covariance, eigen, estimate, raked, simplex
+from synthfed.generators.marginal.counting import Floats, Groups, NoisyTables, PackedTable, ScoreTable
+from synthfed.generators.marginal.shrinkage import Estimate, Problem, covariance, eigen, estimate, simplex
 
 _EXACT = 1e-9  # variance that stands for none
 _SEVERAL = 4  # blocks of one shape that make a mean of their own
@@ -42,6 +42,7 @@ class Evidence:
         one_way: Per block, the share of each level.
         pairs: Noisy counts per pair (first < second).
         grouped: Per pair, noisy counts with one block in groups: (which place is grouped, its groups, counts).
+        scored: Score tables and their noisy sums.
     """
 
     layout: Layout
@@ -49,6 +50,7 @@ class Evidence:
     one_way: tuple[Floats, ...]
     pairs: Mapping[Pair, Measured]
     grouped: Mapping[Pair, tuple[int, Groups, Measured]]
+    scored: tuple[tuple[ScoreTable, Measured], ...] = ()
 
 
 def gather(layout: Layout, axes: Sequence[Axis], measured: Sequence[NoisyTables], *, patients: int | None) -> Evidence:
@@ -70,11 +72,15 @@ def gather(layout: Layout, axes: Sequence[Axis], measured: Sequence[NoisyTables]
     pairs: dict[Pair, list[Measured]] = {}
     grouped: dict[Pair, tuple[int, Groups, list[Measured]]] = {}
     packs: list[tuple[PackedTable, Floats, float]] = []
+    scored: list[tuple[ScoreTable, Measured]] = []
     for noisy in measured:
         for table, counts, noise in noisy.arrays(layout):
             variance = max(noise, _EXACT)
             if isinstance(table, PackedTable):
                 packs.append((table, counts, variance))
+                continue
+            if isinstance(table, ScoreTable):
+                scored.append((table, Measured(counts, variance)))
                 continue
             totals += counts.sum() / (counts.size * variance)
             totals_trust += 1 / (counts.size * variance)
@@ -122,6 +128,7 @@ def gather(layout: Layout, axes: Sequence[Axis], measured: Sequence[NoisyTables]
         one_way,
         {pair: _combined(found) for pair, found in pairs.items()},
         {pair: (place, groups, _combined(found)) for pair, (place, groups, found) in grouped.items()},
+        tuple(scored),
     )
 
 
@@ -153,66 +160,6 @@ def _one_ways(shares: Sequence[Floats], variances: Sequence[float], axes: Sequen
     )
 
 
-def centre_joints(evidence: Evidence, axes: Sequence[Axis], centre: int) -> dict[int, Floats]:
-    """Estimated joint shares (levels of the centre, levels of the block) for every other block."""
-    top = evidence.one_way[centre]
-    blocks = [block for block in range(len(evidence.one_way)) if block != centre]
-    tops = [covariance(top, kernel) for kernel in axes[centre].kernels()]
-    problems: dict[int, Problem] = {}
-    for block in blocks:
-        pair = (min(centre, block), max(centre, block))
-        expected = evidence.total * np.outer(top, evidence.one_way[block])
-        precision = np.zeros((len(top), len(top)))
-        evident = np.zeros_like(expected)  # precision @ departure
-        if pair in evidence.pairs:
-            found = evidence.pairs[pair]
-            precision += np.eye(len(top)) / found.variance
-            evident += (_oriented(found.counts, pair, centre) - expected) / found.variance
-        if pair in evidence.grouped:
-            _, groups, found = evidence.grouped[pair]
-            member = np.zeros((max(groups) + 1, len(top)))  # (groups, levels)
-            member[list(groups), np.arange(len(top))] = 1.0
-            precision += member.T @ member / found.variance
-            evident += member.T @ (_oriented(found.counts, pair, centre) - member @ expected) / found.variance
-        if precision.any():
-            sides = covariance(evidence.one_way[block], axes[block].kernels()[0])
-            problems[block] = Problem.rotate(precision, evident, tops, sides)
-    shrunk = dict(zip(problems, estimate(list(problems.values()), evidence.total), strict=True))
-    return {
-        block: raked(
-            np.outer(top, evidence.one_way[block]) + (shrunk[block].mean / evidence.total if block in shrunk else 0.0),
-            top,
-            evidence.one_way[block],
-        )
-        for block in blocks
-    }
-
-
-def group_doubts(evidence: Evidence, centre: int) -> dict[int, Floats]:
-    """Per block, what is still unknown of its counts by the centre's groups (`Estimate.variances`)."""
-    top = evidence.one_way[centre]
-    problems: dict[int, Problem] = {}
-    for pair, (_, groups, found) in evidence.grouped.items():
-        if centre not in pair:
-            continue
-        block = pair[0] if pair[1] == centre else pair[1]
-        member = np.zeros((max(groups) + 1, len(top)))
-        member[list(groups), np.arange(len(top))] = 1.0
-        expected = evidence.total * np.outer(member @ top, evidence.one_way[block])
-        weight = np.full(len(member), 1 / found.variance)
-        evident = (_oriented(found.counts, pair, centre) - expected) / found.variance
-        if pair in evidence.pairs:
-            fine = evidence.pairs[pair]
-            spread = fine.variance * member.sum(1)
-            weight += 1 / spread
-            evident += (member @ _oriented(fine.counts, pair, centre) - expected) / spread[:, None]
-        first = covariance(member @ top, np.eye(len(member)))
-        second = covariance(evidence.one_way[block], np.eye(len(evidence.one_way[block])))
-        problems[block] = Problem.rotate(np.diag(weight), evident, [first], second)
-    found_all = estimate(list(problems.values()), evidence.total)
-    return {block: one.variances for block, one in zip(problems, found_all, strict=True)}
-
-
 def pair_estimates(
     evidence: Evidence, axes: Sequence[Axis], expected: Mapping[Pair, Floats], outcomes: Collection[int]
 ) -> dict[Pair, Estimate]:
@@ -235,10 +182,6 @@ def pair_estimates(
         pool = {pair: problem for pair, problem in problems.items() if bool(set(pair) & set(outcomes)) == special}
         found_all |= zip(pool, estimate(list(pool.values()), evidence.total), strict=True)
     return found_all
-
-
-def _oriented(counts: Floats, pair: Pair, first: int) -> Floats:
-    return counts if pair[0] == first else counts.T
 
 
 def _contrast(shares: Floats) -> Floats:

@@ -1,7 +1,8 @@
 """Shrinkage: how much of what noisy counts depart from an expectation is to be believed.
 
 Departures of a table have a prior covariance (scale tau^2 times a kernel per axis) and Gaussian noise. In coordinates
-where both are diagonal the posterior mean is a factor per coordinate. Scale and kernel are not chosen: their prior is
+where both are diagonal the posterior mean is a factor per coordinate; sums of scores are a few more measurements along
+directions of their own, added after that. Scale and kernel are not chosen: their prior is
 the mixture over a fixed grid that makes all tables of a kind likeliest together (empirical Bayes). A table that shows
 nothing beyond noise ends at its expectation, and without noise nothing is changed.
 """
@@ -22,6 +23,23 @@ _FLOOR = 0.01  # of the expected share: no estimate says that a cell is impossib
 
 
 @dataclass(frozen=True, slots=True)
+class Sums:
+    """contrast @ departures @ scores.T, measured with white noise.
+
+    Attributes:
+        contrast: Per level of the first block.
+        scores: (sums, levels of the second block).
+        found: (sums,), in patients.
+        variance: Of each sum's noise.
+    """
+
+    contrast: Floats
+    scores: Floats
+    found: Floats
+    variance: float
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """Departures of one table in coordinates where noise is white and the prior covariance is diagonal.
 
@@ -30,14 +48,23 @@ class Problem:
             axis, and the matrix that leads back.
         others: Prior variances along the second axis.
         right: The matrix that leads back.
+        sums: What else was measured of the departures.
     """
 
     mixes: tuple[tuple[Floats, Floats, Floats], ...]
     others: Floats
     right: Floats
+    sums: Sums | None = None
 
     @classmethod
-    def rotate(cls, precision: Floats, evident: Floats, firsts: Sequence[Floats], second: Floats) -> "Problem":
+    def rotate(
+        cls,
+        precision: Floats,
+        evident: Floats,
+        firsts: Sequence[Floats],
+        second: Floats,
+        sums: Sums | None = None,
+    ) -> "Problem":
         """Bring a table into such coordinates.
 
         Args:
@@ -58,7 +85,7 @@ class Problem:
             spread, left = eigen(half @ first @ half)
             back = first @ half @ left / np.maximum(spread, 1e-12)  # = half^-1 left where half has an inverse
             mixes.append((left.T @ white @ right, spread, np.where(spread > 1e-10, back, 0.0)))
-        return cls(tuple(mixes), others, right)
+        return cls(tuple(mixes), others, right, sums)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +94,7 @@ class Estimate:
 
     Attributes:
         mean: Posterior means, in the table's own shape.
-        variances: What is still unknown: posterior variances, one per coordinate, as counts squared.
+        variances: What tables of counts leave unknown: posterior variances, one per coordinate, as counts squared.
     """
 
     mean: Floats
@@ -98,7 +125,11 @@ def estimate(problems: Sequence[Problem], total: float) -> list[Estimate]:
             signal = total**2 * np.multiply.outer(_TAUS, np.outer(values, problem.others))
             kept = signal / (signal + 1)
             shrunk = np.tensordot(share, kept, 1)
-            mean = mean + back @ (rotated * shrunk) @ problem.right.T
+            means = rotated * shrunk
+            if problem.sums is not None:
+                moved, _ = _told_by_sums(problem.sums, problem.right, rotated, back, kept)
+                means = means + np.tensordot(share, moved, 1)
+            mean = mean + back @ means @ problem.right.T
             doubt = np.tensordot(share, kept**2, 1) - shrunk**2 / max(share.sum(), 1e-300)
             length = (back**2).sum(0)[:, None]  # counts squared per unit of a whitened coordinate
             variances = np.concatenate([variances, (length * (shrunk + rotated**2 * doubt)).ravel()])
@@ -108,11 +139,31 @@ def estimate(problems: Sequence[Problem], total: float) -> list[Estimate]:
 
 def _likelihoods(problem: Problem, total: float) -> Floats:
     found = []
-    for rotated, values, _ in problem.mixes:
+    for rotated, values, back in problem.mixes:
         spread = 1 + total**2 * np.multiply.outer(_TAUS, np.outer(values, problem.others))  # (taus, first, second)
         base = rotated**2  # null directions give the same for every tau of a mix, and must for every mix
-        found.append(-0.5 * (np.log(spread) + base / spread - base).sum((1, 2)))
+        likely = -0.5 * (np.log(spread) + base / spread - base).sum((1, 2))
+        if problem.sums is not None:
+            likely = likely + _told_by_sums(problem.sums, problem.right, rotated, back, 1 - 1 / spread)[1]
+        found.append(likely)
     return np.concatenate(found)
+
+
+def _told_by_sums(sums: Sums, right: Floats, rotated: Floats, back: Floats, kept: Floats) -> tuple[Floats, Floats]:
+    """Sums measured beside a table: by how much they move the coordinates' means, and how likely they are.
+
+    Args:
+        kept: (taus, first, second), posterior variances of the coordinates without the sums; kept * rotated are their
+            means.
+    """
+    along, scores = sums.contrast @ back, sums.scores @ right  # (first,), (sums, second)
+    expected = np.tensordot(along, kept * rotated, (0, 1)) @ scores.T  # (taus, sums)
+    spread = np.tensordot(along**2, kept, (0, 1))  # (taus, second)
+    covered = (spread[:, None, :] * scores) @ scores.T + sums.variance * np.eye(len(scores))  # (taus, sums, sums)
+    surprise = sums.found - expected
+    solved = np.linalg.solve(covered, surprise[..., None])[..., 0]
+    likely = -0.5 * ((surprise * solved).sum(1) + np.linalg.slogdet(covered)[1])
+    return kept * along[:, None] * (solved @ scores)[:, None, :], likely
 
 
 def covariance(shares: Floats, kernel: Floats) -> Floats:

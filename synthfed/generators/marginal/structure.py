@@ -13,8 +13,9 @@ import numpy as np
 
 from synthfed.generators.base import Layout
 from synthfed.generators.marginal.axes import Axis
+from synthfed.generators.marginal.by_centre import centre_joints
 from synthfed.generators.marginal.counting import Floats
-from synthfed.generators.marginal.evidence import Evidence, Pair, centre_joints, pair_estimates
+from synthfed.generators.marginal.evidence import Evidence, Pair, pair_estimates
 from synthfed.generators.marginal.shrinkage import raked
 
 _MOST_OUTCOME_CELLS = 16  # joint levels of outcomes that every block depends on: they multiply all tables

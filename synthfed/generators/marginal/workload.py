@@ -4,6 +4,8 @@ A first round (`shot`) counts every column, every column by the centre (the surv
 centre's groups (event or not), every column by every other outcome, declared pairs, and every pair of columns. Many
 rare flags share a packed table by groups, by outcome and in pairs: a patient has few of them and pays for few. What
 comes back, noisy sums, decides what is worth a second look (`remeasure`): that is post-processing and costs nothing.
+The second round also asks in a few numbers how each column goes with the event (`scores`): they stand out of noise that
+drowns a table.
 """
 
 import math
@@ -17,15 +19,17 @@ import numpy as np
 from synthfed.errors import UnknownColumn
 from synthfed.generators.base import Layout
 from synthfed.generators.marginal.axes import Axis, axes_of
+from synthfed.generators.marginal.by_centre import group_doubts
 from synthfed.generators.marginal.counting import CountTable, Floats, Groups, NoisyTables, PackedTable, Table
-from synthfed.generators.marginal.evidence import gather, group_doubts
+from synthfed.generators.marginal.evidence import gather
+from synthfed.generators.marginal.scores import score_count, score_table
 from synthfed.generators.marginal.structure import choose_structure, denoise, edges_of, tops_of
 
 if TYPE_CHECKING:  # types only: a site's key messages load no tables
     from synthfed.tables.schema import Schema
     from synthfed.tables.transform import Transformer
 
-REMEASURE_SHARE = 0.2  # of the mu^2 of both rounds: what to give `remeasure`
+REMEASURE_SHARE = 0.35  # of the mu^2 of both rounds: what to give `remeasure`
 # Parts of the first round's mu^2, shared equally by the tables of a kind. Looked at flchain, Beat AML and both
 # simulators at epsilon 1 and 3: other splits that were tried moved no metric far beyond the seeds, except that less for
 # groups loses AUC and less for the centre alone loses the survival curve.
@@ -38,10 +42,13 @@ _SHARES = {
     "pair": 0.17,
     "both": 0.06,
 }
-_OPTIONAL = frozenset({"centre", "outcome", "pair", "both"})  # give their part to others where noise would drown them
+_OPTIONAL = frozenset(
+    {"groups", "centre", "outcome", "pair", "both"}
+)  # give their part to others where noise would drown them
 _USELESS = 0.1  # noise in a cell over patients at which such a kind keeps half its part
 _PATIENTS = 1000  # where nobody declared them
-_PARTS = 200  # of the second round's budget
+_SCORE_SHARE = 0.5  # of the second round's budget, where there is a centre with events
+_PARTS = 200  # of the rest of the second round's budget
 _GROUP_WEIGHT = 8.0  # a column by the centre's groups serves every prediction, a pair of columns itself
 _OUTCOME_WEIGHT = 2.0
 _FEWEST_FLAGS = 12  # fewer in one packed table cost about as much as a table each
@@ -169,11 +176,12 @@ def shot(layout: Layout, workload: Workload, *, mu: float, sites: float) -> tupl
     )
 
 
-def remeasure(layout: Layout, workload: Workload, first: NoisyTables, *, mu: float) -> tuple[CountTable, ...]:
+def remeasure(layout: Layout, workload: Workload, first: NoisyTables, *, mu: float) -> tuple[Table, ...]:
     """The second round's tables, and how much of the round each gets: read off noisy sums only.
 
-    Candidates are the pairs that the tree joins, pairs with an outcome, and every column by the centre's groups. The
-    budget is spent in small parts, each where it takes away most of what is still unknown (posterior variance).
+    Where noise is added, sums of scores by the centre's event get half of it. Candidates for the rest are the pairs
+    that the tree joins, pairs with an outcome, and every column by the centre's groups: it is spent in small parts,
+    each where it takes away most of what is still unknown (posterior variance).
 
     Raises:
         ValueError: `mu` is not positive.
@@ -197,8 +205,14 @@ def remeasure(layout: Layout, workload: Workload, first: NoisyTables, *, mu: flo
             doubts.append(_GROUP_WEIGHT * doubt)
     if math.isinf(mu):
         return tuple(tables)
-    parts = _spend([doubt / first.spread for doubt in doubts], mu**2)
-    return tuple(
+    scored: tuple[Table, ...] = ()
+    left = mu**2
+    if workload.centre is not None and max(axes[workload.centre].groups) > 0:
+        scores = score_table(axes, workload.flags, workload.centre, evidence.one_way)
+        scored = (replace(scores, stddev=math.sqrt(scores.reach_squared / (_SCORE_SHARE * left))),)
+        left *= 1 - _SCORE_SHARE
+    parts = _spend([doubt / first.spread for doubt in doubts], left)
+    return scored + tuple(
         CountTable(table.blocks, 1 / math.sqrt(part), table.groups)
         for table, part in zip(tables, parts, strict=True)
         if part > 0
@@ -215,7 +229,8 @@ def remeasure_cells_at_most(layout: Layout, workload: Workload) -> int:
     if workload.centre is None:
         return edges
     groups = max(workload.axes_for(layout)[workload.centre].groups) + 1
-    return edges + groups * sum(layout.widths[block] for block in columns)
+    scores = score_count(workload.axes_for(layout), workload.flags, workload.centre) if groups > 1 else 0
+    return edges + groups * sum(layout.widths[block] for block in columns) + scores
 
 
 def _outcome_pairs(layout: Layout, workload: Workload) -> list[tuple[int, int]]:

@@ -68,14 +68,15 @@ def test_the_first_round_sees_every_block_and_pair() -> None:
 
 
 def test_tables_that_would_drown_leave_their_share_to_others() -> None:
-    """With few patients pairs of columns say nothing; counts by event get what they leave."""
+    """With few patients pairs of columns say nothing, nor do counts by event; columns alone get what they leave."""
     many, few = (
         {(table.blocks, table.groups): table.stddev for table in shot(LAYOUT, workload, mu=0.3, sites=3)}
         for workload in (replace(WORKLOAD, patients=100_000), replace(WORKLOAD, patients=20))
     )
-    pair, grouped = ((0, 1), ()), ((0, 2), ((), WORKLOAD.axes[2].groups))
+    pair, grouped, single = ((0, 1), ()), ((0, 2), ((), WORKLOAD.axes[2].groups)), ((0,), ())
     assert few[pair] > 2 * many[pair]
-    assert few[grouped] < many[grouped]
+    assert few[grouped] > 2 * many[grouped]
+    assert few[single] < many[single]
 
 
 def test_equal_noisy_counts_ask_for_equal_tables() -> None:
