@@ -21,7 +21,15 @@ import numpy as np
 import numpy.typing as npt
 
 from synthfed.generators.base import Codes, Layout
-from synthfed.generators.marginal import MarginalModel, NoisyTables, PackedTable, Table, Workload, count
+from synthfed.generators.marginal import (
+    CountTable,
+    MarginalModel,
+    NoisyTables,
+    PackedTable,
+    Table,
+    Workload,
+    count,
+)
 
 Floats = npt.NDArray[np.float64]
 Draw = Callable[[int, int], Codes]  # (rows, seed) -> codes
@@ -171,7 +179,7 @@ def _kinds(
         inside = np.array([pair in joined for pair in combinations(table.blocks, 2)])
         yield "joined", inside
         yield "held back", ~inside
-    elif isinstance(table, PackedTable) or set(table.blocks) & set(outcomes):
+    elif not isinstance(table, CountTable) or set(table.blocks) & set(outcomes):
         yield "outcome", None
     elif len(table.blocks) == 1:
         yield "single", None
@@ -190,7 +198,7 @@ def _total(rounds: Sequence[NoisyTables], layout: Layout) -> float:
     summed = trust = 0.0
     for noisy in rounds:
         for table, counts, variance in noisy.arrays(layout):
-            if not isinstance(table, PackedTable):
+            if isinstance(table, CountTable):
                 spread = counts.size * max(variance, _LEAST_VARIANCE)
                 summed += float(counts.sum()) / spread
                 trust += 1 / spread

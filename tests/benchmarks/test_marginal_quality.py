@@ -290,7 +290,7 @@ def _curve(times: Any, events: Any, grid: Any) -> Any:
     return np.where(place < 0, 1.0, alive[np.maximum(place, 0)])
 
 
-def _likeness(table: Table, rows: pd.DataFrame) -> dict[str, float]:
+def likeness(table: Table, rows: pd.DataFrame) -> dict[str, float]:
     (times, events, known), (others, ends, seen) = _times(table, table.train), _times(table, rows)
     grid = np.linspace(0, np.quantile(times[known], 0.9), 200)
     gap = np.abs(_curve(times[known], events[known], grid) - _curve(others[seen], ends[seen], grid)).max()
@@ -298,7 +298,7 @@ def _likeness(table: Table, rows: pd.DataFrame) -> dict[str, float]:
 
 
 def score(table: Table, rows: pd.DataFrame) -> dict[str, float]:
-    found = {**_likeness(table, rows), "C": _concordance(table, rows)}
+    found = {**likeness(table, rows), "C": _concordance(table, rows)}
     for name, baseline in (("AUC", False), ("AUC b", True)):
         found[name] = _auc(table, rows, table.endpoint.event, baseline=baseline)
     targets = [target for target in table.targets if target != table.endpoint.event]
@@ -307,7 +307,7 @@ def score(table: Table, rows: pd.DataFrame) -> dict[str, float]:
     return found
 
 
-def _shuffled(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
+def shuffled(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     return pd.DataFrame({name: rows[name].take(rng.permutation(len(rows))).reset_index(drop=True) for name in rows})
 
@@ -320,8 +320,8 @@ def test_what_privacy_costs(name: str) -> None:
         table = make(seed)
         found.setdefault("real rows", []).append(score(table, table.train))
         sample = table.fresh.iloc[: len(table.train)]
-        found.setdefault(f"fresh rows, {len(sample)}", []).append(_likeness(table, sample))
-        found.setdefault("shuffled columns", []).append(score(table, _shuffled(table.train, seed)))
+        found.setdefault(f"fresh rows, {len(sample)}", []).append(likeness(table, sample))
+        found.setdefault("shuffled columns", []).append(score(table, shuffled(table.train, seed)))
         for epsilon, mu in MU.items():
             codes = make_model(table, mu, seed).sample(ROWS, seed)
             rows = table.transformer.decode(codes, np.random.default_rng(seed))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # types only: a site's key messages load no tables
     from synthfed.tables.schema import Schema
     from synthfed.tables.transform import Transformer
 
-REMEASURE_SHARE = 0.35  # of the mu^2 of both rounds: what to give `remeasure`
+REMEASURE_SHARE = 0.3  # of the mu^2 of both rounds: what to give `remeasure`
 # Parts of the first round's mu^2, shared equally by the tables of a kind. Looked at flchain, Beat AML and both
 # simulators at epsilon 1 and 3: other splits that were tried moved no metric far beyond the seeds, except that less for
 # groups loses AUC and less for the centre alone loses the survival curve.
@@ -47,7 +47,8 @@ _OPTIONAL = frozenset(
 )  # give their part to others where noise would drown them
 _USELESS = 0.1  # noise in a cell over patients at which such a kind keeps half its part
 _PATIENTS = 1000  # where nobody declared them
-_SCORE_SHARE = 0.5  # of the second round's budget, where there is a centre with events
+_SCORE_SHARE = 0.6  # of the second round's budget, where there is a centre with events and noise is strong
+_SCORES_PAY = 0.004  # noise of a sum over patients at which scores get half of that: with less, tables say more
 _PARTS = 200  # of the rest of the second round's budget
 _GROUP_WEIGHT = 8.0  # a column by the centre's groups serves every prediction, a pair of columns itself
 _OUTCOME_WEIGHT = 2.0
@@ -179,9 +180,9 @@ def shot(layout: Layout, workload: Workload, *, mu: float, sites: float) -> tupl
 def remeasure(layout: Layout, workload: Workload, first: NoisyTables, *, mu: float) -> tuple[Table, ...]:
     """The second round's tables, and how much of the round each gets: read off noisy sums only.
 
-    Where noise is added, sums of scores by the centre's event get half of it. Candidates for the rest are the pairs
-    that the tree joins, pairs with an outcome, and every column by the centre's groups: it is spent in small parts,
-    each where it takes away most of what is still unknown (posterior variance).
+    Sums of scores by the centre's event get the more of it, the stronger the noise. Candidates for the rest are the
+    pairs that the tree joins, pairs with an outcome, and every column by the centre's groups: it is spent in small
+    parts, each where it takes away most of what is still unknown (posterior variance).
 
     Raises:
         ValueError: `mu` is not positive.
@@ -209,8 +210,11 @@ def remeasure(layout: Layout, workload: Workload, first: NoisyTables, *, mu: flo
     left = mu**2
     if workload.centre is not None and max(axes[workload.centre].groups) > 0:
         scores = score_table(axes, workload.flags, workload.centre, evidence.one_way)
-        scored = (replace(scores, stddev=math.sqrt(scores.reach_squared / (_SCORE_SHARE * left))),)
-        left *= 1 - _SCORE_SHARE
+        length = math.sqrt(scores.reach_squared)
+        noise = length / scores.unit / mu * math.sqrt(first.spread) / (workload.patients or _PATIENTS)
+        share = _SCORE_SHARE * noise / (noise + _SCORES_PAY)
+        scored = (replace(scores, stddev=length / math.sqrt(share * left)),)
+        left *= 1 - share
     parts = _spend([doubt / first.spread for doubt in doubts], left)
     return scored + tuple(
         CountTable(table.blocks, 1 / math.sqrt(part), table.groups)
