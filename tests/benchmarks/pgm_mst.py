@@ -3,7 +3,8 @@
     python pgm_mst.py JOB.npz ROWS.npy
 
 The job holds `codes` (rows, columns), `widths`, `mu` (what the release may cost, in Gaussian differential privacy),
-`rows` and `seed`. Three equal parts of rho = mu^2 / 2 (zero-concentrated): every column alone; a tree of pairs, each by an exponential mechanism on how far it departs from the columns' product (L1); those pairs. Levels below three
+`rows` and `seed`. Three equal parts of rho = mu^2 / 2 (zero-concentrated): every column alone; a tree of pairs, each by
+an exponential mechanism on how far it departs from the columns' product (L1); those pairs. Levels below three
 deviations of noise are merged before the pairs and drawn evenly after. private-pgm then finds the distribution of
 largest entropy that fits all of them, and draws. Taking mu^2 / 2 for the exponential mechanism, too, is in favour of
 this mechanism: by its own accounting it would have to add 8 % more noise.

@@ -6,9 +6,9 @@ private-pgm needs JAX, which synthfed does not: give it an interpreter of its ow
     SYNTHFED_PGM_PYTHON=/somewhere/bin/python python -m pytest -m benchmarks tests/benchmarks/test_beside_pgm.py -s
 
 The program that runs there is `pgm_mst.py`. It is given our codes, so it gets for free what others have to work or pay
-for: cells of numbers from public knots, and the survival endpoint as one token. Numbers are medians over five seeds (a seed
-is a split and the noise of a run), at delta 1e-5, one site. `gap` is what the real training rows reach less what the
-table reaches, on fresh rows; TV2 and KM are distances to the training table. See `test_marginal_quality`.
+for: cells of numbers from public knots, and the survival endpoint as one token. Numbers are medians over five seeds (a
+seed is a split and the noise of a run), at delta 1e-5, one site. `gap` is what the real training rows reach less what
+the table reaches, on fresh rows; TV2 and KM are distances to the training table. See `test_marginal_quality`.
 """
 
 import os

@@ -1,10 +1,10 @@
 """Exact counts of small tables at a site, and the noisy sums of them that everything after rests on.
 
-`count` is the one function of this package that sees patient rows. A record touches exactly one cell of every plain
-table, so adding or removing a record moves the whole vector by one in that many cells. A packed table counts many rare
-flags at once: a record touches one cell per flag that it has, and the more it has, the less each weighs. A score table
-adds up one short vector per record, cut to a public length. The caller adds noise of each table's `stddev` to its cells
-and pays `mu_squared`; no count may leave a site before that.
+This is the one module of this package that sees patient rows. A record touches exactly one cell of every plain table,
+so adding or removing a record moves the whole vector by one in that many cells. A packed table counts many rare flags
+at once: a record touches one cell per flag that it has, and the more it has, the less each weighs. A score table adds
+up one short vector per record, cut to a public length. The caller adds noise of each table's `stddev` to its cells and
+pays `mu_squared`; no count may leave a site before that.
 """
 
 import math
