@@ -14,6 +14,7 @@ import hmac
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -201,33 +202,38 @@ def read_cohort(
     extra = (*ignore, *(() if site_column is None else (site_column,)))
     handed = _tables_of(source, known, extra)
     tables = {name: table for name, (table, _) in handed.items()}
+    noticed = {name: findings for name, (_, findings) in handed.items()}
+    names = list(handed)
+    del handed
     if (site_column or split_sites) and len(tables) > 1:
         raise ConfigError("site_column and split_sites need one table; the source has one per site already")
     if site_column and split_sites:
         raise ConfigError("give site_column or split_sites, not both")
     if split_sites is not None and split_sites < 2:
         raise ConfigError(f"split_sites is {split_sites}; it needs at least 2")
-    unrecorded = {f.column for _, findings in handed.values() for f in findings if f.kind == "not_recorded"}
+    unrecorded = {f.column for findings in noticed.values() for f in findings if f.kind == "not_recorded"}
     shared = [name for name in _shared_columns(tables, known, extra) if name not in unrecorded]
     wanted = shared if columns is None else list(columns)
     schema = known.schema.select(wanted)
     rules = RuleSet.load(known.folder, known.schema).restrict(schema.names)
     typed: dict[str, pd.DataFrame] = {}
     reports: dict[str, ImportReport] = {}
-    for name, raw in tables.items():
+    for name in names:
+        raw = tables.pop(name)
         labels = _site_labels(raw, site_column, name)
         table, report = type_table(
             raw, known, list(schema.names), origin=name, extra=extra, on_out_of_range=on_out_of_range
         )
+        del raw  # a tall table of texts is larger than the typed one
         table = _number_patients(table, schema)
         for site in dict.fromkeys(labels):
             rows = labels == site
-            findings = (*handed[name][1], *report.findings)
-            part, merged = _merge_duplicates(table[rows], schema, site)
+            findings = (*noticed[name], *report.findings)
+            part, merged = _merge_duplicates(table if rows.all() else table[rows], schema, site)
             part, broken = _mend(part, rules, on_violation)
             typed[site] = part.reset_index(drop=True)
             reports[site] = ImportReport(int(rows.sum()), (*findings, *merged, *broken))
-    origin = f"{', '.join(tables)}" if len(tables) <= 6 else f"{len(tables)} tables"
+    origin = f"{', '.join(names)}" if len(names) <= 6 else f"{len(names)} tables"
     key = secrets.token_bytes(32) if split_key is None else split_key
     identity = next((column.name for column in schema.columns if column.kind == "id"), None)
     held = {site: _held_out(table, identity, key, site, holdout_fraction) for site, table in typed.items()}
@@ -241,10 +247,14 @@ def read_cohort(
     return _cohort(schema, rules, typed, held, reports, simulated=False, origin=origin, min_rows=min_rows)
 
 
+@lru_cache(maxsize=64)
+def _site_key(key: bytes, site: str) -> bytes:
+    return hmac.digest(key, f"site:{site}".encode(), "sha256")
+
+
 def is_held_out(patient_id: str, *, key: bytes, site: str, fraction: float) -> bool:
     """Whether a patient belongs to the site's hold-out; depends on nothing but the arguments."""
-    site_key = hmac.new(key, f"site:{site}".encode(), hashlib.sha256).digest()
-    digest = hmac.new(site_key, patient_id.encode(), hashlib.sha256).digest()
+    digest = hmac.digest(_site_key(key, site), patient_id.encode(), "sha256")
     return int.from_bytes(digest[:8], "big") < fraction * 2.0**64
 
 
@@ -361,6 +371,8 @@ def _merge_duplicates(table: pd.DataFrame, schema: Schema, site: str) -> tuple[p
     if ids.isna().any():
         rows = [int(i) + 1 for i in table.index[ids.isna()][:_ROWS_NAMED]]
         raise DataError(f"site {site!r}: {int(ids.isna().sum())} rows have no {identity!r} (first: {rows}); add it")
+    if ids.is_unique:
+        return table, ()
     merged = table.drop_duplicates()
     findings = []
     if len(table) > len(merged):
@@ -398,6 +410,8 @@ def _united(table: pd.DataFrame, identity: str) -> pd.DataFrame:
 
 def _mend(table: pd.DataFrame, rules: RuleSet, on_violation: str) -> tuple[pd.DataFrame, tuple[Finding, ...]]:
     """Derive what is derived and settle broken hard rules; counts go to the site's own report."""
+    if not rules.rules:
+        return table, ()
     blanked, counts = rules.blank(table)
     text = {rule.id: rule.text for rule in rules.rules}
     findings = tuple(Finding("rule", rule, count, text[rule]) for rule, count in counts.items())

@@ -58,14 +58,26 @@ class Cells:
 
 
 def as_text(column: pd.Series) -> pd.Series:
-    """Cells as stripped text, missing ones as the empty text; whatever the column's dtype."""
+    """Cells as stripped text, missing ones as the empty text; whatever the column's dtype.
+
+    Each distinct cell is turned into text once, and equal cells share it.
+    """
     if pd.api.types.is_bool_dtype(column.dtype):
         column = column.astype("Int64")
-    missing = column.isna().to_numpy(dtype=bool)
-    texts = [
-        "" if gone else " ".join(str(cell).split()) for cell, gone in zip(column.astype("object"), missing, strict=True)
-    ]
-    return pd.Series(texts, index=column.index, dtype="object")
+    if column.dtype == "object" and pd.api.types.infer_dtype(column, skipna=True) != "string":
+        cells = column.to_numpy()  # 1, 1.0 and True are equal, and written differently
+        texts = [_text(None if gone else cell) for cell, gone in zip(cells, column.isna(), strict=True)]
+        return pd.Series(texts, index=column.index, dtype="object")
+    places, distinct = pd.factorize(column)
+    cells = pd.Series(distinct).astype("object").to_numpy()
+    known = np.array([*map(_text, cells), ""], dtype=object)
+    if column.dtype == "object" and (known[:-1] == cells).all() and (places >= 0).all():
+        return column
+    return pd.Series(known[places], index=column.index, dtype="object")
+
+
+def _text(cell: object) -> str:
+    return "" if cell is None else " ".join(str(cell).split())
 
 
 def decimal_mark(columns: Iterable[pd.Series]) -> Mark | None:
@@ -97,8 +109,7 @@ def read_numbers(texts: pd.Series, column: Column, mark: Mark) -> Cells:
             return np.nan, False, False
         return value, False, censored
 
-    values, unreadable, censored = _per_text(texts, parse)
-    return Cells(values.astype(np.float64), unreadable.astype(bool), censored.astype(bool))
+    return Cells(*_per_text(texts, parse, np.float64))
 
 
 def read_levels(texts: pd.Series, column: Column) -> Cells:
@@ -116,14 +127,15 @@ def read_levels(texts: pd.Series, column: Column) -> Cells:
             return None, False, False
         return (column.other, False, False) if column.other else (None, True, False)
 
-    values, unreadable, censored = _per_text(texts, parse)
-    return Cells(values, unreadable.astype(bool), censored.astype(bool))
+    return Cells(*_per_text(texts, parse))
 
 
 def read_ids(texts: pd.Series) -> Cells:
     """Identifiers, as they stand."""
-    values, unreadable, censored = _per_text(texts, lambda text: (text or None, False, False))
-    return Cells(values, unreadable.astype(bool), censored.astype(bool))
+    values = texts.to_numpy(dtype=object, copy=True)
+    values[values == ""] = None
+    nowhere = np.zeros(len(texts), dtype=bool)
+    return Cells(values, nowhere, nowhere)
 
 
 def _to_float(text: str, mark: Mark) -> float | None:
@@ -138,11 +150,12 @@ def _outside(value: float, column: Column) -> bool:
 
 
 def _per_text(
-    texts: pd.Series, parse: Callable[[str], tuple[Any, bool, bool]]
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    texts: pd.Series, parse: Callable[[str], tuple[Any, bool, bool]], dtype: type[Any] = object
+) -> tuple[npt.NDArray[Any], Mask, Mask]:
+    """Read each distinct text once: values, unreadable, censored."""
     places, distinct = pd.factorize(texts)
-    parsed = [parse(text) for text in distinct]
-    table = np.empty((len(parsed), 3), dtype=object)
-    for index, row in enumerate(parsed):
-        table[index] = row
-    return table[places, 0], table[places, 1], table[places, 2]
+    values = np.empty(len(distinct), dtype=dtype)
+    unreadable, censored = np.zeros(len(distinct), dtype=bool), np.zeros(len(distinct), dtype=bool)
+    for index, text in enumerate(distinct):
+        values[index], unreadable[index], censored[index] = parse(text)
+    return values[places], unreadable[places], censored[places]

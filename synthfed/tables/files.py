@@ -1,11 +1,14 @@
 """Turn a file into a table of texts: delimiter, encoding, line ends, sheets and blank rows, and no meaning yet."""
 
 import csv
-import io
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from zipfile import BadZipFile
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from synthfed.errors import UnreadableFile
@@ -13,6 +16,9 @@ from synthfed.tables.cells import as_text
 
 _TEXT_FILES = (".csv", ".tsv", ".txt")
 _DELIMITERS = (";", ",", "\t")
+_ROWS_AT_ONCE = 20_000
+_TEXTS_KEPT = 50_000  # distinct cells of a column that are remembered; more are ids, which do not repeat
+_LETTERS_AT_ONCE = 1 << 20
 
 
 def read_frame(path: Path) -> pd.DataFrame:
@@ -48,39 +54,75 @@ def read_frame(path: Path) -> pd.DataFrame:
 
 
 def _read_text(path: Path) -> pd.DataFrame:
-    text = _decode(path)
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\n")
-    if not lines.strip():
-        raise UnreadableFile(f"{path.name} is empty; it needs a header line and one line per patient")
-    delimiter = max(_DELIMITERS, key=lambda sign: len(next(csv.reader(io.StringIO(lines), delimiter=sign))))
+    encoding = _encoding(path)
+    with path.open(encoding=encoding) as text:
+        first = next((line for line in text if line != "\n"), "")
+        if not (first.strip() or any(line.strip() for line in text)):
+            raise UnreadableFile(f"{path.name} is empty; it needs a header line and one line per patient")
+    widths = {sign: len(next(_records(path, encoding, sign))) for sign in _DELIMITERS}
+    delimiter = max(_DELIMITERS, key=lambda sign: widths[sign])
     try:
-        header, *rows = csv.reader(io.StringIO(lines, newline=""), delimiter=delimiter)
+        header, columns = _columns(_records(path, encoding, delimiter), path, delimiter)
     except csv.Error as error:
         raise UnreadableFile(f"{path.name} is not a table of {delimiter!r}-separated values: {error}") from error
-    rows = [row for row in rows if any(cell.strip() for cell in row)]
-    width = len(header)
-    for number, row in enumerate(rows, start=1):
-        if len(row) < width or any(cell.strip() for cell in row[width:]):
+    return _tidy(header, columns, path)
+
+
+def _records(path: Path, encoding: str, delimiter: str) -> Iterator[list[str]]:
+    """The file's records, with any line ends and without empty lines before the first."""
+    with path.open(encoding=encoding) as text:  # `\r`, `\n` and `\r\n` all arrive as `\n`
+        yield from csv.reader(itertools.dropwhile(lambda line: line == "\n", text), delimiter=delimiter)
+
+
+def _columns(records: Iterator[list[str]], path: Path, delimiter: str) -> tuple[list[str], list[pd.Series]]:
+    """The header, and the columns as clean texts; equal cells share one text, so a tall table stays small."""
+    header = next(records)
+    width, count = len(header), 0
+    texts = [_Texts() for _ in header]
+    parts: list[list[npt.NDArray[np.object_]]] = [[] for _ in header]
+    while chunk := list(itertools.islice(records, _ROWS_AT_ONCE)):
+        rows = [row for row in chunk if any(map(str.strip, row))]
+        _check_widths(rows, width, count, path, delimiter)
+        count += len(rows)
+        for place, cells in enumerate(itertools.islice(zip(*rows, strict=False), width)):
+            parts[place].append(np.array([*map(texts[place].__getitem__, cells)], dtype=object))
+            if len(texts[place]) > _TEXTS_KEPT:
+                texts[place].clear()
+    return header, [pd.Series(np.concatenate(part) if part else [], dtype="object") for part in parts]
+
+
+class _Texts(dict[str, str]):
+    """Cells as they were met, each with its text: stripped, and with single spaces."""
+
+    def __missing__(self, cell: str) -> str:
+        text = " ".join(cell.split())
+        self[cell] = text
+        return text
+
+
+def _check_widths(rows: Sequence[list[str]], width: int, before: int, path: Path, delimiter: str) -> None:
+    """Refuse a row with fewer cells than the header, or with filled ones beyond it."""
+    if all(length == width for length in {len(row) for row in rows}):
+        return
+    for number, row in enumerate(rows, start=before + 1):
+        if len(row) < width or any(map(str.strip, row[width:])):
             raise UnreadableFile(
                 f"{path.name}: row {number} has {len(row)} cells, the header has {width}; "
                 f"quote cells that hold a {delimiter!r} and export the file again"
             )
-    columns = [pd.Series([row[i] for row in rows], dtype="object") for i in range(width)]
-    return _tidy(header, [as_text(column) for column in columns], path)
 
 
-def _decode(path: Path) -> str:
-    data = path.read_bytes()
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return data.decode("utf-16")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        pass
-    try:
-        return data.decode("cp1252")
-    except UnicodeDecodeError as error:
-        raise UnreadableFile(f"{path.name} is neither UTF-8 nor Windows-1252; export it as UTF-8") from error
+def _encoding(path: Path) -> str:
+    """UTF-16 by its mark, else UTF-8, else Windows-1252."""
+    with path.open("rb") as data:
+        if data.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+            return "utf-16"
+    for encoding in ("utf-8-sig", "cp1252"):
+        with suppress(UnicodeDecodeError), path.open(encoding=encoding) as text:
+            while text.read(_LETTERS_AT_ONCE):
+                pass
+            return encoding
+    raise UnreadableFile(f"{path.name} is neither UTF-8 nor Windows-1252; export it as UTF-8")
 
 
 def _tidy(header: Sequence[str], columns: Sequence[pd.Series], path: Path) -> pd.DataFrame:
@@ -98,6 +140,10 @@ def _tidy(header: Sequence[str], columns: Sequence[pd.Series], path: Path) -> pd
             f"{path.name}: columns {', '.join(twice)} (counted from 1) share names in the first line; "
             "rename or remove all but one of each name"
         )
-    frame = pd.DataFrame({name: columns[place] for place, name in kept.items()}, dtype="object")
-    blank = (frame == "").all(axis=1)
-    return frame.loc[~blank].reset_index(drop=True)
+    frame = pd.DataFrame({name: columns[place] for place, name in kept.items()}, dtype="object", copy=False)
+    blank = np.ones(len(frame), dtype=bool)
+    for name in frame.columns:
+        if not blank.any():
+            return frame
+        blank &= np.asarray(frame[name] == "", dtype=bool)
+    return frame.loc[~blank].reset_index(drop=True) if blank.any() else frame

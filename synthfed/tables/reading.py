@@ -68,9 +68,9 @@ def type_table(
         else:
             values = _type_absent(column, dictionary, texts, log)
         if values is not None:
-            typed[column.name] = values
+            typed[column.name] = values.astype(schema.dtype(column.name))
     log.raise_problems(origin)
-    table = schema.cast(pd.DataFrame(typed, index=pd.RangeIndex(len(raw))))
+    table = pd.DataFrame(typed, index=pd.RangeIndex(len(raw)), copy=False)
     return table, ImportReport(len(table), tuple(log.findings))
 
 
@@ -159,7 +159,7 @@ def _type_column(
             )
         )
     if column.kind == "flag":
-        values = np.array([np.nan if value is None else float(value) for value in values], dtype=np.float64)
+        values = np.select([values == "0", values == "1"], [0.0, 1.0], np.nan)
     return pd.Series(values, dtype=None if column.is_number or column.kind == "flag" else "object")
 
 
