@@ -14,7 +14,7 @@ OUT := reports/runs
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup aml scd federation flower-sim test test-slow check coverage format bench reference compare clean
+.PHONY: help setup aml scd federation flower-sim test test-slow check coverage format bench bench-federation reference compare clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort | expand -t 14
@@ -64,6 +64,9 @@ format: setup ## format and fix what can be fixed
 
 bench: setup ## speed, memory and comparisons, each with ratios taken in one run
 	@$(BIN)/python -m pytest -m benchmarks -s -q
+
+bench-federation: setup ## secure sums beside plain FedAvg: curves, time, traffic; pictures under reports/reference/federation
+	@$(BIN)/python -m pytest -m benchmarks -s -q tests/benchmarks/test_federation.py
 
 reference: aml scd ## run the shipped pipelines and keep their report.json under reports/reference
 	@for name in aml scd; do mkdir -p reports/reference/$$name && cp $(OUT)/$$name/report.json reports/reference/$$name/; done

@@ -1,4 +1,4 @@
-"""Verbs of a hospital's IT person: `synthfed site init|check|approve|up|status`.
+"""Verbs of a hospital's IT person: `synthfed site init|check|approve|up|status|leave`.
 
 Nothing runs at a site that its people did not approve: the federation (by fingerprint), the code (by hash), each
 pipeline (by hash).
@@ -165,12 +165,30 @@ def status(folder: FolderArgument) -> None:
     typer.echo(f"code         {installed_bundle(home.flwr_home) or 'none approved'}")
     typer.echo(f"pipelines    {', '.join(digest[:16] for digest in policy.pipelines) or 'none allowed'}")
     with Site(home.folder, home.site) as opened:
-        spent = opened.ledger().committed() if (home.folder / "ledger.sqlite").exists() else 0.0
+        kept = (home.folder / "ledger.sqlite").exists()
+        spent, unfinished = (opened.ledger().committed(), opened.ledger().open_runs()) if kept else (0.0, ())
         runs = len(list((home.folder / "runs").glob("*/manifest.json")))
     typer.echo(
         f"privacy      epsilon {spent:.3g} charged or reserved of {policy.epsilon_total:g}, delta {policy.delta:g}"
     )
+    for run in unfinished:
+        typer.echo(f"open run     {run[:16]}; when it was given up: synthfed site leave {home.folder} {run[:16]}")
     typer.echo(f"runs         {runs}; refusals and faults in {home.folder / 'site.log'}")
+
+
+@site.command("leave")
+def leave(
+    folder: FolderArgument,
+    run: Annotated[str, typer.Argument(help="The run, as `site status` names it.")],
+) -> None:
+    """Take no further part in a run that was given up: what it set aside and never charged is free again.
+
+    What was charged stays charged. The run cannot go on with this site afterwards, so ask the coordinator first.
+
+    Example: synthfed site leave /var/lib/synthfed 3f1a9c20
+    """
+    home = _open(folder)
+    typer.echo(f"left         run {home.leave(run)[:16]}; see: synthfed site status {home.folder}")
 
 
 def _approve_invitation(home: "SiteHome", path: Path, fingerprint: str) -> None:

@@ -177,6 +177,11 @@ class Ledger:
             if not self._run(manifest).closed:
                 self._append("close", {"manifest": manifest})
 
+    def open_runs(self) -> tuple[str, ...]:
+        """Runs whose plan is set aside and that are not closed, by manifest hash, oldest first."""
+        with self._transaction():
+            return tuple(name for name, run in self._history.runs.items() if not run.closed)
+
     def spent(self) -> float:
         """Epsilon of everything charged, over all runs, at `limit.delta`."""
         with self._transaction():

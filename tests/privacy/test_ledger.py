@@ -82,6 +82,16 @@ def test_the_same_plan_reserved_twice_is_reserved_once(path: Path) -> None:
             ledger.reserve(RUN, PLAN[:50])
 
 
+def test_runs_are_open_until_they_are_closed(path: Path) -> None:
+    with opened(path) as ledger:
+        assert ledger.open_runs() == ()
+        ledger.reserve(RUN, PLAN[:2])
+        ledger.reserve(OTHER, PLAN[:1])
+        assert ledger.open_runs() == (RUN, OTHER)
+        ledger.close(RUN)
+        assert ledger.open_runs() == (OTHER,)
+
+
 def test_a_second_run_may_use_only_what_the_first_left(path: Path) -> None:
     with opened(path) as ledger:
         ledger.reserve(RUN, PLAN)

@@ -18,7 +18,7 @@ from synthfed.errors import FederationError
 from synthfed.federation.deployment.bundle import Bundle, build_bundle
 from synthfed.federation.deployment.coordinator_home import CoordinatorHome
 from synthfed.federation.deployment.flower import CONNECTION, FlowerFailed, ask, call
-from synthfed.federation.deployment.superlink import connected, require_running
+from synthfed.federation.deployment.superlink import connected, node_ids, require_running
 from synthfed.federation.durable import write_durably
 from synthfed.federation.server_app import PROGRESS
 
@@ -186,4 +186,7 @@ def _why(home: CoordinatorHome, number: int) -> str:
     except FlowerFailed:
         return f"see {home.log('superlink')}"
     lines = [line.strip() for line in text.splitlines() if "Error" in line or "Missed" in line or "Refused" in line]
-    return lines[-1] if lines else f"see {home.log('superlink')}"
+    said = lines[-1] if lines else f"see {home.log('superlink')}"
+    for site, node in node_ids(home).items():
+        said = said.replace(f"'node {node}'", repr(site))  # before a site has signed in, Flower's number is its name
+    return said

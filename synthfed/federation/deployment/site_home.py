@@ -19,7 +19,7 @@ from synthfed.federation.deployment.certificates import issue_server, make_autho
 from synthfed.federation.deployment.joining import FileRefused, Invitation, Join, same_fingerprint
 from synthfed.federation.durable import make_private_folder, write_durably
 from synthfed.federation.policy import Policy
-from synthfed.federation.site import create_site, pin_roster
+from synthfed.federation.site import Site, create_site, pin_roster
 from synthfed.pipeline import Pipeline
 
 CAUTIOUS = Policy(
@@ -195,6 +195,29 @@ class SiteHome:
         policy = replace(self.policy(), questions=questions)
         write_durably(self.folder / "policy.toml", policy.to_toml().encode())
         return policy
+
+    def leave(self, run: str) -> str:
+        """Take no further part in an open run: what it set aside and never charged is free again, for ever.
+
+        Args:
+            run: Its manifest hash, or the beginning of it.
+
+        Raises:
+            FederationError: No open run begins so, or several do.
+            Refused: `busy`: a message of the run is being worked on.
+        """
+        with Site(self.folder, self.site) as site:
+            named = [name for name in site.ledger().open_runs() if name.startswith(run)]
+            if len(named) != 1 or not run:
+                raise FederationError(
+                    f"{len(named)} open runs of site {self.site!r} begin with {run!r}; see: synthfed site status "
+                    f"{self.folder}"
+                )
+            with site.run(named[0]) as state, state.transaction():
+                state.audit("left", {}, site.identity)
+                state.forget_secrets()
+            site.ledger().close(named[0])
+        return named[0]
 
     def node_config(self) -> str:
         """What the ClientApp learns about this machine, as `--node-config` takes it.

@@ -192,10 +192,16 @@ def connected(home: CoordinatorHome) -> dict[str, bool]:
     Raises:
         FlowerFailed: The SuperLink does not answer.
     """
+    ids = node_ids(home)
+    online = {str(node["node-id"]) for node in _listed(home) if node["status"] == "online"}
+    return {site: ids.get(site) in online for site in home.members()}
+
+
+def node_ids(home: CoordinatorHome) -> dict[str, str]:
+    """Flower's number of every site that was let in."""
     file = home.folder / "nodes.json"
     entries: dict[str, dict[str, str]] = json.loads(file.read_bytes()) if file.exists() else {}
-    online = {str(node["node-id"]) for node in _listed(home) if node["status"] == "online"}
-    return {site: entries.get(site, {}).get("node_id") in online for site in home.members()}
+    return {site: entry["node_id"] for site, entry in entries.items()}
 
 
 def _listed(home: CoordinatorHome) -> list[Mapping[str, Any]]:

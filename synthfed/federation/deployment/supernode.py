@@ -165,8 +165,15 @@ def _connection(home: SiteHome) -> str:
     """A TLS handshake under the pinned certificate, and the coordinator's clock; nothing of the site is sent."""
     host, _, port = home.address.rpartition(":")
     context = ssl.create_default_context(cafile=str(home.folder / "ca.crt"))
+    try:
+        plain = socket.create_connection((host, int(port)), timeout=10.0)
+    except OSError as error:
+        raise FederationError(
+            f"{home.address} cannot be reached ({error.strerror or error}); is the coordinator up, and does the "
+            "firewall let this machine connect to it?"
+        ) from error
     with (
-        socket.create_connection((host, int(port)), timeout=10.0) as plain,
+        plain,
         context.wrap_socket(plain, server_hostname=host) as line,
     ):
         line.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())

@@ -5,12 +5,13 @@ import pytest
 from flwr.app import Context, RecordDict
 
 from synthfed.cohorts.sites import load_cohort
-from synthfed.errors import DossierError, FederationError, SiteRefused
+from synthfed.errors import BudgetRefused, DossierError, FederationError, SiteRefused
 from synthfed.federation import client_app, server_app
 from synthfed.federation.deployment.coordinator_home import CoordinatorHome
 from synthfed.federation.deployment.runs import status_of
 from synthfed.federation.deployment.site_home import SiteHome
 from synthfed.federation.local_grid import LocalGrid
+from synthfed.federation.site import Site
 from synthfed.pipeline import Pipeline
 from synthfed.run.asking.deployed import Wanted, answers_in, begin_asking
 from synthfed.run.asking.language import QuestionError
@@ -49,17 +50,21 @@ def federation(tmp_path):
 def ask(coordinator, homes, name, wanted):
     folder = coordinator.begin_run(name, PIPELINE, toml=pipeline_toml(PIPELINE))
     begin_asking(folder, wanted)
+    with pytest.raises(FederationError, match="not answered by every site"):
+        answers_in(folder)
+    go(folder, homes)
+    return folder
+
+
+def go(folder, homes):
     nodes = {
         number: {"site": home.site, "site-dir": str(home.folder), "data": str(home.data), "dictionary": "aml"}
         for number, home in enumerate(homes.values(), start=1)
     }
     config = {"pipeline": str(folder / "pipeline.toml"), "out-dir": str(folder), "resume": True}
     context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config=config)
-    with pytest.raises(FederationError, match="not answered by every site"):
-        answers_in(folder)
     with LocalGrid(client_app.app, nodes, run_config=config).as_server() as grid:
         server_app.app(grid, context)
-    return folder
 
 
 def test_answers_are_near_the_truth_cost_what_was_said_and_can_be_read_again(federation, tmp_path):
@@ -94,6 +99,29 @@ def test_a_site_answers_as_often_as_its_policy_says_and_exactly_only_where_it_sa
     assert answered.epsilon is None
     with pytest.raises(SiteRefused, match="no more question runs"):
         ask(coordinator, homes, "ask-3", Wanted(("count by sex",), 1.0, 10))
+
+
+def test_a_run_that_was_given_up_is_left_and_what_it_set_aside_is_free_again(federation):
+    coordinator, homes, _ = federation
+    lyon = homes["lyon"]
+
+    def ledger() -> tuple[float, tuple[str, ...]]:
+        with Site(lyon.folder, "lyon") as site:
+            return site.ledger().committed(), site.ledger().open_runs()
+
+    homes["barcelona"].answer(0)
+    with pytest.raises(SiteRefused, match="refused enrol"):
+        ask(coordinator, homes, "ask-1", Wanted(("count",), 2.0, 10))
+    committed, (run,) = ledger()
+    assert committed > 1.9
+    with pytest.raises(FederationError, match="0 open runs"):
+        lyon.leave("zz")
+    assert lyon.leave(run[:12]) == run
+    assert ledger() == (0.0, ())
+    homes["barcelona"].answer(1)
+    with pytest.raises(BudgetRefused, match="'lyon'"):
+        go(coordinator.run_folder("ask-1"), homes)
+    assert ledger() == (0.0, ())
 
 
 def test_a_question_that_does_not_fit_the_dictionary_is_refused_before_anything_is_signed(federation):
