@@ -22,8 +22,6 @@ from functools import lru_cache
 from importlib.metadata import version
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import log_ndtr
 
 from synthfed.errors import UnsupportedEvent
 from synthfed.privacy.events import PrivacyEvent
@@ -166,6 +164,9 @@ def gaussian_epsilon(mu: float, delta: float) -> float:
     The exact cost of full-batch Gaussian releases with mu^2 = sum of steps / noise_multiplier^2
     (arXiv 1905.02383, corollaries 2.13 and 3.3). 0 when mu is so small that delta alone covers it.
     """
+    from scipy.optimize import brentq  # half a second, which a site's key messages would pay each time
+    from scipy.special import log_ndtr
+
     _check_delta(delta)
     if mu < 0 or math.isnan(mu):
         raise ValueError(f"mu is {mu}; it must be at least 0")

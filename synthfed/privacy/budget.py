@@ -15,8 +15,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 
-from scipy.optimize import brentq
-
 from synthfed.errors import BudgetTooSmall
 from synthfed.privacy.accounting import (
     RELATIVE_ERROR,
@@ -154,6 +152,8 @@ def _calibrate(event: PrivacyEvent, epsilon: float, delta: float, spent: Composi
 
 def _mu_of(epsilon: float, delta: float) -> float:
     """Undo `gaussian_epsilon`; of an infinite cost, infinity."""
+    from scipy.optimize import brentq  # not loaded for a site's key messages, which solve nothing
+
     if math.isinf(epsilon):
         return math.inf
     return float(brentq(lambda mu: gaussian_epsilon(mu, delta) - epsilon, 0.0, math.sqrt(2 * epsilon) + 10))

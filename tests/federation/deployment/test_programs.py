@@ -4,12 +4,15 @@ import fcntl
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from synthfed.errors import FederationError
 from synthfed.federation.deployment import superlink
 from synthfed.federation.deployment.flower import children_of, end_leftovers, environment, require_free
+from synthfed.federation.deployment.site_home import SiteHome
+from synthfed.federation.deployment.supernode import supernode_command
 
 
 def test_what_was_started_for_a_folder_is_found_and_ended_though_it_ignores_requests(tmp_path):
@@ -32,6 +35,25 @@ def test_a_port_of_another_program_is_refused_before_that_program_is_taken_for_o
         other.listen()
         with pytest.raises(FederationError, match=r"cannot be opened .*; free it"):
             require_free("127.0.0.1", other.getsockname()[1], remedy="free it")
+
+
+def test_nothing_is_started_or_documented_without_tls(homes):
+    coordinator, sites = homes
+    invitation = coordinator.sign_roster()
+    lyon = sites["lyon"]
+    lyon.pin(invitation, invitation.fingerprint)
+    lyon = SiteHome.init(lyon.folder, site="lyon", organisation=lyon.organisation, data=lyon.folder / "aml.csv")
+    for command in (
+        superlink.superlink_command(coordinator),
+        superlink.superlink_command(coordinator, simulation=True),
+        superlink.front_command(coordinator),
+        supernode_command(lyon, local_port=9094),
+    ):
+        assert "--insecure" not in command
+        assert "--ssl-keyfile" in command or "--key" in command
+    root = Path(__file__).resolve().parents[3]
+    pages = [root / "README.md", *(root / "synthfed").rglob("*.md"), *(root / "datasets").rglob("*.md")]
+    assert [page for page in pages if "--insecure" in page.read_text(encoding="utf-8")] == []
 
 
 def test_a_coordinator_that_was_killed_counts_as_down_whatever_it_left(homes):
