@@ -130,7 +130,7 @@ class TimingLine(_Part):
     """Which of several dated values counts, where a source has one row per value (OMOP, FHIR).
 
     Attributes:
-        diagnosis: Codes of the condition whose first record is the diagnosis.
+        diagnosis: Codes of the condition whose first record is the diagnosis; `C92.0*` stands for all that begin so.
         window_days: First and last day around the diagnosis in which a value counts as baseline.
     """
 

@@ -10,7 +10,7 @@ from synthfed.errors import DataError
 from synthfed.tables.dates import read_dates
 from synthfed.tables.dictionary import header_key
 from synthfed.tables.findings import Finding, Log
-from synthfed.tables.formats.events import Days
+from synthfed.tables.formats.events import Days, Texts
 from synthfed.tables.mapping_lines import DateLine, TableMapping
 
 _COMPACT = re.compile(r"(\d{4})(\d\d)(\d\d)")
@@ -47,3 +47,9 @@ def read_days(words: Sequence[str], header: str, mapping: TableMapping, *, count
     for note, _ in dates.notes:
         log.findings.append(Finding("dates", header, 0, note))
     return dates.days
+
+
+def days_of(texts: Texts, header: str, mapping: TableMapping, log: Log) -> Days:
+    """Day numbers of a column of dates, by row."""
+    counts = np.bincount(texts.codes, minlength=len(texts.words)).tolist()
+    return read_days(texts.words, header, mapping, counts=counts, log=log)[texts.codes]

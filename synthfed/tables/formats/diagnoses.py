@@ -14,7 +14,7 @@ from synthfed.tables.dictionary import Dictionary
 from synthfed.tables.findings import Finding, Log
 from synthfed.tables.formats.codes import DIAGNOSES
 from synthfed.tables.formats.events import Codes, Days
-from synthfed.tables.formats.gathering import patients_of, shown_names
+from synthfed.tables.formats.shown import patients_of, shown_names
 from synthfed.tables.mapping_lines import TableMapping
 
 
@@ -71,11 +71,16 @@ def diagnosis_days(
 
 def diagnosis_codes(conditions: Conditions, dictionary: Dictionary, mapping: TableMapping) -> npt.NDArray[np.bool_]:
     """Which of the codes are the diagnosis; none where that is not known."""
-    spelled = [{word.casefold() for word in words} for words in conditions.codes]
-    wanted = {code.casefold() for code in mapping.timing.diagnosis}
+    spelled = [[word.casefold() for word in words] for words in conditions.codes]
+    wanted = [code.casefold() for code in mapping.timing.diagnosis]
     if not wanted:
         known, _ = DIAGNOSES.get(dictionary.schema.disease, ("", ""))
-        wanted = {known, dictionary.schema.disease.casefold()} - {""}
-        if len(spelled) == 1 and not wanted & spelled[0]:
+        wanted = [code for code in (known, dictionary.schema.disease.casefold()) if code]
+        if len(spelled) == 1:
             return np.ones(1, dtype=bool)
-    return np.array([bool(wanted & words) for words in spelled], dtype=bool)
+    return np.array([any(_is(word, code) for word in words for code in wanted) for words in spelled], dtype=bool)
+
+
+def _is(word: str, code: str) -> bool:
+    """Whether a condition's code is the one declared; `C92.0*` stands for every code that begins so."""
+    return word.startswith(code[:-1]) if code.endswith("*") else word == code

@@ -11,9 +11,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from synthfed.tables.dictionary import Dictionary, header_key, header_meanings, loose_key
-from synthfed.tables.formats.codes import column_by_loinc, unit_spellings
+from synthfed.tables.formats.choosing import WINDOW
+from synthfed.tables.formats.codes import unit_spellings
 from synthfed.tables.formats.events import Analyte, Survey
-from synthfed.tables.formats.gathering import SHOWN_FROM, WINDOW, patients_of
+from synthfed.tables.formats.naming import Names, shown_name
+from synthfed.tables.formats.shown import SHOWN_FROM, patients_of
 from synthfed.tables.schema import Column
 from synthfed.tables.suggest_sources import source_lines
 from synthfed.tables.units import find_conversion, unit_choices
@@ -30,18 +32,18 @@ def draft_long_mapping(name: str, survey: Survey, dictionary: Dictionary, *, wan
     """
     events = survey.events
     counts = patients_of(events.analyte, events.patient, len(events.analytes))
-    headers, numbers = header_meanings(dictionary.schema), column_by_loinc(dictionary.schema)
+    headers, names = header_meanings(dictionary.schema), Names(dictionary.schema)
     given: dict[str, str] = dict.fromkeys(survey.from_persons, "the persons")
     columns: list[str] = []
     unknown: list[tuple[int, str]] = []
     rare = 0
     for place, analyte in enumerate(events.analytes):
-        column = _column(analyte, headers, numbers)
+        column = names.by_name(analyte) or names.by_code(analyte)
         if column is not None:
-            given[column] = _shown(analyte)
+            given[column] = shown_name(analyte)
             columns += _unit_lines(survey, place, analyte, dictionary.schema[column])
-        elif counts[place] >= SHOWN_FROM and _shown(analyte):
-            unknown.append((int(counts[place]), _shown(analyte)))
+        elif counts[place] >= SHOWN_FROM and shown_name(analyte):
+            unknown.append((int(counts[place]), shown_name(analyte)))
         else:
             rare += 1
     proposed: set[str] = set()
@@ -74,12 +76,6 @@ def draft_long_mapping(name: str, survey: Survey, dictionary: Dictionary, *, wan
     return "\n".join(lines) + "\n"
 
 
-def _column(analyte: Analyte, headers: dict[str, str], numbers: dict[str, str]) -> str | None:
-    keys = [header_key(name) for name in analyte.spellings]
-    by_name = next((n for key in keys if (n := headers.get(key) or headers.get(loose_key(key)))), None)
-    return by_name or next((numbers[code] for code in analyte.loincs if code in numbers), None)
-
-
 def _unit_lines(survey: Survey, place: int, analyte: Analyte, column: Column) -> Iterator[str]:
     """A question where values come in a unit that the dictionary does not know, or in none."""
     if not column.is_number or not column.unit or column.name in analyte.spellings:
@@ -92,7 +88,7 @@ def _unit_lines(survey: Survey, place: int, analyte: Analyte, column: Column) ->
         return
     yield f"# CONFIRM the unit of {column.name} where it is not said or not known"
     choices = " or ".join(json.dumps(unit, ensure_ascii=False) for unit in unit_choices(column))
-    yield f"# {_quoted(_shown(analyte))} = {{ column = {_quoted(column.name)}, unit = {choices} }}"
+    yield f"# {_quoted(shown_name(analyte))} = {{ column = {_quoted(column.name)}, unit = {choices} }}"
 
 
 def _near(spelled: str, headers: dict[str, str], given: dict[str, str]) -> list[str]:
@@ -115,10 +111,6 @@ def _diagnosis_lines(survey: Survey) -> Iterator[str]:
         return
     yield "# CONFIRM which codes are the diagnosis; its first record is day 0"
     yield f"# diagnosis = {json.dumps(shown, ensure_ascii=False)}"
-
-
-def _shown(analyte: Analyte) -> str:
-    return next(iter((*analyte.spellings, *analyte.loincs)), "")
 
 
 def _quoted(text: str) -> str:

@@ -4,7 +4,7 @@ OMOP measurements and FHIR observations are both read into this form, and `gathe
 Texts stay as the source wrote them; distinct ones are kept once, so that millions of rows are a few integers each.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +13,18 @@ import pandas as pd
 
 Days = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """A column as positions in its distinct texts; the empty text where it is null."""
+
+    codes: npt.NDArray[np.int32]
+    words: tuple[str, ...]
+
+    def series(self) -> pd.Series:
+        """The cells as texts."""
+        return pd.Series(np.array(self.words, dtype=object)[self.codes], dtype="object")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,3 +121,26 @@ class Patients:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+def combinations(columns: Sequence[Codes]) -> tuple[Codes, npt.NDArray[np.int32]]:
+    """Each row's codes as a position among the distinct rows of codes."""
+    place = np.zeros(len(columns[0]), dtype=np.int64)
+    size = 1
+    for codes in columns:
+        width = int(codes.max(initial=0)) + 1
+        if width == 1:
+            continue
+        place, distinct = pd.factorize(place * width + codes)
+        size = len(distinct)
+    first = np.zeros(size, dtype=np.int64)
+    first[place[::-1]] = np.arange(len(place) - 1, -1, -1)
+    if not len(place):
+        return place.astype(np.int32), np.zeros((0, len(columns)), dtype=np.int32)
+    return place.astype(np.int32), np.stack([codes[first] for codes in columns], axis=1)
+
+
+def pairs_of(first: Codes, second: Codes) -> tuple[Codes, list[tuple[int, int]]]:
+    """Each row's pair of codes as a position among the distinct pairs."""
+    place, rows = combinations([first, second])
+    return place, [(int(a), int(b)) for a, b in rows]

@@ -15,11 +15,14 @@ import pandas as pd
 
 from synthfed.tables.dictionary import Dictionary
 from synthfed.tables.formats.codes import AGE, DEATH_ENDPOINTS, DIAGNOSES, SEX, column_with_loinc, loincs_of, ucum_of
-from synthfed.tables.formats.fhir_reading import LOINC_SYSTEM, PATIENT_SYSTEM, SNOMED_SYSTEM, UCUM_SYSTEM
+from synthfed.tables.formats.fhir_reading import PATIENT_SYSTEM
+from synthfed.tables.formats.fhir_values import LOINC_SYSTEM, UCUM_SYSTEM
 from synthfed.tables.formats.flat import SYNTHETIC
 from synthfed.tables.formats.omop import REFERENCE, last_days
 from synthfed.tables.schema import Column, Schema
 from synthfed.tables.writing import cell_texts, table_columns
+
+SNOMED_SYSTEM = "http://snomed.info/sct"
 
 _BASE = "http://synthfed.invalid"  # a domain that never exists (RFC 2606)
 _LABEL = {

@@ -6,13 +6,11 @@ knows does, too. `entered-in-error` and `cancelled` are left out. Bundles are he
 line and is the way for more than some thousand patients.
 """
 
-import json
 import re
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -22,29 +20,24 @@ import pandas as pd
 from synthfed.errors import DataError, UnreadableFile
 from synthfed.tables.dictionary import Dictionary
 from synthfed.tables.findings import Finding, Log
-from synthfed.tables.formats.codes import column_by_loinc, columns_of_persons, is_loinc
+from synthfed.tables.formats.codes import column_by_loinc, columns_of_persons
 from synthfed.tables.formats.days import read_days
 from synthfed.tables.formats.diagnoses import Conditions, diagnosis_codes, diagnosis_days
 from synthfed.tables.formats.events import Analyte, Days, Events, Patients, Survey, Value
+from synthfed.tables.formats.fhir_files import resources_in
+from synthfed.tables.formats.fhir_values import analyte_of, codings_of, dict_in, dicts_in, text_of, value_of
 from synthfed.tables.formats.gathering import gather
 from synthfed.tables.formats.sources import fhir_files
 from synthfed.tables.mapping_lines import TableMapping
 
-LOINC_SYSTEM = "http://loinc.org"
 PATIENT_SYSTEM = "http://synthfed.invalid/patient"  # identifiers that an export of ours keeps
-UCUM_SYSTEM = "http://unitsofmeasure.org"
-SNOMED_SYSTEM = "http://snomed.info/sct"
 
-_LARGEST_BUNDLE = 400_000_000  # bytes; the objects of a bundle take about ten times as many
 _LEFT_OUT = frozenset(["entered-in-error", "cancelled"])
 _KIND = re.compile(r"[A-Z][A-Za-z]{2,40}")
-_VALUES = frozenset(["valueRange", "valueSampledData", "valueTime", "valueDateTime", "valuePeriod", "valueAttachment"])
-_VALUES |= frozenset(["valueReference"])
 # code system data-absent-reason; another word is not repeated
 _REASONS = frozenset(["unknown", "asked-unknown", "temp-unknown", "not-asked", "asked-declined", "masked", "error"])
 _REASONS |= frozenset(["not-applicable", "unsupported", "as-text", "not-a-number", "negative-infinity"])
 _REASONS |= frozenset(["positive-infinity", "not-performed", "not-permitted"])
-_LINES = (".ndjson", ".jsonl")
 
 
 def read_fhir(
@@ -85,7 +78,7 @@ def survey_fhir(path: Path, dictionary: Dictionary) -> Survey:
 def _collected(path: Path, log: Log) -> "_Resources":
     resources = _Resources(log)
     for file in fhir_files(path, bundles=True) if path.is_dir() else [path]:
-        for resource in _resources(file):
+        for resource in resources_in(file):
             resources.add(resource)
     if not resources.patients:
         held = ", ".join(f"{count} {kind}" for kind, count in resources.kinds.most_common(5)) or "nothing"
@@ -93,49 +86,6 @@ def _collected(path: Path, log: Log) -> "_Resources":
             f"{path.name} holds no Patient but {held}; give Patient, Condition and Observation resources"
         )
     return resources
-
-
-def _resources(file: Path) -> Iterator[Mapping[str, Any]]:
-    """Every resource of a file, those of bundles one by one."""
-    if file.suffix.lower() in _LINES:
-        with file.open("rb") as stream:
-            for number, line in enumerate(stream, start=1):
-                if line.strip():
-                    yield from _unpacked(_parsed(line, f"{file.name}, line {number}"), f"{file.name}, line {number}")
-        return
-    size = file.stat().st_size
-    if size > _LARGEST_BUNDLE:
-        raise UnreadableFile(
-            f"{file.name} is a bundle of {size / 1e6:.0f} MB; export NDJSON instead, which is read line by line"
-        )
-    yield from _unpacked(_parsed(file.read_bytes(), file.name), file.name)
-
-
-def _parsed(content: bytes, where: str) -> Any:
-    try:
-        text = content.decode("utf-8-sig")
-        return json.loads(text, parse_float=str, parse_int=str)  # numbers as written
-    except UnicodeDecodeError:
-        raise UnreadableFile(f"{where} is not UTF-8, which FHIR requires; export it again") from None
-    except json.JSONDecodeError as error:
-        whole = "it ends too early: copy it again" if error.pos >= len(error.doc.rstrip()) - 1 else "export it again"
-        raise UnreadableFile(f"{where} is not valid JSON ({error.msg} at character {error.pos}); {whole}") from None
-    except RecursionError:
-        raise UnreadableFile(f"{where} is nested too deeply to be FHIR") from None
-
-
-def _unpacked(content: Any, where: str) -> Iterator[Mapping[str, Any]]:
-    if not isinstance(content, dict) or not isinstance(content.get("resourceType"), str):
-        raise UnreadableFile(f"{where} is JSON, but no FHIR resource: it has no resourceType")
-    if content["resourceType"] != "Bundle":
-        yield content
-        return
-    for entry in _dicts(content.get("entry")):
-        resource = entry.get("resource")
-        if isinstance(resource, dict) and isinstance(resource.get("resourceType"), str):
-            if resource["resourceType"] != "Bundle" and isinstance(entry.get("fullUrl"), str):
-                resource = {**resource, "_fullUrl": entry["fullUrl"]}
-            yield from _unpacked(resource, where)
 
 
 @dataclass(slots=True)
@@ -180,12 +130,12 @@ class _Resources:
         if not isinstance(identity, str):
             self.untold += 1
             return
-        own = [i.get("value") for i in _dicts(resource.get("identifier")) if i.get("system") == PATIENT_SYSTEM]
+        own = [i.get("value") for i in dicts_in(resource.get("identifier")) if i.get("system") == PATIENT_SYSTEM]
         about = {
             "id": own[0] if own and isinstance(own[0], str) else identity,
-            "sex": _text(resource.get("gender")),
-            "born": _text(resource.get("birthDate")),
-            "died": _text(resource.get("deceasedDateTime")),
+            "sex": text_of(resource.get("gender")),
+            "born": text_of(resource.get("birthDate")),
+            "died": text_of(resource.get("deceasedDateTime")),
         }
         if identity in self.patients:
             self.twice += 1
@@ -197,34 +147,34 @@ class _Resources:
                 self.references[name] = identity
 
     def _condition(self, resource: Mapping[str, Any]) -> None:
-        status = _codings(resource.get("verificationStatus"))
+        status = codings_of(resource.get("verificationStatus"))
         if any(code == "entered-in-error" for _, code, _ in status):
             self.left_out["entered in error"] += 1
             return
-        codes = tuple(code for _, code, _ in _codings(resource.get("code")) if code)
-        words = codes + tuple(t for t in (_text(_dict(resource.get("code")).get("text")),) if t)
-        onset = _text(resource.get("onsetDateTime")) or _text(_dict(resource.get("onsetPeriod")).get("start"))
-        date = onset or _text(resource.get("recordedDate"))
+        codes = tuple(code for _, code, _ in codings_of(resource.get("code")) if code)
+        words = codes + tuple(t for t in (text_of(dict_in(resource.get("code")).get("text")),) if t)
+        onset = text_of(resource.get("onsetDateTime")) or text_of(dict_in(resource.get("onsetPeriod")).get("start"))
+        date = onset or text_of(resource.get("recordedDate"))
         self.conditions.append((self._subject(resource), words, self.dates(date[:10])))
 
     def _observation(self, resource: Mapping[str, Any]) -> None:
-        status = _text(resource.get("status"))
+        status = text_of(resource.get("status"))
         if status in _LEFT_OUT:
             self.left_out[status.replace("-", " ")] += 1
             return
-        start = _text(_dict(resource.get("effectivePeriod")).get("start"))
-        date = _text(resource.get("effectiveDateTime")) or start or _text(resource.get("effectiveInstant"))
-        date = (date or _text(resource.get("issued")))[:10]
+        start = text_of(dict_in(resource.get("effectivePeriod")).get("start"))
+        date = text_of(resource.get("effectiveDateTime")) or start or text_of(resource.get("effectiveInstant"))
+        date = (date or text_of(resource.get("issued")))[:10]
         subject = self._subject(resource)
-        parts = [resource, *_dicts(resource.get("component"))]
+        parts = [resource, *dicts_in(resource.get("component"))]
         for part in parts:
-            analyte = _analyte(part.get("code"))
-            value, problem = _value(part)
+            analyte = analyte_of(part.get("code"))
+            value, problem = value_of(part)
             if problem:
                 self.left_out[problem] += 1
             elif value is None:
                 if "dataAbsentReason" in part:
-                    said = [code for _, code, _ in _codings(part["dataAbsentReason"]) if code in _REASONS]
+                    said = [code for _, code, _ in codings_of(part["dataAbsentReason"]) if code in _REASONS]
                     self.reasons[next(iter(said), "other")] += 1
                     self.held.add(analyte)
             else:
@@ -234,7 +184,7 @@ class _Resources:
                     row.append(item)
 
     def _subject(self, resource: Mapping[str, Any]) -> int:
-        return self.subjects(_text(_dict(resource.get("subject")).get("reference")))
+        return self.subjects(text_of(dict_in(resource.get("subject")).get("reference")))
 
     # ------------------------------------------------------------------------------------------ as tables
 
@@ -349,79 +299,3 @@ class _Resources:
 
 def _none() -> Any:
     return np.zeros(0, dtype="l")
-
-
-def _analyte(code: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names and local codes in the order given, and LOINC numbers."""
-    codings = _codings(code)
-    loincs = tuple(c for system, c, _ in codings if system == LOINC_SYSTEM and "-" in c and is_loinc(c))
-    local = [c for system, c, _ in codings if system != LOINC_SYSTEM]
-    names = [*local, _text(_dict(code).get("text")), *(display for _, _, display in codings)]
-    return tuple(dict.fromkeys(name for name in names if name)), loincs
-
-
-def _value(part: Mapping[str, Any]) -> tuple[tuple[str, tuple[str, ...], tuple[str, ...]] | None, str]:
-    """The parts of a `Value`, None where there is none, or why it cannot be read."""
-    if "valueQuantity" in part:
-        return _quantity(_dict(part["valueQuantity"])), ""
-    for key in ("valueInteger", "valueDecimal"):
-        if key in part:
-            return (_text(part[key]), (), ()), ""
-    if "valueBoolean" in part:
-        return ("", ("1" if part["valueBoolean"] is True else "0",), ()), ""
-    if "valueCodeableConcept" in part:
-        concept = _dict(part["valueCodeableConcept"])
-        codings = _codings(concept)
-        words = [*(c for _, c, _ in codings), *(d for _, _, d in codings), _text(concept.get("text"))]
-        return ("", tuple(dict.fromkeys(word for word in words if word)), ()), ""
-    if "valueString" in part:
-        text = _text(part["valueString"])
-        return ("", (text,) if text else (), ()), ""
-    if "valueRatio" in part:
-        return _ratio(_dict(part["valueRatio"]))
-    other = next((key for key in part if key in _VALUES), "")
-    return None, f"{other} is not read" if other else ""
-
-
-def _quantity(quantity: Mapping[str, Any]) -> tuple[str, tuple[str, ...], tuple[str, ...]] | None:
-    number = _text(quantity.get("value"))
-    if not number:
-        return None
-    units = tuple(dict.fromkeys(unit for key in ("code", "unit") if (unit := _text(quantity.get(key)))))
-    return f"{_text(quantity.get('comparator'))}{_plain_decimal(number)}", (), units
-
-
-def _ratio(ratio: Mapping[str, Any]) -> tuple[tuple[str, tuple[str, ...], tuple[str, ...]] | None, str]:
-    parts = [_text(_dict(ratio.get(key)).get("value")) for key in ("numerator", "denominator")]
-    try:
-        above, below = (Decimal(part) for part in parts)
-        return (f"{(above / below).quantize(Decimal('1e-9')).normalize():f}", (), ()), ""
-    except (InvalidOperation, ZeroDivisionError):
-        return None, "valueRatio without two numbers is not read"
-
-
-def _plain_decimal(number: str) -> str:
-    """JSON may write 1.2E1; anything else is left to the reader of numbers."""
-    try:
-        return f"{Decimal(number):f}" if "e" in number.casefold() else number
-    except InvalidOperation:
-        return number
-
-
-def _codings(concept: Any) -> list[tuple[str, str, str]]:
-    return [
-        (_text(coding.get("system")), _text(coding.get("code")), _text(coding.get("display")))
-        for coding in _dicts(_dict(concept).get("coding"))
-    ]
-
-
-def _dict(thing: Any) -> Mapping[str, Any]:
-    return thing if isinstance(thing, dict) else {}
-
-
-def _dicts(thing: Any) -> list[Mapping[str, Any]]:
-    return [one for one in thing if isinstance(one, dict)] if isinstance(thing, list) else []
-
-
-def _text(thing: Any) -> str:
-    return " ".join(thing.split()) if isinstance(thing, str) else ""

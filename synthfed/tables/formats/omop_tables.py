@@ -6,16 +6,15 @@ millions of rows are read as integers that point into their distinct texts.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
 
 from synthfed.errors import UnreadableFile
 from synthfed.tables.dictionary import header_key
+from synthfed.tables.formats.events import Texts
+from synthfed.tables.numbers import plain_number
 
 _DEFINITION = """
 person: person_id gender_concept_id year_of_birth month_of_birth day_of_birth birth_datetime race_concept_id
@@ -69,17 +68,6 @@ _OTHERS = frozenset(
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
 _DELIMITERS = (",", "\t", ";", "|")
 _NULLS = frozenset(["(null)", "null", "\\n"])
-
-
-@dataclass(frozen=True, slots=True)
-class Texts:
-    """A column as positions in its distinct texts; the empty text where it is null."""
-
-    codes: npt.NDArray[np.int32]
-    words: tuple[str, ...]
-
-    def series(self) -> pd.Series:
-        return pd.Series(np.array(self.words, dtype=object)[self.codes], dtype="object")
 
 
 def omop_files(folder: Path) -> dict[str, Path]:
@@ -217,3 +205,8 @@ def _texts(column: Any) -> Texts:
 def _plain(text: str) -> str:
     plain = " ".join(text.split())
     return "" if plain.casefold() in _NULLS else plain
+
+
+def plain_code(text: str) -> str:
+    """`1.0` as `1`; most identifiers and concepts are whole already."""
+    return text if text.isdigit() else plain_number(text)

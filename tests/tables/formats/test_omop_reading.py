@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from synthfed.errors import DataError, UnreadableFile
@@ -44,7 +45,7 @@ def test_a_unit_that_the_dictionary_lacks_is_asked_for(hospital: Hospital) -> No
 def test_a_unit_that_many_patients_have_is_named(hospital: Hospital) -> None:
     hospital.persons = [(i, 8507, "M", 1950, 6, 15) for i in range(1, 13)]
     hospital.conditions = []
-    hospital.measurements = [(i, 0, "2015-03-10", 83, "HB", "furlong") for i in range(1, 13)]
+    hospital.measurements = [(i, 0, "2015-03-10", 70 + i, "HB", "furlong") for i in range(1, 13)]
     assert "('furlong')" in hospital.refusal()
 
 
@@ -119,6 +120,54 @@ def test_which_condition_is_the_diagnosis_is_asked(hospital: Hospital) -> None:
     hospital.mapping = '[timing]\ndiagnosis = ["C92.0"]\n'
     table, _ = hospital.read()
     assert table["hb_g_dl"].tolist() == ["7.1", ""]
+
+
+def test_a_star_stands_for_every_code_that_begins_so(hospital: Hospital) -> None:
+    hospital.conditions = [(1, "2015-03-10", "C92.00"), (2, "2015-03-10", "C92.01"), (2, "2010-01-01", "I10")]
+    hospital.measurements = [(i, 0, f"2015-03-{9 + i}", 7.1 + i, "HB", "g/dL") for i in (1, 2)]
+    hospital.mapping = '[timing]\ndiagnosis = ["C92.0*"]\nwindow_days = [0, 1]\n'
+    table, _ = hospital.read()
+    assert table["hb_g_dl"].tolist() == ["8.1", "9.1"]
+
+
+def test_two_names_that_say_the_same_agree(hospital: Hospital) -> None:
+    hospital.conditions = []  # so that different values could not be chosen from
+    hospital.measurements = [
+        (1, 0, "2015-03-10", 8.3, "HB", "g/dL"),
+        (1, 0, "2015-03-11", 83, "Hb 2", "g/L"),
+    ]
+    hospital.observations = [(1, "2015-03-10", "NPM1", "positive"), (1, "2015-03-10", "Nucleophosmin", "m")]
+    hospital.mapping = (
+        '[columns]\n"Hb 2" = "hb_g_dl"\nHB = "hb_g_dl"\nNucleophosmin = { column = "NPM1", codes = { m = "1" } }\n'
+    )
+    table, _ = hospital.read()
+    assert table["hb_g_dl"].tolist() == ["8.3", ""]
+    assert table["NPM1"].tolist() == ["1", ""]
+
+
+def test_values_without_a_day_cannot_be_chosen_from(hospital: Hospital) -> None:
+    hospital.measurements = [
+        (1, 0, "", 8.3, "HB", "g/dL"),
+        (1, 0, "", 9.3, "HB", "g/dL"),
+        (2, 0, "", 9.3, "HB", "g/dL"),
+        (2, 0, "2015-03-10", 7.3, "HB", "g/dL"),  # the only one that is known to lie in the window
+    ]
+    table, findings = hospital.read()
+    assert table["hb_g_dl"].tolist() == ["", "7.3"]
+    assert "left missing (1)" in notes(findings, "hb_g_dl")
+
+
+def test_parquet_tables_give_the_same(hospital: Hospital) -> None:
+    hospital.measurements = [(1, 0, "2015-03-10", 8.0, "HB", "g/dL"), (2, 0, "2015-03-10", 7.25, "HB", "g/dL")]
+    expected, _ = hospital.read()
+    for file in hospital.folder.glob("*.csv"):
+        frame = pd.read_csv(file)
+        for name in frame.columns[frame.columns.str.endswith("_date")]:
+            frame[name] = pd.to_datetime(frame[name])
+        frame.to_parquet(file.with_suffix(".parquet"))
+        file.unlink()
+    table, _ = hospital.read_again()
+    pd.testing.assert_frame_equal(table, expected)
 
 
 def test_age_and_sex_come_from_the_person(hospital: Hospital) -> None:
