@@ -8,8 +8,8 @@ Only counts that the start has not learned can judge that fairly: those of pairs
 (`yardstick`), which are bought anyway. On the others a start looks better than it is, since it knows their noise, and
 any step away from it looks like a loss: on the tables looked at, training was seen to come closer to the patients and
 further from those counts at once, by up to three standard errors. It was also seen to mend the pairs held back while it
-blurred everything else, by ten. So a network ships as it was trained if the counts held back fit better, and the others
-not worse by more than two standard errors. In doubt the start ships: what training adds is little where it adds at all.
+blurred everything else, by two to ten. So a network ships as it was trained if the counts held back fit better, and the
+others not worse by more than one standard error. In doubt the start ships: training adds little where it adds at all.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from synthfed.generators.yardstick import FITTED, HELD_BACK, Gap, Yardstick
 
 Kept = Literal["start", "trained"]
 
-_BLUR = 2.0  # standard errors by which training may move away from counts whose noise the start has learned
+_BLUR = 1.0  # standard errors by which training may move away from counts whose noise the start has learned
 
 
 @dataclass(frozen=True, slots=True)

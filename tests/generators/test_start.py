@@ -100,8 +100,8 @@ def test_where_the_tree_joins_every_pair_all_counts_judge(plan: Plan) -> None:
     ("held_back", "learned", "kept"),
     [
         (-0.01, -0.01, "trained"),
-        (-0.01, 0.009, "trained"),  # a step away from noise that was learned looks like a loss
-        (-0.01, 0.02, "start"),  # this is more than that
+        (-0.01, 0.004, "trained"),  # a step away from noise that was learned looks like a loss
+        (-0.01, 0.006, "start"),  # this is more than that
         (0.001, -0.05, "start"),
         (0.0, 0.0, "start"),
     ],

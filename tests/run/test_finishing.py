@@ -94,6 +94,7 @@ def test_a_network_is_held_against_its_tree_by_the_sums_that_the_coordinator_kep
     assert engines["scores"] == []
     assert {row["kind"] for row in engines["counts"]} == {"single", "outcome", "joined", "held back"}
     assert "Which engine wins" in (done.dossier / "report.html").read_text()
+    assert verify_dossier(done.dossier).ok
     model = load_model(done.dossier / "model.synthfed")
     assert model.kept == engines["kept"]
     shipped = load_file(folder / "released.safetensors")
