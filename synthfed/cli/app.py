@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from synthfed.cli import ask, compare, coordinator, data, dossiers, export, model, run, secure_sums, site
+from synthfed.cli import ask, compare, coordinator, data, dictionary, dossiers, export, model, run, secure_sums, site
 from synthfed.errors import SynthfedError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("compare")(compare.compare)
 app.command("check")(data.check)
+app.command("new-dictionary")(dictionary.new_dictionary)
 app.command("ask")(ask.ask)
 app.command("cohort")(data.cohort)
 app.command("sample")(model.sample)

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import pandas as pd
 from synthfed.tables.cells import decimal_mark, read_levels
 from synthfed.tables.dates import looks_like_dates, read_dates
 from synthfed.tables.dictionary import Dictionary, header_key, header_meanings, loose_key
+from synthfed.tables.drafting import known_columns
 from synthfed.tables.files import read_frame
 from synthfed.tables.formats.castor_reading import castor_columns, is_castor
 from synthfed.tables.local_cells import codes_in_header
@@ -176,10 +178,22 @@ def _meaning(named: str, header: str, label: str, dictionary: Dictionary, open_w
     for name in names if not near else ():
         hits = difflib.get_close_matches(loose_key(header_key(name)), open_words, n=2, cutoff=0.7)
         near += [open_words[hit] for hit in hits]
+    near += [] if near else [name for name in _usual(names) if name in open_words.values()]
     near = list(dict.fromkeys(near))
     if len(near) == 1:
         return _Meaning(dictionary.schema[near[0]], certain=False)
     return _Meaning(None, certain=False, near=tuple(near[:3]))
+
+
+def _usual(names: Sequence[str]) -> list[str]:
+    """Columns that tables of any disease call so, in several languages."""
+    words = _usual_words()
+    return [words[key] for name in names if (key := loose_key(header_key(name))) in words]
+
+
+@cache
+def _usual_words() -> Mapping[str, str]:
+    return {loose_key(key): name for key, name in header_meanings(known_columns().schema).items()}
 
 
 def _letters(text: str) -> str:

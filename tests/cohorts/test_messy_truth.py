@@ -16,6 +16,7 @@ from synthfed.pipeline import Pipeline
 from synthfed.tables.dictionary import load_dictionary
 from synthfed.tables.files import read_frame
 from synthfed.tables.reading import type_table
+from tests.cli.command import synthfed
 from tests.tables.messy_mappings import GERMAN_WORKBOOK, REDCAP, SPREADSHEET
 
 FILES = {
@@ -169,3 +170,11 @@ def test_a_wrong_assumption_fails_loudly(wrong: str, folder: Path) -> None:
     with pytest.raises(DataError) as raised:
         read_cohort({"site": folder / name})
     assert named in str(raised.value)
+
+
+@pytest.mark.slow
+def test_the_three_hospitals_end_in_a_dossier_of_the_shipped_pipeline(folder: Path, tmp_path: Path) -> None:
+    generator = 'generator={kind="marginal"}'
+    done = synthfed("run", "aml", "--data", str(folder), "--set", generator, "--out", "dossier", "-q", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert synthfed("verify", "dossier", cwd=tmp_path).returncode == 0

@@ -102,3 +102,14 @@ def test_columns_without_a_header_get_a_proposal_to_confirm(folder: Path) -> Non
     assert "# karyotype_known = { any = [\"[cyto_done] = '1'\"] }" in milano
     for file in folder.glob("*.mapping.toml"):
         load_mapping(file, AML)
+
+
+def test_headers_in_other_languages_are_proposed(tmp_path: Path) -> None:
+    headers = {"Pat-Nr": "a", "Alter": "61", "Geschlecht (1=m, 2=w)": "1", "Plaquettes": "40"}
+    pd.DataFrame({header: [cell] for header, cell in headers.items()}).to_csv(tmp_path / "lyon.csv", index=False)
+    draft_mappings(tmp_path, AML)
+    lines = (tmp_path / "lyon.mapping.toml").read_text(encoding="utf-8").splitlines()
+    assert '# "Pat-Nr" = "patient_id"' in lines
+    assert '# "Alter" = "age_years"' in lines
+    assert '# "Plaquettes" = { column = "platelets_10e9_l", unit = "10^9/L" }' in lines
+    assert any("Geschlecht" in line and 'codes = { 1 = "male", 2 = "female" }' in line for line in lines)
