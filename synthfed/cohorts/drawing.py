@@ -4,7 +4,7 @@ Everything takes a `numpy.random.Generator`; nothing here knows a disease.
 """
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,34 @@ class SiteEffects:
     severity: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """An increasing map that moves the quantiles of a simulated column to the published ones; ranks stay.
+
+    Attributes:
+        found, wanted: The same quantiles before and after, increasing.
+        log: Whether the map is straight between the logarithms.
+    """
+
+    found: tuple[float, ...]
+    wanted: tuple[float, ...]
+    log: bool
+
+    def __call__(self, values: Values) -> Values:
+        found, wanted, at = np.array(self.found), np.array(self.wanted), np.asarray(values, dtype=np.float64)
+        if self.log:
+            found, wanted, at = np.log(found), np.log(wanted), np.log(np.maximum(at, 1e-3))
+        inside = np.interp(at, found, wanted)
+        moved = inside + np.minimum(at - found[0], 0.0) + np.maximum(at - found[-1], 0.0)  # outside: shifted
+        return np.asarray(np.exp(moved) if self.log else moved)
+
+
+def calibration_of(values: Values, levels: Sequence[float], wanted: Sequence[float], *, log: bool) -> Calibration:
+    """The map that gives `values` the quantiles `wanted` at `levels` (0 to 1)."""
+    found = np.quantile(values, levels)
+    return Calibration(tuple(float(q) for q in found), tuple(wanted), log)
+
+
 def load_prior(disease: str) -> dict[str, Any]:
     """The public constants of `datasets/<disease>/prior.toml`."""
     path = dictionary_path(disease).parent / "prior.toml"
@@ -44,6 +72,14 @@ def load_prior(disease: str) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise DictionaryError(f"prior file {path} cannot be read: {error}") from error
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the entries of `changes` in place of its own, table by table."""
+    result = dict(base)
+    for key, value in changes.items():
+        result[key] = merged(base[key], value) if isinstance(value, Mapping) and key in base else value
+    return result
 
 
 def correlated_uniforms(correlation: Values, rows: int, rng: np.random.Generator) -> Values:
