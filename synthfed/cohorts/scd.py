@@ -4,11 +4,14 @@ age, sex -> genotype -> alpha, G6PD -> fetal haemoglobin -> hydroxyurea, transfu
 red cells -> other laboratory -> crises and chest syndromes (shared frailty) -> organ damage over age -> death -> blanks
 
 Every constant lies in `datasets/scd/prior.toml` with its source; many are assumptions, because no real table exists.
-The tables are valid by construction: enforcing the hard rules changes nothing but to add the derived MCV.
+The tables are valid by construction: enforcing the hard rules changes nothing but to add the derived columns.
+The columns of the shipped pipeline are drawn first and by a generator of their own; `scd_history` adds all others.
 """
 
 import functools
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -24,6 +27,7 @@ from synthfed.cohorts.drawing import (
     load_prior,
     pick,
 )
+from synthfed.cohorts.scd_history import draw_history, hide_history
 from synthfed.tables.conditions import Grid, to_series
 from synthfed.tables.dictionary import load_dictionary
 from synthfed.tables.rules import RuleSet
@@ -32,14 +36,26 @@ from synthfed.tables.schema import Schema
 DAYS_PER_YEAR = 365.25
 
 
-def simulate_scd(patients: int, *, seed: int, site: SiteEffects | None = None) -> pd.DataFrame:
+def simulate_scd(
+    patients: int,
+    *,
+    seed: int,
+    site: SiteEffects | None = None,
+    missing: float = 1.0,
+    columns: Sequence[str] | Literal["all"] | None = None,
+) -> pd.DataFrame:
     """Draw `patients` simulated patients of one site.
 
+    Args:
+        missing: Multiplies the shares of missing values; 0 leaves no blank but structural ones.
+        columns: Columns to draw beside `patient_id`; those of the shipped pipeline when left out, or `all`.
+
     Returns:
-        A typed table with the columns of the shipped pipeline, `patient_id` (row number) first.
+        A typed table in the dictionary's order, derived columns included.
     """
     rng = np.random.default_rng(seed)
     effects = site or SiteEffects()
+    effects = replace(effects, missing_factor=effects.missing_factor * missing)
     schema, prior = _dictionary().schema, _prior()
     drawn, kind = _person(patients, rng, effects, prior, schema)
     _treatment(drawn, kind, rng, prior)
@@ -48,9 +64,16 @@ def simulate_scd(patients: int, *, seed: int, site: SiteEffects | None = None) -
     _events(drawn, kind, rng, prior)
     _damage(drawn, kind, rng, prior)
     grid = _observed(drawn, rng, effects, prior, schema)
+    basic = {*grid, "mcv_fl"}
+    wanted = basic if columns is None else set(schema.names) if columns == "all" else set(columns)
+    if wanted - {*basic, "patient_id"}:
+        later = np.random.default_rng([seed, 3])
+        draw_history(drawn, kind, later, prior, schema)
+        grid |= hide_history(drawn, later, prior, effects, schema)
     table = pd.DataFrame({name: to_series(grid[name], schema[name], schema, pd.RangeIndex(patients)) for name in grid})
     identity = pd.Series([f"SIM{i:06d}" for i in range(1, patients + 1)], dtype=pd.StringDtype())
-    return _rules().enforce(table.assign(patient_id=identity))
+    derived = _rules().derive(table.assign(patient_id=identity))
+    return derived[[name for name in derived.columns if name in wanted or name == "patient_id"]]
 
 
 @functools.cache
@@ -167,8 +190,9 @@ def _blood(drawn: Grid, kind: Codes, rng: np.random.Generator, prior: dict[str, 
     spread = np.where(chronic, moves["log_ferritin_chronic"][1], moves["log_ferritin_ever"][1])
     level = np.where(level == 0, moves["log_ferritin_never"][0], level)
     drawn["ferritin_ng_ml"] = np.round(np.clip(np.exp(level + spread * rng.standard_normal(rows)), 8, 28000))
-    # assumption: 0.4 in children (Ware and Helms 2012), 0.6 in adults, rising from 14 years (Hayes 1985)
-    middle = np.interp(age, [0, 14, 20, 60, 90], [0.30, 0.42, 0.60, 0.85, 1.1])
+    kidney = prior["kidney"]
+    severely, mildly = (np.interp(age, kidney["ages"], kidney[f"creatinine_{which}"]) for which in ("severe", "else"))
+    middle = np.where(severe == 1, severely, mildly)
     creatinine = middle * np.where(men, 1.12, 1.0) * np.exp(0.27 * rng.standard_normal(rows))
     drawn["creatinine_mg_dl"] = np.asarray(np.round(np.clip(creatinine, 0.15, 12), 2), dtype=np.float64)
 
@@ -210,6 +234,7 @@ def _fractions(drawn: Grid, kind: Codes, rng: np.random.Generator, prior: dict[s
     chronic = drawn["chronic_transfusion"] == 1
     middle, sd = np.where(chronic[:, None], moves["donor_share"], moves["recent_donor_share"]).T
     donor = np.clip(middle + sd * rng.standard_normal(rows), 0.06, 0.9) * (chronic | recent)
+    drawn["donor"] = donor
     drawn["hbf_pct"] = np.round(own_f * (1 - donor), 1)
     drawn["hba2_pct"] = np.round(own_a2 * (1 - donor) + 2.5 * donor, 1)
     drawn["hba_pct"] = np.round(own_a * (1 - donor) + 97.5 * donor, 1)
@@ -242,7 +267,7 @@ def _events(drawn: Grid, kind: Codes, rng: np.random.Generator, prior: dict[str,
     heavier = 0.7 + 0.3 * frailty
     now = usual * by_age * proneness * heavier * np.where(treated, drug["chest_factor"], 1.0)
     drawn["acs_last_12m"] = np.minimum(rng.poisson(now), 10).astype(float)
-    years = np.minimum(age, 20) + facts["chest_adult"] * np.maximum(age - 20, 0)
+    years = facts["chest_years_child"] * np.minimum(age, 18) + facts["chest_years_adult"] * np.maximum(age - 18, 0)
     before = 1 - np.exp(-usual * facts["chest_lifetime"] * proneness * years)
     drawn["acs_ever"] = ((drawn["acs_last_12m"] > 0) | chance(before, rows, rng)).astype(float)
 

@@ -9,6 +9,7 @@ between the halves, scoring the hold-out costs the training patients nothing (pa
 without the key cannot tell who was held out.
 """
 
+import functools
 import hashlib
 import hmac
 import secrets
@@ -23,9 +24,11 @@ import pandas as pd
 
 from synthfed.cohorts.aml import simulate_aml
 from synthfed.cohorts.drawing import Codes as Rows
-from synthfed.cohorts.drawing import Mask, SiteEffects
+from synthfed.cohorts.drawing import Mask
 from synthfed.cohorts.scd import simulate_scd
+from synthfed.cohorts.skew import Split, deal, label_columns, site_effects
 from synthfed.errors import ConfigError, DataError, EmptySite, MissingColumn
+from synthfed.tables.conditions import to_series
 from synthfed.tables.dictionary import Dictionary, header_key, load_dictionary
 from synthfed.tables.handover import list_tables, read_handover, site_name
 from synthfed.tables.reading import Finding, ImportReport, type_table
@@ -38,8 +41,6 @@ Source = Mapping[str, str | Path | pd.DataFrame] | pd.DataFrame | str | Path
 
 _SIMULATORS: Mapping[str, Callable[..., pd.DataFrame]] = {"aml": simulate_aml, "scd": simulate_scd}
 _ROWS_NAMED = 5
-# assumptions: how much simulated hospitals differ at skew 1, as standard deviations of SiteEffects' fields
-_SPREAD = {"age_shift": 3.0, "lab_shift": 0.12, "missing_factor": 0.35, "severity": 0.2}
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,11 @@ def load_cohort(
     shares: Sequence[float] | None = None,
     seed: int = 7,
     skew: float = 1.0,
-    columns: Sequence[str] | None = None,
+    split: Split = "hospitals",
+    missing: float = 1.0,
+    unrecorded: int = 0,
+    profile: Literal["beat", "trial"] = "beat",
+    columns: Sequence[str] | Literal["all"] | None = None,
     holdout_fraction: float = 0.2,
 ) -> Cohort:
     """Simulate a cohort: no row stems from a patient.
@@ -122,35 +127,51 @@ def load_cohort(
         patients: All patients together, hold-out included.
         shares: Each site's share of them; equal when left out.
         seed: Same seed, same rows.
-        skew: How much the hospitals differ: 0 not at all, 1 by some years of age, missing values and severity.
-        columns: Columns to keep; all that the simulator draws when left out.
+        skew: How much the hospitals differ: 0 not at all, 1 clearly.
+        split: In what they differ, see `cohorts.skew`.
+        missing: Multiplies the shares of missing values; 0 leaves structural blanks only.
+        unrecorded: So many columns, others at each site but the first, are blank there as if never recorded.
+        profile: AML only, `beat` (all ages and treatments) or `trial` (intensive, up to 65 years).
+        columns: Columns to keep; those of the shipped pipeline when left out, or `all` that the simulator draws.
 
     Raises:
-        ConfigError: An unknown disease, or shares that do not fit the sites.
+        ConfigError: An unknown disease, a profile it does not have, or shares that do not fit the sites.
         EmptySite: A site that would get no training patient.
 
     Example: `load_cohort("aml", sites=["lyon", "milano", "berlin"], patients=900, seed=1).train`
     """
     if disease not in _SIMULATORS:
         raise ConfigError(f"no simulator for {disease!r}; simulated diseases: {', '.join(_SIMULATORS)}")
+    if profile != "beat" and disease != "aml":
+        raise ConfigError(f"profile {profile!r} exists for 'aml' only; leave it out for {disease!r}")
     names = [f"site_{i}" for i in range(1, sites + 1)] if isinstance(sites, int) else list(sites)
     counts = _counts(patients, names, shares)
     dictionary = load_dictionary(disease)
-    effects = _effects(counts, seed, skew)
-    draws = np.random.SeedSequence([seed, 1]).generate_state(len(names))
-    tables = {}
-    for name, count, effect, draw in zip(names, counts, effects, draws, strict=True):
-        table = _SIMULATORS[disease](count, seed=int(draw), site=effect)
+    chosen = {"profile": profile} if disease == "aml" else {}
+    wanted = columns if columns is None or columns == "all" else (*columns, *label_columns(disease))
+    simulate = functools.partial(_SIMULATORS[disease], missing=missing, columns=wanted, **chosen)
+    draws = [int(draw) for draw in np.random.SeedSequence([seed, 1]).generate_state(len(names))]
+    if split == "hospitals":
+        effects = site_effects(counts, seed, skew)
+        parts = zip(names, counts, effects, draws, strict=True)
+        tables = {name: simulate(count, seed=draw, site=effect) for name, count, effect, draw in parts}
+    else:
+        whole = simulate(patients, seed=draws[0])
+        dealt = deal(whole, names, counts, disease=disease, split=split, skew=skew, seed=seed)
+        tables = {name: whole.iloc[rows].reset_index(drop=True) for name, rows in dealt.items()}
+    for name, table in tables.items():
         table["patient_id"] = pd.Series(
-            [f"SIM-{name}-{i:06d}" for i in range(1, count + 1)], dtype=pd.StringDtype(), index=table.index
+            [f"SIM-{name}-{i:06d}" for i in range(1, len(table) + 1)], dtype=pd.StringDtype(), index=table.index
         )
-        tables[name] = table
     drawn = next(iter(tables.values())).columns
-    schema = dictionary.schema.select(drawn if columns is None else columns)
+    schema = dictionary.schema.select(drawn if columns is None or columns == "all" else columns)
     absent = [name for name in schema.names if name not in drawn]
     if absent:
         raise MissingColumn(f"the {disease!r} simulator does not draw {absent}; leave these columns out")
     rules = RuleSet.load(dictionary.folder, dictionary.schema).restrict(schema.names)
+    for name, blank in _unrecorded(schema, rules, names, unrecorded, seed).items():
+        nothing, index = np.full(len(tables[name]), np.nan), tables[name].index
+        tables[name] = tables[name].assign(**{c: to_series(nothing, schema[c], schema, index) for c in blank})
     tables = {name: rules.derive(table[list(schema.names)]) for name, table in tables.items()}
     reports = {name: ImportReport(len(table), ()) for name, table in tables.items()}
     key = hashlib.sha256(f"synthfed simulated split {seed}".encode()).digest()
@@ -278,23 +299,16 @@ def _counts(patients: int, names: Sequence[str], shares: Sequence[float] | None)
     return [int(count) for count in counts]
 
 
-def _effects(counts: Sequence[int], seed: int, skew: float) -> list[SiteEffects]:
-    """Differences between hospitals that cancel over all patients."""
-    rng = np.random.default_rng([seed, 2])
-    weights = np.array(counts) / sum(counts)
-    drawn = {}
-    for name, spread in _SPREAD.items():
-        values = rng.normal(size=len(counts)).clip(-1.6, 1.6)
-        drawn[name] = skew * spread * (values - values @ weights)
-    return [
-        SiteEffects(
-            age_shift=float(drawn["age_shift"][i]),
-            lab_shift=float(drawn["lab_shift"][i]),
-            missing_factor=float(np.exp(drawn["missing_factor"][i])),
-            severity=float(drawn["severity"][i]),
-        )
-        for i in range(len(counts))
-    ]
+def _unrecorded(
+    schema: Schema, rules: RuleSet, names: Sequence[str], columns: int, seed: int
+) -> dict[str, tuple[str, ...]]:
+    """Columns that a hospital does not record: numbers that may be missing and that no hard rule needs."""
+    needed = {column for rule in rules.hard if rule.kind != "range" for column in rule.columns}
+    free = [c.name for c in schema.modelled if c.is_number and c.missing == "possible" and c.name not in needed]
+    if columns > len(free):
+        raise ConfigError(f"unrecorded is {columns}; only {len(free)} columns can be left out: {', '.join(free)}")
+    rng = np.random.default_rng([seed, 5])
+    return {name: tuple(str(c) for c in rng.choice(free, columns, replace=False)) for name in names[1:] if columns}
 
 
 def _tables_of(source: Source, known: Dictionary, extra: Sequence[str]) -> dict[str, tuple[pd.DataFrame, Findings]]:

@@ -52,8 +52,10 @@ def test_skew_makes_hospitals_differ_and_zero_skew_does_not() -> None:
 def test_columns_of_a_simulated_cohort_can_be_chosen() -> None:
     cohort = load_cohort("aml", patients=50, columns=["os_days", "os_event", "NPM1"])
     assert cohort.schema.names == ("NPM1", "os_days", "os_event")
-    with pytest.raises(MissingColumn, match="ecog"):
-        load_cohort("aml", patients=50, columns=["NPM1", "ecog"])
+    assert load_cohort("aml", patients=50, columns=["ecog", "efs_days"]).schema.names == ("ecog", "efs_days")
+    assert set(load_cohort("scd", patients=50, columns="all").schema.names) > {"egfr", "trv_m_s", "mcv_fl"}
+    with pytest.raises(MissingColumn, match="MYC"):
+        load_cohort("aml", patients=50, columns=["NPM1", "MYC"])
 
 
 def test_wrong_simulated_cohorts_are_refused() -> None:
@@ -63,6 +65,10 @@ def test_wrong_simulated_cohorts_are_refused() -> None:
         load_cohort("aml", shares=[0.5, 0.5])
     with pytest.raises(EmptySite, match="raise patients"):
         load_cohort("aml", patients=3)
+    with pytest.raises(ConfigError, match="for 'aml' only"):
+        load_cohort("scd", profile="trial")
+    with pytest.raises(ConfigError, match="can be left out"):
+        load_cohort("aml", patients=50, unrecorded=99)
 
 
 def test_who_is_held_out_depends_on_one_patient_alone() -> None:
