@@ -9,12 +9,14 @@
 | `implies`     | where `when` holds, `then` is not false                                | columns of `then`   |
 | `structural`  | `columns` are blank unless `when` surely holds (`fill`: and not blank) | blanks, or the fill |
 | `at_most_one` | no more than one of the flags `columns` is 1                           | later flags to 0    |
-| `sum`         | the known shares `columns` add up to `total` within `tolerance`        | all, in proportion  |
+| `sum`         | the known shares `columns` add up to `total` within `tolerance`        | the first, else all |
 | `parts`       | the known parts `columns` add up to no more than the number `whole`    | all, in proportion  |
 
 The kinds that compute a column which is never learned stand in `tables.derived_kinds`.
 A missing operand breaks no rule, except where a blank is the point: `structural`, and what is derived.
-Every repair changes broken rows only. That makes enforcing idempotent as soon as it leaves no row broken.
+A repair changes broken rows only; before it, `structural` and, with `swap = true`, `implies` and `order` exchange
+values between synthetic rows (`tables.exchange`). Where no row is broken neither does anything: so enforcing is
+idempotent.
 """
 
 from collections.abc import Iterable
@@ -88,6 +90,7 @@ class Order:
         factor: What the last column is multiplied by, such as 12 for years against months.
         decimals: Of each column; a value that is moved keeps them.
         raises: A repair raises the later columns instead of lowering the earlier ones.
+        swap: Among synthetic rows, values of the first of two columns are exchanged first (`exchange`).
     """
 
     columns: tuple[str, ...]
@@ -96,6 +99,7 @@ class Order:
     factor: float = 1.0
     decimals: tuple[int, ...] = ()
     raises: bool = False
+    swap: bool = False
 
     @property
     def reads(self) -> frozenset[str]:
@@ -184,8 +188,15 @@ class Equal:
 
 @dataclass(frozen=True, slots=True)
 class Implies:
+    """Where `when` surely holds, `then` is not surely false.
+
+    Attributes:
+        swap: Among synthetic rows, values that are not allowed are exchanged with rows that are free (`exchange`).
+    """
+
     when: Condition
     then: Condition
+    swap: bool = False
 
     @property
     def reads(self) -> frozenset[str]:
@@ -218,7 +229,7 @@ class Implies:
         if len(self.then.alternatives) > 1:
             return None if self.then.columns & gone else replace(self, when=when)
         kept = tuple(demand for demand in self.demands if demand.column not in gone)
-        return Implies(when, Condition((kept,))) if kept else None
+        return replace(self, when=when, then=Condition((kept,))) if kept else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,6 +335,15 @@ class Sum:
         return np.abs(self.added(grid) - self.total) > self.tolerance + ROUNDING
 
     def repair(self, grid: Grid, broken: Mask) -> Grid:
+        """The first share takes what is left over; where the others exceed the whole, all are scaled."""
+        first, lower, upper, decimals = self.shares[0]
+        rest = np.round(self.total - (self.added(grid) - grid[first]), decimals)
+        fits = broken & (rest >= lower) & (rest <= upper)
+        scaled = self.scaled(grid, broken & ~fits)
+        return scaled | {first: np.where(fits, rest, scaled[first])}
+
+    def scaled(self, grid: Grid, broken: Mask) -> Grid:
+        """All shares in proportion; the first takes what rounding leaves over."""
         added = self.added(grid)
         factor = np.where(broken & (added > 0), self.total / np.where(added > 0, added, 1.0), 1.0)
         changed: Grid = {}

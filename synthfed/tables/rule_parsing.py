@@ -27,9 +27,9 @@ _READINGS: Mapping[str, tuple[str, ...]] = {
 _KEYS = frozenset({"id", "kind", "class", "columns", "when", "then", "source", "note"})
 _OPTIONS: Mapping[str, frozenset[str]] = {
     "range": frozenset({"lower", "upper"}),
-    "order": frozenset({"slack", "factor", "moves"}),
+    "order": frozenset({"slack", "factor", "moves", "swap"}),
     "equal": frozenset({"tolerance"}),
-    "implies": frozenset(),
+    "implies": frozenset({"swap"}),
     "structural": frozenset({"fill"}),
     "at_most_one": frozenset(),
     "sum": frozenset({"total", "tolerance", "input_tolerance"}),
@@ -106,7 +106,9 @@ def _parse_body(kind: str, entry: Mapping[str, Any], schema: Schema, where: str,
         _need(moves in ("earlier", "later"), where, "moves is 'earlier' (lower them) or 'later' (raise them)")
         _need(factor > 0 and (moves == "earlier" or factor == 1.0), where, "factor is above 0 and lowers the earlier")
         decimals = tuple(schema[name].decimals for name in names)
-        return Order(names, float(entry.get("slack", 0.0)), when, factor, decimals, moves == "later")
+        swap = _swaps(entry, where)
+        _need(not swap or (len(names) == 2 and moves == "earlier"), where, "swap needs two columns, the first moves")
+        return Order(names, float(entry.get("slack", 0.0)), when, factor, decimals, moves == "later", swap)
     if kind == "equal":
         _need(len(names) == 2, where, "'equal' needs two columns, the first follows the second")
         return Equal(names[0], names[1], float(entry.get("tolerance", 0.0)), when)
@@ -116,7 +118,7 @@ def _parse_body(kind: str, entry: Mapping[str, Any], schema: Schema, where: str,
         if hard:
             _need(len(then.alternatives) == 1, where, "a hard 'implies' has one alternative in then, to be made true")
             _need(all(d.present is not True for d in then.alternatives[0]), where, "'present' cannot be made true")
-        return Implies(when, then)
+        return Implies(when, then, _swaps(entry, where))
     if kind == "structural":
         _need(bool(names and when.alternatives), where, "'structural' needs columns and when")
         fill = None
@@ -176,6 +178,12 @@ def _parse_derived(
     for column in FUNCTIONS[name][0]:
         known_column(schema, column, where)
     return derived(target, function_of(name, schema, ElnReading(**chosen)), tolerance)
+
+
+def _swaps(entry: Mapping[str, Any], where: str) -> bool:
+    swap = entry.get("swap", False)
+    _need(isinstance(swap, bool), where, "swap is true or false")
+    return bool(swap)
 
 
 def _edge(value: float | None) -> float:

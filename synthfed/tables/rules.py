@@ -11,8 +11,8 @@ source = "by definition"
 note = "An allelic ratio exists only where FLT3-ITD was found."
 ```
 
-Promises: `enforce` is idempotent; after it no hard rule is broken, on any typed table. It uses no patient data beyond
-the row it repairs, so enforcing rules on a synthetic table is post-processing and costs no privacy budget.
+Promises: `enforce` is idempotent; after it no hard rule is broken, on any typed table. It looks at nothing but the
+synthetic table, so enforcing rules is post-processing and costs no privacy budget.
 A cycle among hard rules, two rules that write one cell differently, or an unknown column or level is refused at load.
 """
 
@@ -30,6 +30,7 @@ from synthfed.tables.conditions import Grid, Mask, Values
 from synthfed.tables.conditions import to_grid as _to_grid
 from synthfed.tables.conditions import to_series as _to_series
 from synthfed.tables.derived_kinds import Derived
+from synthfed.tables.exchange import exchanged
 from synthfed.tables.rule_kinds import Body, Implies, Range, Structural, Sum
 from synthfed.tables.rule_parsing import Rule, in_order, parse_rule, refuse_contradictions
 from synthfed.tables.schema import Schema
@@ -107,8 +108,9 @@ class RuleSet:
     def enforce(self, table: pd.DataFrame) -> pd.DataFrame:
         """A copy in which every hard rule holds, derived columns included.
 
-        Repairs are minimal: a rule's written columns, in rows that break it. Where repairs undo one another, the
-        written cells become missing.
+        For synthetic tables only: values that a row may not have go to rows that lack them (`tables.exchange`). What
+        is left is repaired minimally, a rule's written columns in rows that break it. Where repairs undo one another,
+        the written cells become missing.
         """
         return self._rewrite(table, _repaired)
 
@@ -175,10 +177,14 @@ def _same(left: Values, right: Values) -> Mask:
 
 
 def _repaired(rules: RuleSet, grid: Grid, rows: int) -> Grid:
-    for _ in range(_PASSES):
+    for number in range(_PASSES):
         changed = False
         for rule in rules.hard:
             broken = rule.body.violated(grid, rows)
+            if broken.any() and number == 0:  # later exchanges could go round in circles
+                grid = grid | exchanged(rule.body, grid, broken)
+                broken = rule.body.violated(grid, rows)
+                changed = True
             if broken.any():
                 grid = grid | rule.body.repair(grid, broken)
                 changed = True
@@ -207,7 +213,7 @@ def _blank_body(body: Body, schema: Schema, grid: Grid, broken: Mask) -> Grid:
     changed: Grid = {}
     if isinstance(body, Sum):
         near = broken & (np.abs(body.added(grid) - body.total) <= body.input_tolerance)
-        changed = body.repair(grid, near)
+        changed = body.scaled(grid, near)
         broken = broken & body.violated(grid | changed, len(broken))
     if isinstance(body, Implies):
         wrong = {d.column: broken & d.truth(grid)[1] for d in body.demands}

@@ -110,9 +110,30 @@ def test_structural_blanks_children_unless_the_parent_surely_holds() -> None:
 
 def test_structural_fill_makes_a_child_present_exactly_where_the_parent_holds() -> None:
     rules = rule_set(rule("structural", columns=["color"], when={"x": 1}, fill="blue"))
-    table = typed(x=[1, 1, 0], color=[None, "red", "red"])
-    assert broken(rules, table) == [True, False, True]
+    table = typed(x=[1, 1, 0], color=[None, "red", None])
+    assert broken(rules, table) == [True, False, False]
     assert rules.enforce(table)["color"].tolist() == ["blue", "red", np.nan]
+
+
+def test_a_value_of_a_closed_row_goes_to_an_open_row_that_lacks_one() -> None:
+    rules = rule_set(rule("structural", columns=["color", "days"], when={"x": 1}))
+    table = typed(x=[1, 1, 0, 0], color=[None, "red", "green", None], days=[None, 7, 9, 4])
+    after = rules.enforce(table)
+    assert after["color"].tolist() == ["green", "red", np.nan, np.nan]
+    assert after["days"].tolist() == [9, 7, pd.NA, pd.NA]
+    assert rules.blank(table)[0]["color"].tolist() == [np.nan, "red", np.nan, np.nan]  # never between real patients
+
+
+def test_excluding_columns_keep_their_frequencies_where_a_rule_swaps() -> None:
+    rng = np.random.default_rng(0)
+    drawn = {name: (rng.random(2000) < share).astype(int) for name, share in (("x", 0.4), ("y", 0.2), ("z", 0.1))}
+    when = [{"y": 1}, {"z": 1}]
+    after = rule_set(rule("implies", when=when, then={"x": 0}, swap=True)).enforce(typed(**drawn))
+    assert not (after["x"].eq(1) & (after["y"].eq(1) | after["z"].eq(1))).any()
+    for name, values in drawn.items():
+        assert after[name].sum() == values.sum()
+    plain = rule_set(rule("implies", when=when, then={"x": 0})).enforce(typed(**drawn))
+    assert plain["x"].sum() < drawn["x"].sum()
 
 
 def test_at_most_one_keeps_the_first_flag() -> None:
@@ -125,7 +146,9 @@ def test_sum_rescales_shares_and_rounds_to_the_total() -> None:
     rules = rule_set(rule("sum", columns=["a", "b", "c"], total=100, tolerance=0.05))
     after = rules.enforce(typed(a=[1.0, 50.0, 40.0], b=[1.0, 30.0, 40.0], c=[1.0, 20.0, None]))
     assert after[["a", "b", "c"]].sum(axis=1).tolist()[:2] == pytest.approx([100.0, 100.0])
+    assert after.iloc[0][["a", "b", "c"]].tolist() == [98.0, 1.0, 1.0]
     assert after.iloc[1][["a", "b", "c"]].tolist() == [50.0, 30.0, 20.0]
+    assert rules.enforce(typed(a=[5.0], b=[90.0], c=[25.0])).iloc[0].tolist() == pytest.approx([4.2, 75.0, 20.8])
     assert after["c"].isna().tolist() == [False, False, True]
 
 
@@ -135,6 +158,14 @@ def test_identity_is_computed_and_blank_outside_the_bounds() -> None:
     assert after["ratio"].tolist()[0] == 5.0
     assert after["ratio"].isna().tolist() == [False, True, True, True]
     assert list(after.columns) == ["a", "b", "ratio"]
+
+
+def test_an_order_that_swaps_gives_tall_values_to_rows_with_room() -> None:
+    rules = rule_set(rule("order", columns=["low", "high"], swap=True))
+    table = typed(low=[8.0, 1.0, 9.0, 5.0], high=[2.0, 50.0, 3.0, 60.0])
+    after = rules.enforce(table)
+    assert sorted(after["low"]) == [1.0, 3.0, 5.0, 8.0]  # 8 and 1 change places, 5 does not fit under 3
+    assert not rules.check(after).any(axis=None)
 
 
 def test_order_can_raise_the_later_column_and_keep_a_distance() -> None:
@@ -226,6 +257,8 @@ def test_a_derived_column_has_one_writer() -> None:
         (rule("indicator", columns=["any"]), "a flag with 'then'"),
         (rule("order", columns=["low", "high"], moves="up"), "moves is 'earlier'"),
         (rule("parts", columns=["a"], whole="color"), "parts are numbers"),
+        (rule("order", columns=["low", "high", "a"], swap=True), "swap needs two columns"),
+        (rule("implies", when={"x": 1}, then={"y": 0}, swap=1), "swap is true or false"),
     ],
 )
 def test_a_wrong_rule_is_refused_with_its_name_and_the_next_step(entry: dict[str, object], words: str) -> None:
