@@ -21,6 +21,8 @@ from synthfed.secagg.questions.question import (
     to_units,
 )
 
+_LARGEST_CONDITION = 1e9  # of the correlation matrix: columns that agree to about nine digits
+
 
 @dataclass(frozen=True, slots=True)
 class CovarianceAnswer:
@@ -50,10 +52,12 @@ class CovarianceAnswer:
         at = self.columns.index(target)
         others = [i for i in range(len(self.columns)) if i != at]
         matrix = np.array(self.matrix)
-        try:
-            slopes = np.linalg.solve(matrix[np.ix_(others, others)], matrix[others, at]).tolist()
-        except np.linalg.LinAlgError as error:
-            raise ValueError("the explaining columns determine each other; leave one out") from error
+        explaining = matrix[np.ix_(others, others)]
+        spread = np.sqrt(np.abs(np.diag(explaining)))
+        # rounding leaves columns that determine each other at a finite condition, so solving need not fail on them
+        if not spread.all() or np.linalg.cond(explaining / np.outer(spread, spread)) > _LARGEST_CONDITION:
+            raise ValueError("the explaining columns determine each other; leave one out")
+        slopes = np.linalg.solve(explaining, matrix[others, at]).tolist()
         found = {self.columns[i]: float(slope) for i, slope in zip(others, slopes, strict=True)}
         found["intercept"] = self.means[at] - sum(s * self.means[i] for i, s in zip(others, slopes, strict=True))
         return found
