@@ -3,6 +3,7 @@
 They start Flower's own programs with TLS and node authentication on, and write and read one folder.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -158,7 +159,7 @@ def submit(
     if no_wait:
         typer.echo(f"submitted; see: synthfed coordinator status {home.folder}")
         return
-    runs.wait(home, place, say=typer.echo)
+    _follow(home, place, say=typer.echo)
     verb = "answers" if runs.status_of(place).asks else "finish"
     typer.echo(f"closed    every site agreed; next: synthfed coordinator {verb} {home.folder} {place.name}")
 
@@ -218,7 +219,7 @@ def ask(
     say = _say_to_stderr if as_json else typer.echo
     say(f"run       {free}; if it stops: synthfed coordinator submit {home.folder} --name {free} --resume")
     runs.submit(home, place, resume=True, say=say)
-    runs.wait(home, place, say=say)
+    _follow(home, place, say=say)
     _tell_answers(place, as_json=as_json)
 
 
@@ -383,6 +384,18 @@ def _tell_finished(done: "Finished") -> None:
         typer.echo(f"privacy   epsilon {done.epsilon:.2f}, delta {done.delta:g} per training patient (add/remove one)")
     typer.echo(f"dossier   {done.dossier}")
     typer.echo(f"re-check  synthfed verify {done.dossier}")
+
+
+def _follow(home: "CoordinatorHome", place: Path, *, say: Callable[[str], None]) -> None:
+    """Wait for a run; Ctrl-C leaves it running, because it runs at the coordinator and not in this terminal."""
+    from synthfed.federation.deployment import runs
+
+    try:
+        runs.wait(home, place, say=say)
+    except KeyboardInterrupt:
+        say(f"left      the run goes on; look: synthfed coordinator status {home.folder}")
+        say(f"          or end it: synthfed coordinator stop {home.folder} --run {place.name}")
+        raise typer.Exit(130) from None
 
 
 def _tell_answers(place: Path, *, as_json: bool) -> None:

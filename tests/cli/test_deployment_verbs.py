@@ -74,6 +74,18 @@ def test_a_coordinator_says_who_is_away_and_what_comes_next(invited):
     assert (folder / "nginx.conf").read_text().count("return 403") == 1
 
 
+def test_questions_need_a_coordinator_that_is_up_and_leave_nothing_where_it_is_down(invited, tmp_path):
+    folder, _ = invited
+    with pytest.raises(FederationError, match="is not up; start it with"):
+        said("coordinator", "ask", folder, "smoke", "mean age_years")
+    assert "run " not in said("coordinator", "status", folder)
+    with pytest.raises(FederationError, match="asked no questions"):
+        said("coordinator", "answers", folder, "ask-1")
+    shown = said("site", "approve", tmp_path / "lyon", "--questions", "3")
+    assert "3 question runs in all, with noise only, epsilon 10 each at most and 10 with all other runs" in shown
+    assert "questions = 3" in (tmp_path / "lyon" / "policy.toml").read_text()
+
+
 def test_orders_that_contradict_themselves_are_refused(invited, tmp_path):
     folder, _ = invited
     for words in (

@@ -5,6 +5,7 @@ the same hash; a site that finds another hash does not run what the coordinator 
 are in it, never a row.
 """
 
+import compileall
 import hashlib
 import io
 import os
@@ -88,6 +89,7 @@ def install_bundle(flwr_home: Path, bundle: Path) -> Path:
         raise FederationError(f"{bundle} is no Flower bundle; wanted a .fab file")
     call(["install", str(bundle)], flwr_home=flwr_home)
     (folder,) = apps.iterdir()
+    compileall.compile_dir(folder, quiet=2)  # each message is a new process, which could not keep what it compiles
     _set_modes(apps, folder=0o500, file=0o400)
     return folder
 
