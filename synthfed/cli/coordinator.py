@@ -1,9 +1,10 @@
-"""Verbs of whoever coordinates hospitals: `synthfed coordinator init|add|roster|up|submit|ask|status|finish|stop`.
+"""Verbs of whoever coordinates hospitals: `synthfed coordinator init|add|roster|up|submit|ask|score|finish|...`.
 
 They start Flower's own programs with TLS and node authentication on, and write and read one folder.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -160,7 +161,10 @@ def submit(
         typer.echo(f"submitted; see: synthfed coordinator status {home.folder}")
         return
     _follow(home, place, say=typer.echo)
-    verb = "answers" if runs.status_of(place).asks else "finish"
+    if runs.status_of(place).kind == "scores":
+        typer.echo(f"closed    every site agreed; next: synthfed coordinator finish ... --scores {place.name}")
+        return
+    verb = "answers" if runs.status_of(place).kind == "asks" else "finish"
     typer.echo(f"closed    every site agreed; next: synthfed coordinator {verb} {home.folder} {place.name}")
 
 
@@ -195,11 +199,9 @@ def ask(
 
     Example: synthfed coordinator ask /srv/synthfed aml "median age_years" "count by sex, NPM1" --epsilon 1
     """
-    import shutil
     from itertools import count
 
     from synthfed.cli.ask import from_file
-    from synthfed.errors import SynthfedError
     from synthfed.federation.deployment import runs
     from synthfed.federation.deployment.superlink import require_running
     from synthfed.run.asking.deployed import Wanted, begin_asking
@@ -211,11 +213,8 @@ def ask(
     texts = (*(questions or ()), *(from_file(questions_file) if questions_file else ()))
     free = name or next(one for one in (f"ask-{number}" for number in count(1)) if not home.run_folder(one).exists())
     place = home.begin_run(free, chosen, toml=pipeline_toml(chosen))
-    try:
+    with _or_removed(place):
         begin_asking(place, Wanted(texts, None if exact else epsilon, smallest_count))
-    except SynthfedError:
-        shutil.rmtree(place)  # nobody was asked
-        raise
     say = _say_to_stderr if as_json else typer.echo
     say(f"run       {free}; if it stops: synthfed coordinator submit {home.folder} --name {free} --resume")
     runs.submit(home, place, resume=True, say=say)
@@ -234,6 +233,43 @@ def answers(
     Example: synthfed coordinator answers /srv/synthfed ask-1
     """
     _tell_answers(_open(folder).run_folder(run), as_json=as_json)
+
+
+@coordinator.command("score")
+def score(
+    folder: FolderArgument,
+    run: Annotated[str, typer.Argument(help="Name of a training run that every site closed.")],
+    name: Annotated[str | None, typer.Option("--name", help="Name of the scoring run. Default: RUN-scores.")] = None,
+) -> None:
+    """Have every site count its held-out patients beside the table of a closed run, with noise that they pay for.
+
+    Only the sum over all sites is seen. The pipeline says what it may cost (`evaluation.epsilon_holdout`); each site's
+    policy counts it among its `questions`. `finish --scores` puts the scores into the dossier.
+
+    Example: synthfed coordinator score /srv/synthfed first
+    """
+    from synthfed.errors import FederationError
+    from synthfed.federation.deployment import runs
+    from synthfed.federation.deployment.superlink import require_running
+    from synthfed.run.scoring_deployed import begin_scoring
+
+    home = _open(folder)
+    require_running(home)
+    training = home.run_folder(run)
+    if not runs.status_of(training).finished:
+        raise FederationError(
+            f"run {run!r} is not closed by every site; see: synthfed coordinator status {home.folder}"
+        )
+    toml = training / "pipeline.toml"
+    place = home.begin_run(name or f"{run}-scores", load_pipeline(str(toml), None), toml=_text(toml))
+    with _or_removed(place):
+        begin_scoring(training, place)
+    typer.echo(
+        f"run       {place.name}; if it stops: synthfed coordinator submit {home.folder} --name {place.name} --resume"
+    )
+    runs.submit(home, place, resume=True, say=typer.echo)
+    _follow(home, place, say=typer.echo)
+    typer.echo(f"closed    next: synthfed coordinator finish {home.folder} {run} --scores {place.name}")
 
 
 @coordinator.command("status")
@@ -261,11 +297,14 @@ def finish(
     run: Annotated[str, typer.Argument(help="Name of a run that every site closed.")],
     out: Annotated[Path | None, typer.Option(help="Folder of the dossier. Default: dossier-RUN.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an older dossier at --out.")] = False,
+    scores: Annotated[
+        str | None, typer.Option("--scores", help="Name of a closed scoring run of it (`coordinator score`).")
+    ] = None,
 ) -> None:
     """Make the signed dossier of a closed run: synthetic table, model, ledger, logs and the report of the release.
 
-    No patient is here, so nothing in it was measured on patients; a hospital scores the table on its own with
-    `synthfed score`.
+    No patient is here, so nothing in it was measured on patients but the noisy counts of `coordinator score`. A
+    hospital scores the table on its own with `synthfed score`.
 
     Example: synthfed coordinator finish /srv/synthfed first --out dossier-first
     """
@@ -273,7 +312,11 @@ def finish(
 
     home = _open(folder)
     done = finish_run(
-        home.run_folder(run), out=out or Path(f"dossier-{run}"), signing=home.folder / "keys", replace=replace
+        home.run_folder(run),
+        out=out or Path(f"dossier-{run}"),
+        signing=home.folder / "keys",
+        replace=replace,
+        scores=home.run_folder(scores) if scores else None,
     )
     _tell_finished(done)
 
@@ -396,6 +439,20 @@ def _follow(home: "CoordinatorHome", place: Path, *, say: Callable[[str], None])
         say(f"left      the run goes on; look: synthfed coordinator status {home.folder}")
         say(f"          or end it: synthfed coordinator stop {home.folder} --run {place.name}")
         raise typer.Exit(130) from None
+
+
+@contextmanager
+def _or_removed(place: Path) -> Iterator[None]:
+    """Remove a run's folder again where the run cannot even be worded; nobody was asked yet."""
+    import shutil
+
+    from synthfed.errors import SynthfedError
+
+    try:
+        yield
+    except SynthfedError:
+        shutil.rmtree(place)
+        raise
 
 
 def _tell_answers(place: Path, *, as_json: bool) -> None:

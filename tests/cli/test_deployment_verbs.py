@@ -79,6 +79,8 @@ def test_questions_need_a_coordinator_that_is_up_and_leave_nothing_where_it_is_d
     with pytest.raises(FederationError, match="is not up; start it with"):
         said("coordinator", "ask", folder, "smoke", "mean age_years")
     assert "run " not in said("coordinator", "status", folder)
+    with pytest.raises(FederationError, match="is not up"):
+        said("coordinator", "score", folder, "first")
     with pytest.raises(FederationError, match="asked no questions"):
         said("coordinator", "answers", folder, "ask-1")
     shown = said("site", "approve", tmp_path / "lyon", "--questions", "3")

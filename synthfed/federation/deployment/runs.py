@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tomli_w
 
@@ -20,9 +20,17 @@ from synthfed.federation.deployment.coordinator_home import CoordinatorHome
 from synthfed.federation.deployment.flower import CONNECTION, FlowerFailed, ask, call
 from synthfed.federation.deployment.superlink import connected, node_ids, require_running
 from synthfed.federation.durable import write_durably
+from synthfed.federation.inquiry import SCHEMA as INQUIRY
+from synthfed.federation.scoring import SCHEMA as SCORING
 from synthfed.federation.server_app import PROGRESS
 
-QUESTIONS = "questions.json"  # in the folder of a run that asks and does not train
+Kind = Literal["trains", "asks", "scores"]
+_KINDS: Mapping[str, Kind] = {INQUIRY: "asks", SCORING: "scores"}
+_NEXT: Mapping[Kind, str] = {
+    "trains": "make the dossier with `finish`",
+    "asks": "read it with `answers`",
+    "scores": "put it into the dossier of the run it scored, with `finish --scores`",
+}
 _FLOWER_RUN = "flower-run"
 _ENDS = ("finished:",)  # "finished:completed", "finished:failed", "finished:stopped"
 
@@ -35,7 +43,7 @@ class RunStatus:
         rounds_done: Finished rounds.
         finished: Whether every site has closed it, so that `finish` can make a dossier.
         begun: Whether its manifest is signed.
-        asks: Whether it asks questions and trains nothing.
+        kind: What it does; known once the manifest is signed.
     """
 
     name: str
@@ -43,15 +51,13 @@ class RunStatus:
     rounds: int | None
     finished: bool
     begun: bool
-    asks: bool = False
+    kind: Kind = "trains"
 
     @property
     def words(self) -> str:
         """The status in words."""
         if self.finished:
-            return "closed by every site; " + (
-                "read it with `answers`" if self.asks else "make the dossier with `finish`"
-            )
+            return f"closed by every site; {_NEXT[self.kind]}"
         if not self.begun:
             return "submitted; no site was asked yet"
         return f"{self.rounds_done} of {self.rounds or '?'} rounds done"
@@ -66,8 +72,15 @@ def status_of(folder: Path) -> RunStatus:
         rounds=int(lines[-1]["rounds"]) if lines else None,
         finished=is_closed(folder),
         begun=(folder / "manifest.json").exists(),
-        asks=(folder / QUESTIONS).exists(),
+        kind=_kind_of(folder),
     )
+
+
+def _kind_of(folder: Path) -> Kind:
+    if not (folder / "manifest.json").exists():
+        return "trains"
+    schema = json.loads((folder / "manifest.json").read_bytes())["schema"]
+    return _KINDS.get(schema, "trains")
 
 
 def is_closed(folder: Path) -> bool:

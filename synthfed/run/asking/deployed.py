@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from synthfed.tables.schema import Schema
 
 
+_QUESTIONS = "questions.json"
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What a question run asks for.
@@ -46,9 +49,7 @@ class Wanted:
 
 def is_question_run(folder: Path) -> bool:
     """Whether a run's folder is one of questions."""
-    from synthfed.federation.deployment.runs import QUESTIONS
-
-    return (folder / QUESTIONS).exists()
+    return (folder / _QUESTIONS).exists()
 
 
 def begin_asking(folder: Path, wanted: Wanted) -> None:
@@ -60,7 +61,6 @@ def begin_asking(folder: Path, wanted: Wanted) -> None:
     Raises:
         ConfigError: A question is not understood or does not fit the dictionary.
     """
-    from synthfed.federation.deployment.runs import QUESTIONS
     from synthfed.federation.durable import write_durably
     from synthfed.federation.inquiry import Inquiry
     from synthfed.federation.manifest import synthfed_version
@@ -85,7 +85,7 @@ def begin_asking(folder: Path, wanted: Wanted) -> None:
     )
     inquiry.check()
     body = {"questions": wanted.texts, "epsilon": wanted.epsilon, "smallest_count": wanted.smallest_count}
-    write_durably(folder / QUESTIONS, json.dumps(body, indent=1).encode())
+    write_durably(folder / _QUESTIONS, json.dumps(body, indent=1).encode())
     keep_manifest(folder, inquiry, relay)
 
 
@@ -161,8 +161,6 @@ def _asked_of(folder: Path) -> tuple[Pipeline, "Schema"]:
 
 
 def _wanted_in(folder: Path) -> Wanted:
-    from synthfed.federation.deployment.runs import QUESTIONS
-
-    raw: Mapping[str, Any] = json.loads((folder / QUESTIONS).read_bytes())
+    raw: Mapping[str, Any] = json.loads((folder / _QUESTIONS).read_bytes())
     texts: Sequence[str] = raw["questions"]
     return Wanted(tuple(texts), raw["epsilon"], raw["smallest_count"])
