@@ -7,6 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from synthfed.cli.export import export
+from synthfed.errors import ConfigError, DossierError
 from synthfed.tables.writing import to_csv_bytes
 from tests.cli.command import synthfed
 from tests.tables.formats.simulated import dictionary, patients
@@ -43,25 +45,22 @@ def test_an_export_is_replaced_only_on_request(folder: Path) -> None:
 def test_a_folder_of_others_is_never_replaced(folder: Path) -> None:
     (folder / "mine").mkdir()
     (folder / "mine" / "notes.txt").write_text("keep")
-    words = ("export", "lyon.csv", "--dictionary", "aml", "--format", "csv", "--out", "mine", "--replace")
-    done = synthfed(*words, cwd=folder)
-    assert done.returncode == 2
-    assert "was not written by" in done.stderr
+    with pytest.raises(ConfigError, match="was not written by"):
+        export(folder / "lyon.csv", folder / "mine", "csv", dictionary="aml", replace=True)
     assert (folder / "mine" / "notes.txt").read_text() == "keep"
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("table", "dictionary", "to", "says"),
     [
-        (("lyon.csv", "--format", "csv", "--out", "y"), "--dictionary aml"),
-        (("lyon.csv", "--dictionary", "aml", "--format", "sas", "--out", "y"), "choose one of: csv"),
-        ((".", "--format", "csv", "--out", "y"), "is no dossier"),
+        ("lyon.csv", None, "csv", "--dictionary aml"),
+        ("lyon.csv", "aml", "sas", "choose one of: csv"),
+        (".", "aml", "csv", "is no dossier"),
     ],
 )
-def test_a_wrong_wish_names_what_is_right(folder: Path, words: tuple[str, ...], says: str) -> None:
-    done = synthfed("export", *words, cwd=folder)
-    assert done.returncode == 2
-    assert says in done.stderr
+def test_a_wrong_wish_names_what_is_right(folder: Path, table: str, dictionary: str | None, to: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        export(folder / table, folder / "y", to, dictionary=dictionary)
     assert not (folder / "y").exists()
 
 
@@ -82,17 +81,15 @@ def test_a_dossier_brings_its_dictionary_and_only_its_own_table_is_exported(fold
     assert "15 synthetic patients as OMOP" in done.stdout
     assert "every diagnosis is dated 2000-01-01" in done.stdout
     (dossier / "synthetic.csv").write_bytes(content + b"1\n")
-    done = synthfed("export", "dossier", "--format", "omop", "--out", "other", cwd=folder)
-    assert done.returncode == 2
-    assert "is not the table that report.json describes" in done.stderr
+    with pytest.raises(DossierError, match="is not the table that"):
+        export(dossier, folder / "other", "omop")
 
 
 def test_a_table_with_patient_ids_is_refused(folder: Path) -> None:
     table = patients("aml", 10)
     table["patient_id"] = pd.Series([f"K{i}" for i in range(10)], dtype="string")
     (folder / "real.csv").write_bytes(to_csv_bytes(table, dictionary("aml").schema))
-    done = synthfed("export", "real.csv", "--dictionary", "aml", "--format", "csv", "--out", "z", cwd=folder)
-    assert done.returncode == 2
-    assert "that synthfed did not give" in done.stderr
-    assert "K3" not in done.stderr
+    with pytest.raises(ConfigError, match="that synthfed did not give") as caught:
+        export(folder / "real.csv", folder / "z", "csv", dictionary="aml")
+    assert "K3" not in str(caught.value)
     assert not (folder / "z").exists()

@@ -39,8 +39,8 @@ def read_back(table: pd.DataFrame, disease: str, name: str) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("disease", ["aml", "scd"])
-@pytest.mark.parametrize("name", LONG)
-@settings(max_examples=4, deadline=None, derandomize=True)
+@pytest.mark.parametrize("name", ["omop", "fhir-ndjson"])
+@settings(max_examples=3, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 10_000), count=st.integers(1, 30))
 def test_simulated_patients_come_back(name: str, disease: str, seed: int, count: int) -> None:
     table = patients(disease, count, seed)
@@ -48,8 +48,7 @@ def test_simulated_patients_come_back(name: str, disease: str, seed: int, count:
     pd.testing.assert_frame_equal(again, table[list(again.columns)])
 
 
-@pytest.mark.parametrize("disease", ["aml", "scd"])
-@pytest.mark.parametrize("name", LONG)
+@pytest.mark.parametrize(("name", "disease"), [("omop", "aml"), ("omop", "scd"), ("fhir", "scd"), ("fhir", "aml")])
 def test_any_allowed_values_come_back(name: str, disease: str) -> None:
     """Every level and every digit that the dictionary allows, whether it makes sense together or not."""
     known = dictionary(disease).schema
