@@ -100,14 +100,17 @@ def _step_noise(
 def run_coding(pipeline: Pipeline, schema: "Schema", *, sites: int) -> "Coding":
     """How a run's rows become codes: from the dictionary, the declared number of patients and the budget.
 
-    Where nothing is counted before training, numbers without published knots get even cells.
+    Where nothing is counted before training, numbers without published knots get even cells. Derived groups that the
+    pipeline compares are coded as guides.
     """
     from synthfed.privacy.accounting import gaussian_epsilon
     from synthfed.privacy.budget import gdp_mu
     from synthfed.tables.coding import Coding, make_coding
     from synthfed.tables.fine import code_count, fine_grid
+    from synthfed.tables.guides import with_guides
     from synthfed.tables.transform import public_transformer
 
+    schema = with_guides(schema, pipeline.evaluation.groups)
     if not pipeline.counts_first:
         return Coding(fine_grid(schema, columns=()), 2, public_transformer(schema))
     privacy, blocks = pipeline.privacy, len(public_transformer(schema).blocks)

@@ -12,6 +12,7 @@ from synthfed.run.training import Trained
 
 if TYPE_CHECKING:
     from synthfed.evaluation.scorecard import Scorecard
+    from synthfed.generators.base import Codes
     from synthfed.tables.rules import RuleSet
     from synthfed.tables.schema import Schema
 
@@ -64,12 +65,19 @@ def number_rows(table: pd.DataFrame, schema: "Schema") -> pd.DataFrame:
 def _draw(trained: Trained, rules: "RuleSet", *, rows: int, seed: int) -> pd.DataFrame:
     from synthfed.generators.base import Layout
     from synthfed.generators.registry import make_generator
+    from synthfed.run.guiding import draw_guided
 
     generator = make_generator(trained.pipeline.generator)
     layout = Layout(trained.transformer.names, trained.transformer.widths)
-    codes = generator.sample(trained.released, layout, rows=rows, seed=seed)
-    decoded = trained.transformer.decode(codes, np.random.default_rng(seed))
-    table = trained.schema.cast(rules.enforce(decoded))
+
+    def sample(count: int, seed: int) -> "Codes":
+        return generator.sample(trained.released, layout, rows=count, seed=seed)
+
+    def finish(codes: "Codes", seed: int) -> pd.DataFrame:
+        return rules.enforce(trained.transformer.decode(codes, np.random.default_rng(seed)))
+
+    drawn = draw_guided(sample, finish, trained.transformer, rows=rows, seed=seed)
+    table = trained.schema.cast(drawn)
     broken = rules.check(table)
     failing = [rule.id for rule in rules.rules if rule.hard and broken[rule.id].any()]
     if failing:

@@ -48,7 +48,8 @@ class Column:
         levels: Allowed levels, in order. Flags have `("0", "1")`.
         other: The level that unknown spellings fall to; empty means an unknown spelling is an error.
         missing: `never`, `possible`, or `structural` (blank because another column makes it meaningless).
-        derived: Computed by a rule from other columns; never modelled.
+        derived: Computed by a rule from other columns; not modelled, unless it is a guide.
+        guide: Derived, and yet learned beside the columns that it follows from (`tables.guides`).
         known_at: When a clinician would know it; outcome columns are dropped when the outcome is predicted.
         aliases: Other headers that mean this column.
         synonyms: Other spellings of levels, as (spelling in lower case, level).
@@ -69,6 +70,7 @@ class Column:
     other: str = ""
     missing: Missing = "possible"
     derived: bool = False
+    guide: bool = False
     known_at: KnownAt = "baseline"
     group: str = "clinical"
     sensitive: bool = False
@@ -175,8 +177,8 @@ class Schema:
 
     @property
     def modelled(self) -> tuple[Column, ...]:
-        """Columns a generator learns: neither identity nor derived."""
-        return tuple(column for column in self.columns if column.kind != "id" and not column.derived)
+        """Columns a generator learns: neither identity nor derived, but guides."""
+        return tuple(column for column in self.columns if column.kind != "id" and (column.guide or not column.derived))
 
     def select(self, names: Iterable[str]) -> "Schema":
         """Keep `names` (in dictionary order) and the endpoints whose two columns both stay."""
