@@ -14,7 +14,7 @@ OUT := reports/runs
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup aml scd federation flower-sim test test-slow check coverage format bench bench-federation reference compare clean
+.PHONY: help setup aml scd federation flower-sim test test-slow check coverage format bench bench-federation reference compare walkthroughs clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort | expand -t 14
@@ -74,6 +74,9 @@ reference: aml scd ## run the shipped pipelines and keep their report.json under
 compare: setup ## the kinds of generators side by side on simulated patients, tables kept under reports/reference (about 15 minutes)
 	@for name in aml scd; do $(BIN)/synthfed compare $$name --epsilon 10 --seeds 2 --out $(OUT)/compare-$$name --replace || exit 1; done
 	@mkdir -p reports/reference/compare && cp $(OUT)/compare-*/*.json $(OUT)/compare-*/*.md $(OUT)/compare-*/*.png reports/reference/compare/
+
+walkthroughs: setup ## from four hospitals to a clinician's answer, once per disease; pictures kept under reports/reference
+	@for name in aml scd; do $(BIN)/python reports/walkthroughs/$$name.py reports/reference/walkthroughs/$$name || exit 1; done
 
 clean: ## remove caches and run output, keep .venv
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist $(OUT)
