@@ -38,7 +38,7 @@ def test_the_bundle_holds_code_and_toml_only_and_stays_small(bundle):
     assert {Path(name).suffix for name in names} <= {".py", ".toml", ".md", ""}
     assert {name for name in names if not Path(name).suffix} <= {".info/CONTENT", "LICENSE"}
     assert not [name for name in names if name.startswith(("tests/", "reports/runs", ".venv"))]
-    assert len(bundle) < 2_000_000
+    assert len(bundle) < 5_000_000  # stored, not compressed; Flower takes 10 MB
 
 
 def test_the_same_sources_give_the_same_bundle(bundle, sources):
