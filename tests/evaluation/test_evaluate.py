@@ -27,6 +27,13 @@ def test_row_order_does_not_matter(card):
     assert other.to_dict() == card.to_dict()
 
 
+def test_likeness_alone_gives_the_same_scores_and_runs_no_attack(card):
+    quick = cheats.score(REAL.fresh, REAL, likeness_only=True)
+    assert {"faithful.association", "faithful.coverage", "survival.km_area"} <= {m.id for m in quick.metrics}
+    assert not any(m.question == "private" for m in quick.metrics)
+    assert all(card[m.id] == m for m in quick.metrics)
+
+
 def test_names_of_levels_do_not_matter(card):
     names = {"low": "z", "middle": "a", "high": "m"}
     raw = cheats.SCHEMA.to_dict()

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from synthfed.cohorts.sites import load_cohort
+from synthfed.evaluation.evaluate import evaluate
 from synthfed.generators import warm_start
 from synthfed.pipeline import Pipeline
 from synthfed.run.drawing import draw_table, score_table
@@ -36,7 +37,17 @@ def trained(cohort):
 
 def test_both_tables_are_scored_alike_and_only_where_real_rows_may_be_used(trained, cohort):
     table = draw_table(trained, cohort.rules, rows=300, seed=1)
-    card = score_table(trained, table, cohort.rules, train=cohort.train, holdout=cohort.holdout)
+    card = evaluate(
+        table,
+        schema=trained.schema,
+        rules=cohort.rules,
+        train=cohort.train,
+        holdout=cohort.holdout,
+        settings=PIPELINE.evaluation,
+        seed=PIPELINE.seed,
+        privacy=trained.ledger,
+        likeness_only=True,
+    )
     inside = compare_engines(trained, card, cohort, real_rows=True)
     by_id = {row["id"]: row for row in inside["scores"]}
     assert {"faithful.association", "faithful.shapes", "survival.km_area", "useful.tstr.os_event"} <= set(by_id)
