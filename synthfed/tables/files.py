@@ -13,6 +13,7 @@ import pandas as pd
 
 from synthfed.errors import UnreadableFile
 from synthfed.tables.cells import as_text
+from synthfed.tables.plain_csv import is_plain, read_plain
 
 _TEXT_FILES = (".csv", ".tsv", ".txt")
 _DELIMITERS = (";", ",", "\t")
@@ -62,10 +63,22 @@ def _read_text(path: Path) -> pd.DataFrame:
     widths = {sign: len(next(_records(path, encoding, sign))) for sign in _DELIMITERS}
     delimiter = max(_DELIMITERS, key=lambda sign: widths[sign])
     try:
-        header, columns = _columns(_records(path, encoding, delimiter), path, delimiter)
+        header, columns = _whole(path, encoding, delimiter)
     except csv.Error as error:
         raise UnreadableFile(f"{path.name} is not a table of {delimiter!r}-separated values: {error}") from error
     return _tidy(header, columns, path)
+
+
+def _whole(path: Path, encoding: str, delimiter: str) -> tuple[list[str], list[pd.Series]]:
+    """The header, and the columns as clean texts."""
+    if is_plain(path, encoding):
+        header = next(_records(path, encoding, delimiter))
+        with path.open(encoding=encoding) as text:
+            lines = 1 + sum(1 for _ in itertools.takewhile(lambda line: line == "\n", text))
+        columns = read_plain(path, delimiter, width=len(header), lines_before=lines)
+        if columns is not None:
+            return header, columns
+    return _columns(_records(path, encoding, delimiter), path, delimiter)
 
 
 def _records(path: Path, encoding: str, delimiter: str) -> Iterator[list[str]]:

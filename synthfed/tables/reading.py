@@ -68,7 +68,7 @@ def type_table(
         else:
             values = _type_absent(column, dictionary, texts, log)
         if values is not None:
-            typed[column.name] = values.astype(schema.dtype(column.name))
+            typed[column.name] = values.astype(schema.dtype(column.name), copy=False)
     log.raise_problems(origin)
     table = pd.DataFrame(typed, index=pd.RangeIndex(len(raw)), copy=False)
     return table, ImportReport(len(table), tuple(log.findings))
@@ -139,8 +139,8 @@ def _type_column(
         log.findings.append(Finding("censored", column.name, int(cells.censored.sum()), note))
     values = cells.values
     if column.kind == "count":
-        parts = (values != np.rint(values)) & ~np.isnan(values) & is_unclear(texts)
-        if parts.any():
+        parts = (values != np.rint(values)) & ~np.isnan(values)
+        if parts.any() and (parts := parts & is_unclear(texts)).any():
             log.problems.append(
                 (
                     DataError,
@@ -159,8 +159,10 @@ def _type_column(
             )
         )
     if column.kind == "flag":
-        values = np.select([values == "0", values == "1"], [0.0, 1.0], np.nan)
-    return pd.Series(values, dtype=None if column.is_number or column.kind == "flag" else "object")
+        return pd.Series(pd.arrays.IntegerArray((values == "1").astype(np.int64), pd.isna(values)))
+    if column.kind == "count":
+        return pd.Series(pd.arrays.IntegerArray(np.nan_to_num(values).astype(np.int64), np.isnan(values)))
+    return pd.Series(values, dtype=None if column.is_number else "object")
 
 
 def _read_cells(texts: pd.Series, column: Column, file_mark: Mark | None) -> Cells:
