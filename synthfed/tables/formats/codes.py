@@ -37,6 +37,7 @@ _TO_UCUM: Mapping[str, str] = {
     "weeks": "wk",
     "days": "d",
     "mg/kg/day": "mg/kg/d",
+    "mL/min/1.73 m2": "mL/min/{1.73_m2}",
     "fraction": "1",
 }
 _FROM_UCUM: Mapping[str, str] = {ucum: unit for unit, ucum in _TO_UCUM.items()}
@@ -99,5 +100,5 @@ def unit_spellings(units: Sequence[str]) -> list[str]:
     for unit in units:
         annotation = re.fullmatch(r"\{(.*)\}", unit)
         plain = annotation[1] if annotation else re.sub(r"\{[^}]*\}", "", unit)
-        spellings += [unit, _FROM_UCUM.get(plain, plain)]
+        spellings += [unit, _FROM_UCUM.get(unit) or _FROM_UCUM.get(plain, plain)]
     return list(dict.fromkeys(spellings))

@@ -80,10 +80,11 @@ def _value(number: str, source: str, string: str, concept: str, operator: str, u
     concept, operator = plain_code(concept), plain_code(operator)
     sign = OPERATOR_CONCEPTS.get(int(operator), "") if operator.isdigit() else ""
     answer = ANSWER_CONCEPTS.get(int(concept), "") if concept.isdigit() else ""
-    words = tuple(word for word in (source, string, answer) if word)
+    amount = f"{sign}{number}" if number and number.casefold() not in MISSING_WORDS else ""
+    has_comma = "," in amount  # a spreadsheet's number: its decimal mark is to be found out
     return Value(
-        number=f"{sign}{number}" if number and number.casefold() not in MISSING_WORDS else "",
-        words=words,
+        number="" if has_comma else amount,
+        words=tuple(word for word in (amount if has_comma else "", source, string, answer) if word),
         units=(unit,) if unit and unit.casefold() not in MISSING_WORDS else (),
     )
 

@@ -301,7 +301,9 @@ def test_columns_are_composed_and_left_blank_as_the_mapping_says(hospital: Hospi
     assert "Karyotype" not in notes(findings, "other values")
 
 
-@pytest.mark.parametrize(("delimiter", "encoding"), [("\t", "utf-8"), (";", "cp1252"), (",", "utf-8-sig")])
+@pytest.mark.parametrize(
+    ("delimiter", "encoding"), [("\t", "utf-8"), (";", "cp1252"), (",", "utf-8-sig"), (",", "utf-16")]
+)
 def test_delimiters_encodings_and_headers_in_capitals_are_read(
     hospital: Hospital, delimiter: str, encoding: str
 ) -> None:
@@ -317,6 +319,25 @@ def test_delimiters_encodings_and_headers_in_capitals_are_read(
     table, _ = hospital.read_again()
     assert table["hb_g_dl"].tolist() == ["7.1", ""]
     assert table["sex"].tolist() == ["männlich", "F"]
+
+
+def test_decimal_commas_are_proven_or_asked_for(hospital: Hospital) -> None:
+    hospital.measurements = [(1, 0, "2015-03-10", '"8,3"', "HB", "g/dL"), (2, 0, "2015-03-10", '"10,1"', "HB", "g/dL")]
+    table, _ = hospital.read()
+    assert table["hb_g_dl"].tolist() == ["8.3", "10.1"]
+    hospital.measurements = [(1, 0, "2015-03-10", '"1,151"', "LDH", "U/L")]
+    assert "one or one thousand" in hospital.refusal()
+    hospital.mapping = '[columns]\nLDH = { column = "ldh_u_l", decimal = "." }\n'
+    table, _ = hospital.read()
+    assert table["ldh_u_l"].tolist() == ["1151", ""]
+
+
+def test_a_made_up_date_can_be_declared_missing(hospital: Hospital) -> None:
+    hospital.measurements = [(1, 0, "1800-01-01", 8.3, "HB", "g/dL"), (2, 0, "1800-01-01", 9.3, "HB", "g/dL")]
+    assert "2 rows hold no date in this order" in hospital.refusal()
+    hospital.mapping = '[dates]\nmeasurement_date = { missing = ["1800-01-01"] }\n'
+    table, _ = hospital.read()
+    assert table["hb_g_dl"].tolist() == ["8.3", "9.3"]
 
 
 def test_a_date_that_could_be_two_days_is_asked_for(hospital: Hospital) -> None:
