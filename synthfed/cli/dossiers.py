@@ -143,6 +143,8 @@ def _print_budget(ledger: Mapping[str, Any]) -> None:
                 f"{name}: epsilon {float(stated['epsilon_of_events']):.4f}; epsilon_local {alone:.4f} against all "
                 "other sites together, and where the secure sum fails"
             )
+        elif len(ledger["populations"]) > 1:
+            console.print(f"{name}: epsilon {float(stated['epsilon_of_events']):.4f} at delta {stated['delta']:g}")
     sites = Table("site", "charges", "steps", "epsilon", box=None, pad_edge=False)
     for site in ledger["sites"]:
         sites.add_row(site["site"], str(site["events"]), str(site["steps"]), f"{float(site['epsilon']):.4f}")

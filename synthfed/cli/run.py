@@ -97,6 +97,7 @@ def _summary(result: "RunResult") -> dict[str, Any]:
         "rows": len(result.table),
         "epsilon": result.epsilon,
         "epsilon_local": result.epsilon_local,
+        "epsilon_holdout": result.epsilon_holdout,
         "delta": result.delta,
         "epsilon_over_all_runs": result.spent_over_runs,
         "seconds": round(result.seconds, 1),
@@ -119,6 +120,12 @@ def _tell(console: Any, result: "RunResult") -> None:
             console.print(
                 f"          epsilon_local {result.epsilon_local:.2f} against all other sites together", highlight=False
             )
+    if result.epsilon_holdout is not None:
+        console.print(
+            f"          epsilon {result.epsilon_holdout:.2f} per held-out patient, for the scores in the release; "
+            "nobody is held out and trains",
+            highlight=False,
+        )
     if result.spent_over_runs is not None:
         console.print(
             f"ledgers   epsilon {result.spent_over_runs:.2f} spent by these patients over all recorded runs",

@@ -32,6 +32,7 @@ from synthfed.federation.manifest import (
 )
 from synthfed.federation.progress import RoundDone
 from synthfed.federation.rounds import Coordinator, Outcome
+from synthfed.federation.scoring import Scoring, ScoringCourse
 from synthfed.federation.simulated import coordinator_folder, found_simulated
 from synthfed.federation.training import TrainingCourse
 from synthfed.federation.work import Course
@@ -129,6 +130,11 @@ def coordinator_from_run_config(grid: Grid, context: Context) -> Coordinator:
         if isinstance(manifest, Inquiry):
             return new_coordinator(
                 manifest, relay, roster, InquiryCourse(manifest), folder, deadline_s=_ASK_DEADLINE_S, progress=progress
+            )
+        if isinstance(manifest, Scoring):
+            deadline_s = manifest.parse_pipeline().federation.deadline_s
+            return new_coordinator(
+                manifest, relay, roster, ScoringCourse(manifest), folder, deadline_s=deadline_s, progress=progress
             )
         if not isinstance(manifest, Manifest):
             raise FederationError(f"the run in {folder} is of an unknown kind; name another out-dir")

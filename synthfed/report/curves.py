@@ -56,6 +56,31 @@ def survival(entry: Mapping[str, Any], key: str) -> Panel:
     return Panel(svg, key, heading=who, note=note, width=width)
 
 
+def noisy_survival(entry: Mapping[str, Any], key: str) -> Panel:
+    """A curve from noisy counts, dashed in its band, and the synthetic one in the same intervals."""
+    width, height = 344, 214
+    years = [day / 365.25 for day in entry["days"]]
+    with style(key):
+        drawing, axes = canvas(width, height)
+        place(axes, left=40, right=10, top=8, bottom=34)
+        low, high = filled(entry["low"]), filled(entry["high"])
+        axes.fill_between(years, low, high, facecolor="none", hatch="////", edgecolor=REAL, linewidth=0, alpha=0.8)
+        axes.plot(years, filled(entry["patients"]), color=REAL, linewidth=2.4, linestyle=(0, (4, 2)))
+        axes.plot(years, filled(entry["synthetic"]), color=ACCENT, linewidth=1.8)
+        axes.set(xlim=(0, years[-1]), ylim=(0, 1.02))
+        axes.set_yticks([0, 0.25, 0.5, 0.75, 1.0], ["0", "25", "50", "75", "100 %"])
+        ticks = _year_ticks(years[-1])
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.tick_params(length=3)
+        axes.grid(axis="y", color=LINE, linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.set_xlabel("years", labelpad=3)
+        ends = [filled(entry[name])[-1] for name in ("patients", "synthetic")]
+        said = f"Noisy held-out patients: {ends[0]:.0%} at the end; synthetic: {ends[1]:.0%}."
+        svg = to_svg(drawing, key, title=f"{entry['label']}, held-out patients from noisy counts", description=said)
+    return Panel(svg, key, heading=entry["label"], width=width)
+
+
 def _numbers_at_risk(axes: "Axes", curves: Sequence[tuple[str, Mapping[str, Any]]], years: float, tall: float) -> None:
     for line, (name, curve) in enumerate(curves):
         y = -(37.0 + 14.0 * line) / tall

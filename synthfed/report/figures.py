@@ -9,6 +9,7 @@ from typing import Any
 
 from synthfed.report import columns, curves, strips
 from synthfed.report.figure import Figure, percent
+from synthfed.report.held_out import held_out_figure
 from synthfed.report.running import budget_figure, made_figure, rounds_figure
 from synthfed.report.verdict import number
 
@@ -29,6 +30,7 @@ def draw_figures(report: Mapping[str, Any]) -> dict[str, Figure]:
         marginals_figure(data["marginals"], report),
         associations_figure(data["associations"]),
         survival_figure(data["survival"], report),
+        held_out_figure(report),
         membership_figure(data["membership"], report),
         risks_figure(data["risks"]),
         budget_figure(report["privacy"], report["pipeline"]["settings"]["privacy"]),

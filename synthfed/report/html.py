@@ -12,6 +12,7 @@ from synthfed.report.drawing import Panel
 from synthfed.report.figure import size
 from synthfed.report.figures import draw_figures
 from synthfed.report.glossary import GLOSSARY
+from synthfed.report.held_out import far_columns
 from synthfed.report.making import secure_sums_in_words
 from synthfed.report.verdict import number
 from synthfed.resources import shipped
@@ -23,7 +24,7 @@ _BANNERS: Mapping[str, str] = {
 }
 _FIGURES_OF: Mapping[str, tuple[str, ...]] = {
     "valid": (),
-    "faithful": ("marginals", "associations", "survival"),
+    "faithful": ("held-out", "marginals", "associations", "survival"),
     "useful": (),
     "private": ("risks",),
     "guaranteed": ("budget", "rounds"),
@@ -63,7 +64,7 @@ def render_html(report: Mapping[str, Any]) -> str:
         figures=draw_figures(report),
         figures_of=_FIGURES_OF,
         questions=QUESTIONS,
-        banner=_BANNERS[report["edition"]],
+        banner=_banner(report),
         glossary=GLOSSARY,
         worst=_badly_represented(report),
         ahead=_AHEAD,
@@ -71,6 +72,15 @@ def render_html(report: Mapping[str, Any]) -> str:
         style=Markup((shipped("reports/templates") / "report.css").read_text(encoding="utf-8")),
     )
     return str(page)
+
+
+def _banner(report: Mapping[str, Any]) -> str:
+    told = {metric["releasable"] for metric in report["metrics"]}
+    if report["edition"] == "release" and "summed" in told:
+        return "Release edition: of patients' rows, exact sums over those held out"
+    if report["edition"] == "release" and "noisy" in told:
+        return "Release edition: of patients' rows, what held-out patients' privacy budget paid for"
+    return _BANNERS[report["edition"]]
 
 
 class _Inline:
@@ -99,7 +109,7 @@ def _badly_represented(report: Mapping[str, Any]) -> list[str]:
     for curve in sorted(curves, key=lambda c: -c["km_area"])[:2]:
         if curve["km_area"] > 0.05:
             said.append(f"Survival, {curve['group_label']}: off by {100 * curve['km_area']:.1f} points on average")
-    return said
+    return said + far_columns(figures.get("counted"))[:5] if report["edition"] == "release" else said
 
 
 def _duration(seconds: float | None) -> str:

@@ -85,7 +85,7 @@ def verdict(
     return {
         "code": code,
         "sentence": sentence,
-        "qualifier": _qualifier(edition),
+        "qualifier": _qualifier(edition, exact=any(m["releasable"] == "summed" for m in metrics)),
         "may": may,
         "may_not": may_not,
     }
@@ -107,7 +107,12 @@ def _not_shown(grey: Sequence[str], lights: Mapping[str, Mapping[str, Any]], edi
     return f"Not shown: {names} could not be measured."
 
 
-def _qualifier(edition: str) -> str:
+def _qualifier(edition: str, *, exact: bool) -> str:
+    if edition == "release" and exact:
+        return (
+            "Scores that compare with training patients' rows stay with the data holder's internal edition. Scores of "
+            "held-out patients follow from exact sums over all sites, which are outside the privacy guarantee."
+        )
     return {
         "simulated": "All patients are simulated: no person stands behind this table or its scores. "
         "The page shows how the method behaves, not what a hospital may release.",

@@ -1,8 +1,8 @@
 """From what a deployed run left at the coordinator to a signed dossier.
 
 The coordinator holds no patient, so there is one edition: the release. Everything in it follows from the summed,
-noised model, the sites' ledgers and their signed logs. Scores against patients are each hospital's to make, with
-`synthfed score` on its own table.
+noised model, the sites' ledgers and their signed logs, and from noisy counts of held-out patients where a scoring run
+made them. Other scores against patients are each hospital's to make, with `synthfed score` on its own table.
 """
 
 import datetime
@@ -18,6 +18,8 @@ import pandas as pd
 from synthfed.errors import DossierError
 from synthfed.run.contents import RunFacts, public_files, report_files
 from synthfed.run.drawing import draw_table, score_table
+from synthfed.run.scoring import holdout_files, holdout_scores, with_holdout_scores
+from synthfed.run.scoring_deployed import scored_from
 from synthfed.run.training import Trained
 
 if TYPE_CHECKING:
@@ -40,15 +42,18 @@ class Finished:
     delta: float
 
 
-def finish_run(folder: Path, *, out: Path, signing: Path, replace: bool = False) -> Finished:
+def finish_run(
+    folder: Path, *, out: Path, signing: Path, replace: bool = False, scores: Path | None = None
+) -> Finished:
     """Sample, score what needs no patient, and write the dossier.
 
     Args:
         folder: The run's folder at the coordinator, closed by every site.
         signing: Folder of the key that signs dossiers; made at first use.
+        scores: The folder of a closed scoring run of this release (`scoring_deployed`).
 
     Raises:
-        DossierError: The run is not closed, a file of it is missing or damaged, or `out` exists.
+        DossierError: A run is not closed, a file of it is missing or damaged, or `out` exists.
         LedgerBroken: A site's ledger lacks a charge of this run.
     """
     from synthfed.dossier import coordinator_key, write_dossier
@@ -59,10 +64,15 @@ def finish_run(folder: Path, *, out: Path, signing: Path, replace: bool = False)
     dictionary = dictionary_path(trained.pipeline.disease)
     cohort = _without_rows(trained, dictionary)
     table = draw_table(trained, cohort.rules, rows=trained.pipeline.release.rows, seed=trained.pipeline.release.seed)
+    scored = None if scores is None else scored_from(trained, table, scores)
+    trained = scored.trained if scored else trained
     card = score_table(trained, table, cohort.rules, train=None, holdout=None)
     seconds = sum(float(line["seconds"]) for line in trained.history) + time.monotonic() - started
     facts = RunFacts(cohort=cohort, dictionary_file=dictionary, seconds=seconds, command=COMMAND)
     files = public_files(trained, table, facts)
+    if scored is not None:
+        files |= holdout_files(scored)
+        card = with_holdout_scores(card, holdout_scores(scored, table, cohort.rules, deciding=True))
     files |= report_files(trained, card, facts, files, edition="release")
     dossier = write_dossier(out, files, key=coordinator_key(signing), replace=replace)
     privacy = trained.ledger["populations"]["train"]
@@ -145,6 +155,8 @@ def trained_from(folder: Path) -> Trained:
         bytes_down=point.bytes_down if point else 0,
         words=sentences + reduced_sentences(away),
         history=tuple(_history_line(line) for line in progress_of(folder)),
+        exports=ledgers,
+        planned=tuple(planned),
         finished=_as_shipped(TrainingCourse(manifest, make_generator(pipeline.generator), coding), point, released),
     )
 

@@ -124,9 +124,11 @@ class _Scorer:
         often = statistics.frequency_apart(self.plan, self.schema, self.real, self.fake)
         fresh = statistics.frequency_apart(self.plan, self.schema, *perfect)
         if np.isfinite(often).all():
-            loud = np.quantile(fresh, 0.975) > WIDEST_FREQUENCY_BAND
-            blind = "with this noise fresh patients could differ by more than 10 points" if loud else ""
-            found.append(self._judge("frequency", often, fresh, "genomics.frequency", "if_measurable", few or blind))
+            metric = self._judge("frequency", often, fresh, "genomics.frequency", "if_measurable", few)
+            if np.quantile(fresh, 0.975) > WIDEST_FREQUENCY_BAND and metric.light != "red":
+                loud = "with this noise fresh patients could differ by more than 10 points"
+                metric = replace(metric, light="grey", reason=few or loud)
+            found.append(metric)
         return found
 
     def of_pairs(self) -> list[Metric]:
@@ -149,6 +151,7 @@ class _Scorer:
             few,
             floor=statistics.pair_concordance(np.repeat(there, len(shuffled), axis=0), shuffled, chance),
             n=n,
+            unbounded=True,
         )
         depends = (there**2).sum() > chance.reference + _DEPENDS * chance.spread
         if (here**2).sum() < 2 * chance.candidate and depends and not few:
@@ -162,6 +165,7 @@ class _Scorer:
             "info",
             few,
             n=n,
+            unbounded=True,
         )
         return [metric, *([slope] if slope.value is not None else []), *self._signs()]
 
@@ -263,8 +267,13 @@ class _Scorer:
         floor: Floats | None = None,
         label: str = "",
         n: Mapping[str, int] | None = None,
+        unbounded: bool = False,
     ) -> Metric:
-        """A score with its anchors: `fresh` are those of perfect data under the same noise."""
+        """A score with its anchors: `fresh` are those of perfect data under the same noise.
+
+        Args:
+            unbounded: A ratio, not a share. Either is not shown where noise has blown it up.
+        """
         known = fresh[np.isfinite(fresh)]
         band = np.quantile(known, (0.025, 0.5, 0.975)) if len(known) > 0.9 * len(fresh) else np.full(3, np.nan)
         low, ceiling, high = map(float, band)
@@ -273,9 +282,12 @@ class _Scorer:
             bottom = float(np.mean(floor)) if np.isfinite(floor).all() else math.nan
             if not ceiling - bottom > high - low:
                 too_small = too_small or "with this noise fresh patients and shuffled columns cannot be told apart"
-        found = Anchored(float(value[0]), bottom, ceiling, low, high, self.size)
+        shown = float(value[0])
+        if (high - low > 1) if unbounded else not 0 <= shown <= 1:
+            shown, too_small = math.nan, too_small or "hidden by the noise"
+        found = Anchored(shown, bottom, ceiling, low, high, self.size)
         words, direction = _LABELS[name.split(".")[0]]
-        return judged(
+        metric = judged(
             f"counted.{name}",
             found,
             threshold=threshold,
@@ -287,6 +299,9 @@ class _Scorer:
             n={**self.n, **(n or {})},
             too_small=too_small,
         )
+        if metric.light == "grey" and metric.reason.startswith("fresh patients") and self.stddevs.any():
+            metric = replace(metric, reason=f"with this noise {metric.reason}")
+        return metric
 
     def _levels(self) -> tuple[Floats, Floats, float]:
         """Share of levels that patients are seen to have and that occur; what perfect data of this size would score;

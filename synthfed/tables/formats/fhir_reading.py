@@ -28,6 +28,7 @@ from synthfed.tables.formats.fhir_files import resources_in
 from synthfed.tables.formats.fhir_values import analyte_of, codings_of, dict_in, dicts_in, text_of, value_of
 from synthfed.tables.formats.gathering import gather
 from synthfed.tables.formats.sources import fhir_files
+from synthfed.tables.mapping import mapping_path
 from synthfed.tables.mapping_lines import TableMapping
 
 PATIENT_SYSTEM = "http://synthfed.invalid/patient"  # identifiers that an export of ours keeps
@@ -72,9 +73,8 @@ def read_fhir(
     )
     log.findings.insert(0, Finding("format", path.name, len(resources.patients), note))
     patients, events = resources.tables(dictionary, mapping)
-    log.raise_problems(path.name)
     frame = gather(patients, events, dictionary, mapping, log=log)
-    log.raise_problems(path.name)
+    log.raise_problems(f"{path.name} (mapping file: {mapping_path(path).name})")
     return frame, tuple(log.findings)
 
 

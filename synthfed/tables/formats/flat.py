@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import tomli_w
 
+from synthfed.errors import ConfigError
 from synthfed.tables.dictionary import Dictionary
 from synthfed.tables.schema import Column, Schema
 from synthfed.tables.writing import cell_texts, table_columns, to_csv_bytes, to_parquet_bytes
@@ -39,12 +40,12 @@ def write_xlsx(table: pd.DataFrame, dictionary: Dictionary) -> Mapping[str, byte
     """`synthetic.xlsx` with the sheets `patients`, `dictionary` and `about`.
 
     Raises:
-        ValueError: More patients than a sheet has rows.
+        ConfigError: More patients than a sheet has rows.
     """
     from openpyxl import Workbook
 
     if len(table) > _SHEET_ROWS:
-        raise ValueError(f"{len(table)} patients do not fit on a sheet ({_SHEET_ROWS} rows); write parquet or csv")
+        raise ConfigError(f"{len(table)} patients do not fit on a sheet ({_SHEET_ROWS} rows); write parquet or csv")
     schema = dictionary.schema.select(table.columns)
     book = Workbook(write_only=True)
     book.properties.title = book.properties.description = SYNTHETIC

@@ -23,6 +23,7 @@ from synthfed.tables.formats.gathering import gather
 from synthfed.tables.formats.omop_events import read_events, spellings_of
 from synthfed.tables.formats.omop_persons import Persons, births_of, extreme_day, sexes_of
 from synthfed.tables.formats.omop_tables import omop_files, read_columns
+from synthfed.tables.mapping import mapping_path
 from synthfed.tables.mapping_lines import TableMapping
 
 SOURCE_VOCABULARY = "synthfed"  # how the vocabulary of our own source codes begins
@@ -51,7 +52,7 @@ def read_omop(
     events = read_events(files, persons, mapping, log)
     patients = _patients(files, persons, mapping, dictionary, log)
     frame = gather(patients, events, dictionary, mapping, log=log)
-    log.raise_problems(folder.name)
+    log.raise_problems(f"{folder.name} (mapping file: {mapping_path(folder).name})")
     return frame, tuple(log.findings)
 
 

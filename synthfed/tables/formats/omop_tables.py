@@ -74,7 +74,7 @@ def omop_files(folder: Path) -> dict[str, Path]:
     """The model's tables in a folder, by table name in lower case; empty when it is no such folder.
 
     Raises:
-        UnreadableFile: One table lies there twice.
+        UnreadableFile: One table lies there twice, or the tables of persons or of values are missing.
     """
     found: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
@@ -86,7 +86,15 @@ def omop_files(folder: Path) -> dict[str, Path]:
         if name in found:
             raise UnreadableFile(f"folder {folder} holds the table {name!r} twice ({found[name].name}, {file.name})")
         found[name] = file
-    return found if "person" in found and found.keys() & {"measurement", "observation"} else {}
+    valued = found.keys() & {"measurement", "observation"}
+    if "person" in found and valued:
+        return found
+    if len(found.keys() & COLUMNS.keys()) > 1 and ("person" in found or valued):
+        lacking = "person" if valued else "measurement or observation"
+        raise UnreadableFile(
+            f"folder {folder} holds OMOP tables ({', '.join(sorted(found))}) but no {lacking}; add it or remove them"
+        )
+    return {}
 
 
 def read_columns(file: Path, wanted: Sequence[str], *, needed: Sequence[str]) -> dict[str, Texts]:
@@ -103,7 +111,7 @@ def read_columns(file: Path, wanted: Sequence[str], *, needed: Sequence[str]) ->
     headers = _headers(file)
     absent = [name for name in needed if name not in headers]
     if absent:
-        raise UnreadableFile(f"{file.name} lacks the column{'s' if len(absent) > 1 else ''} {', '.join(absent)}")
+        raise UnreadableFile(f"{_shown(file)} lacks the column{'s' if len(absent) > 1 else ''} {', '.join(absent)}")
     spelled = {name: headers[name] for name in wanted if name in headers}
     try:
         read = _read_parquet if file.suffix.lower() == ".parquet" else _read_csv
@@ -111,12 +119,17 @@ def read_columns(file: Path, wanted: Sequence[str], *, needed: Sequence[str]) ->
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         # the library's message would repeat a line of the file
         raise UnreadableFile(
-            f"{file.name} cannot be read as a table ({type(error).__name__}): every line needs as many cells as the "
+            f"{_shown(file)} cannot be read as a table ({type(error).__name__}): every line needs as many cells as the "
             "header; export it again with quotes around cells that hold the delimiter"
         ) from None
     rows = table.num_rows
     empty = Texts(np.zeros(rows, dtype=np.int32), ("",))
     return {name: _texts(table.column(spelled[name])) if name in spelled else empty for name in wanted}
+
+
+def _shown(file: Path) -> str:
+    """A table by its hospital's folder and its name."""
+    return f"{file.parent.name}/{file.name}"
 
 
 def _headers(file: Path) -> dict[str, str]:
@@ -128,13 +141,13 @@ def _headers(file: Path) -> dict[str, str]:
         try:
             names = list(pyarrow.parquet.read_schema(file).names)
         except (OSError, pyarrow.ArrowException) as error:
-            raise UnreadableFile(f"{file.name} cannot be read ({type(error).__name__}); export it again") from None
+            raise UnreadableFile(f"{_shown(file)} cannot be read ({type(error).__name__}); export it again") from None
     else:
         line, delimiter, _ = _first_line(file)
         names = [name.strip().strip('"') for name in line.split(delimiter)]
     keys = [header_key(name) for name in names]
     if len(set(keys)) != len(keys):
-        raise UnreadableFile(f"{file.name}: two columns share a name in the first line; remove one")
+        raise UnreadableFile(f"{_shown(file)}: two columns share a name in the first line; remove one")
     return dict(zip(keys, names, strict=True))
 
 
@@ -145,7 +158,7 @@ def _first_line(file: Path) -> tuple[str, str, str]:
     encoding = "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     line = start.decode(encoding, errors="replace").lstrip("\r\n").splitlines()[:1]
     if not line or not line[0].strip():
-        raise UnreadableFile(f"{file.name} is empty; it needs a header line")
+        raise UnreadableFile(f"{_shown(file)} is empty; it needs a header line")
     return line[0], max(_DELIMITERS, key=line[0].count), encoding
 
 

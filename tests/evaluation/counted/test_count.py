@@ -16,7 +16,7 @@ TABLE = simulate(300, seed=3)
 PLAN = plan_for(simulate(400, seed=4))
 
 
-@settings(max_examples=20)
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 299))
 def test_a_patient_more_adds_one_to_one_cell_of_each_table(index):
     """The sensitivity that the noise is scaled to."""
@@ -26,7 +26,7 @@ def test_a_patient_more_adds_one_to_one_cell_of_each_table(index):
         assert moved[place].sum() == 1
 
 
-@settings(max_examples=20)
+@settings(max_examples=15, deadline=None)
 @given(st.integers(1, 299))
 def test_sites_counts_add_up_to_the_counts_of_all_rows(cut):
     parts = [count(PLAN, rows_of(PLAN, part)) for part in (TABLE.iloc[:cut], TABLE.iloc[cut:])]

@@ -67,6 +67,14 @@ def test_one_table_twice_is_refused(folder: Path) -> None:
         list_tables(folder / "berlin", dictionary("aml"))
 
 
+@pytest.mark.parametrize(("lost", "says"), [("person", "but no person"), ("", "but no measurement or observation")])
+def test_a_hospital_without_a_table_that_it_needs_is_not_passed_over(folder: Path, lost: str, says: str) -> None:
+    for name in [lost] if lost else ["measurement", "observation"]:
+        (folder / "berlin" / f"{name}.csv").unlink()
+    with pytest.raises(UnreadableFile, match=says):
+        list_tables(folder, dictionary("aml"))
+
+
 def test_two_sources_of_one_hospital_are_refused(folder: Path) -> None:
     (folder / "lyon.json").write_text(json.dumps({"resourceType": "Bundle"}))
     with pytest.raises(UnreadableFile, match=r"two files for each of the sites \['lyon'\]"):
