@@ -23,6 +23,7 @@ COMPARED = (
     "faithful.shapes",
     "faithful.missing",
 )
+_NAMED = 2  # ties that a sentence names; the table below it has all of them
 _SIDES: tuple[Better, ...] = ("tree", "network")
 LABELS: Mapping[str, str] = {
     "single": "single columns",
@@ -139,7 +140,9 @@ def _winner(counts: Sequence[CountRow], scores: Sequence[ScoreRow]) -> str:
         return f"A tie: on {_listed(ahead['neither'])} the two differ by no more than chance."
     said = [f"the {side} is ahead on {_listed(ahead[side])}" for side in _SIDES if ahead[side]]
     if ahead["neither"]:
-        said.append(f"on {_listed(ahead['neither'])} they differ by no more than chance")
+        close = ahead["neither"]
+        where = _listed(close) if len(close) <= _NAMED else f"the other {len(close)} scores"
+        said.append(f"on {where} they differ by no more than chance")
     return f"{capital('; '.join(said))}."
 
 

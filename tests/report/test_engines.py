@@ -49,6 +49,11 @@ def test_the_winner_of_a_score_is_nearer_to_fresh_patients_by_more_than_chance()
     )
 
 
+def test_many_ties_are_counted_and_not_listed() -> None:
+    said = block(scores=(SCORES[0], *(replace(SCORES[2], id=f"useful.tstr.{index}") for index in range(3))))["winner"]
+    assert said == "The tree is ahead on “concordance”; on the other 3 scores they differ by no more than chance."
+
+
 def test_a_tie_is_called_one() -> None:
     assert block(scores=(SCORES[2],))["winner"] == "A tie: on “likeness” the two differ by no more than chance."
     assert block(scores=(SCORES[3],))["winner"] == "Nothing could be measured on both."
