@@ -185,8 +185,10 @@ class EvaluationSettings(_Section):
     pairs: tuple[tuple[str, str], ...] = Field(
         (), max_length=20, description="pairs of columns that are counted; none: chosen from the synthetic table"
     )
-    benefit: bool = Field(
-        False, description="whether each site also trains alone, to say what it gained; stays in the internal edition"
+    benefit: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="whether each site also trains alone, to say what it gained; never in a release. auto: where "
+        "nothing but counts is learned, which takes seconds",
     )
     shadow_models: int = Field(
         0,
@@ -315,6 +317,12 @@ class Pipeline(_Section):
             return None
         epsilon = self.privacy.epsilon if chosen == "training" else float(chosen)
         return epsilon if math.isfinite(epsilon) else None
+
+    @property
+    def tells_benefit(self) -> bool:
+        """Whether each site also trains alone."""
+        chosen = self.evaluation.benefit
+        return chosen == "on" or (chosen == "auto" and not self.training_rounds)
 
     @property
     def total_steps(self) -> int:

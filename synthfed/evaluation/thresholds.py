@@ -77,4 +77,6 @@ MINIMUM_ATTACKED_ROWS = 50  # patients of the hold-out that an attack is tried o
 MINIMUM_SECRET_ROWS = 10  # patients on either side of a guessed secret, in training rows and hold-out alike
 STRONG_ODDS = 3.0  # |log odds ratio| over its standard error, noise included, of a plain pair
 WIDEST_FREQUENCY_BAND = 0.10  # by which fresh patients' frequencies may differ before noise says nothing of a table's
+MINIMUM_GAIN_ROWS = 50  # held-out patients of one site, to say what it gains from the federation
+MINIMUM_GAIN_EVENTS = 10
 EVENTS_PER_COX_TERM = 10  # Peduzzi et al. 1995, doi 10.1016/0895-4356(95)00048-8

@@ -216,7 +216,7 @@ def _sites(sites: Sequence[str] | Mapping[str, int | None], edition: Edition) ->
 def _figures(figures: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
     """The scorecard's figures, with the dictionary's words for groups of columns and groups of patients."""
     out = {key: figures.get(key) for key in ("marginals", "associations", "survival", "membership", "risks", "anchors")}
-    out["counted"] = figures.get("counted")
+    out |= {key: figures.get(key) for key in ("counted", "benefit")}
     for key in ("risks", "anchors"):
         out[key] = [{**row, "label": capital(row["label"])} for row in out[key] or ()]
     out["survival"] = [
@@ -252,6 +252,8 @@ def _refuse_real_rows(
     found += [f"figures.survival.{p['name']}.{p['group']}" for p in figures["survival"] or () if p["real"] is not None]
     if figures["associations"] and figures["associations"]["real"] is not None:
         found.append("figures.associations")
+    if figures["benefit"]:
+        found.append("figures.benefit")
     if figures["membership"] is not None:
         found.append("figures.membership")
     paid_for = {m["id"] for m in metrics if m["rows_used"] == "none" or _paid(m, ledger)}

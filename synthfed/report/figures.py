@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from synthfed.report import columns, curves, strips
+from synthfed.report.benefit import benefit_figure
 from synthfed.report.figure import Figure, percent
 from synthfed.report.held_out import held_out_figure
 from synthfed.report.running import budget_figure, made_figure, rounds_figure
@@ -31,6 +32,7 @@ def draw_figures(report: Mapping[str, Any]) -> dict[str, Figure]:
         associations_figure(data["associations"]),
         survival_figure(data["survival"], report),
         held_out_figure(report),
+        benefit_figure(data.get("benefit")),
         membership_figure(data["membership"], report),
         risks_figure(data["risks"]),
         budget_figure(report["privacy"], report["pipeline"]["settings"]["privacy"]),

@@ -25,7 +25,7 @@ _BANNERS: Mapping[str, str] = {
 _FIGURES_OF: Mapping[str, tuple[str, ...]] = {
     "valid": (),
     "faithful": ("held-out", "marginals", "associations", "survival"),
-    "useful": (),
+    "useful": ("benefit",),
     "private": ("risks",),
     "guaranteed": ("budget", "rounds"),
 }

@@ -20,6 +20,7 @@ from synthfed.errors import BudgetRefused
 from synthfed.generators.plan import make_plan, run_coding
 from synthfed.generators.words import outline
 from synthfed.pipeline import Pipeline
+from synthfed.run.benefit import with_benefit
 from synthfed.run.contents import RunFacts, write_release
 from synthfed.run.drawing import draw_table, score_table
 from synthfed.run.progress import Progress, Silent
@@ -111,6 +112,10 @@ def run_pipeline(
     if pipeline.evaluation.shadow_models:
         say.stage("shadow models", f"{pipeline.evaluation.shadow_models} generators on random halves of the patients")
         card = with_shadow_attack(card, pipeline, cohort)
+
+    if pipeline.tells_benefit:
+        say.stage("benefit", "each site also trains alone")
+        card = with_benefit(card, trained, table, cohort)
 
     say.stage("dossier", str(out))
     facts = RunFacts(cohort=cohort, dictionary_file=dictionary_file, seconds=time.monotonic() - started)
