@@ -9,6 +9,7 @@ from synthfed.dossier.findings import Finding
 from synthfed.errors import DossierError, SecAggError
 
 _LOGS, _KEYS = "audit.jsonl", "audit_keys.json"
+_SCORING = "audit_holdout.jsonl"  # of the run that counted held-out patients, where there was one
 
 
 def site_logs(path: Path) -> dict[str, tuple[bytes, list[str]]]:
@@ -29,17 +30,19 @@ def check_logs(files: Mapping[str, bytes]) -> list[Finding]:
     """Each site's log, where there is one: order and links, and signatures where `audit_keys.json` names the keys."""
     from synthfed.secagg.audit import verify_lines
 
-    if _LOGS not in files:
-        return []
-    try:
-        if _KEYS not in files:
-            _split_logs(files[_LOGS].decode().splitlines())
-            return []
-        for key, lines in _logs_of(files).values():
-            verify_lines(lines, key)
-    except (DossierError, ValueError, TypeError, KeyError, AttributeError, RecursionError, SecAggError) as error:
-        return [Finding("audit", _LOGS, f"a site's chain does not hold: {error}")]
-    return []
+    findings = []
+    for name in (_LOGS, _SCORING):
+        if name not in files:
+            continue
+        try:
+            if _KEYS not in files:
+                _split_logs(files[name].decode().splitlines())
+                continue
+            for key, lines in _logs_of(files, name).values():
+                verify_lines(lines, key)
+        except (DossierError, ValueError, TypeError, KeyError, AttributeError, RecursionError, SecAggError) as error:
+            findings.append(Finding("audit", name, f"a site's chain does not hold: {error}"))
+    return findings
 
 
 def check_charges(files: Mapping[str, bytes], ledger: Mapping[str, Any]) -> list[Finding]:
@@ -51,8 +54,10 @@ def check_charges(files: Mapping[str, bytes], ledger: Mapping[str, Any]) -> list
         ledger: It must agree with itself.
     """
     try:
-        logs = _logs_of(files)
-        named = {site: {hash_ for line in lines if (hash_ := _charge_in(line))} for site, (_, lines) in logs.items()}
+        named = _charges_in(files, _LOGS)
+        if _SCORING in files and not ledger.get("exact_sums"):  # exact sums are in the logs and in no ledger
+            scored = _charges_in(files, _SCORING)
+            named = {site: hashes | scored[site] for site, hashes in named.items()}
     except (DossierError, ValueError, TypeError, KeyError, AttributeError):
         return []  # said by `check_logs`, or there are no logs
     findings = []
@@ -66,14 +71,20 @@ def check_charges(files: Mapping[str, bytes], ledger: Mapping[str, Any]) -> list
     return findings
 
 
+def _charges_in(files: Mapping[str, bytes], name: str) -> dict[str, set[str]]:
+    """Hashes that the sites' logs name as charged, by site."""
+    logs = _logs_of(files, name)
+    return {site: {hash_ for line in lines if (hash_ := _charge_in(line))} for site, (_, lines) in logs.items()}
+
+
 def _charge_in(line: str) -> str:
     return str(json.loads(line)["body"].get("charged", ""))
 
 
-def _logs_of(files: Mapping[str, bytes]) -> dict[str, tuple[bytes, list[str]]]:
+def _logs_of(files: Mapping[str, bytes], name: str = _LOGS) -> dict[str, tuple[bytes, list[str]]]:
     try:
         keys: dict[str, str] = json.loads(files[_KEYS])
-        logs = _split_logs(files[_LOGS].decode().splitlines())
+        logs = _split_logs(files[name].decode().splitlines())
         pairs = zip(keys.items(), logs, strict=True)
         return {name: (bytes.fromhex(key), lines) for (name, key), lines in pairs}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

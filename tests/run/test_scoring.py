@@ -10,6 +10,7 @@ from flwr.app import Message
 
 from synthfed.cohorts.sites import Cohort, load_cohort
 from synthfed.dossier import verify_dossier
+from synthfed.dossier.logs import check_charges, check_logs
 from synthfed.errors import BudgetRefused, ConfigError
 from synthfed.evaluation.counted.tables import CountPlan
 from synthfed.federation.one_process import Wiretap
@@ -20,7 +21,11 @@ from synthfed.run.flow import RunResult, run_pipeline
 from synthfed.run.training import LedgerHome
 
 SMALL = ("patient_id", "age_years", "sex", "wbc_10e9_l", "NPM1", "FLT3_ITD", "TP53", "os_days", "os_event")
-PIPELINE = Pipeline.load("smoke").with_settings(['generator={kind="marginal"}']).replace(cohort__columns=SMALL)
+PIPELINE = (
+    Pipeline.load("smoke")
+    .with_settings(['generator={kind="marginal"}'])
+    .replace(cohort__columns=SMALL, evaluation__benefit="off")
+)
 
 
 def patients(pipeline: Pipeline = PIPELINE) -> Cohort:
@@ -89,6 +94,16 @@ def test_the_dossier_holds_what_was_counted_and_nothing_of_one_site(finished: Ru
     assert min(body["stddevs"]) > 0
     logs = [json.loads(line) for line in (finished.dossier / scoring.AUDIT).read_text().splitlines()]
     assert sum(entry["seq"] == 0 for entry in logs) == 3
+
+
+def test_a_charge_of_held_out_patients_that_is_taken_out_of_the_ledger_is_missed(finished: RunResult) -> None:
+    files = {name: (finished.dossier / name).read_bytes() for name in ("audit.jsonl", scoring.AUDIT, "audit_keys.json")}
+    ledger = json.loads((finished.dossier / "ledger.json").read_text())
+    assert check_charges(files, ledger) == []
+    less = {**ledger, "events": [event for event in ledger["events"] if event["population"] != "holdout"]}
+    assert len(check_charges(files, less)) == 3
+    bent = {**files, scoring.AUDIT: files[scoring.AUDIT].replace(b'"round":0', b'"round":1', 1)}
+    assert [finding.name for finding in check_logs(bent)] == [scoring.AUDIT]
 
 
 def test_without_leave_nothing_is_asked_of_held_out_patients(tmp_path: Path, quick: None) -> None:
