@@ -86,3 +86,18 @@ def test_a_killed_superlink_comes_back_on_its_database_and_the_run_goes_on(rehea
     runs.wait(home, folder, say=print)
     assert_same_as_in_process(rehearsal, folder, tmp_path / "work")
     assert_charged_once_per_round(rehearsal, folder)
+
+
+def test_an_up_that_was_killed_is_started_again_over_what_it_left_running(rehearsal):
+    homes = {"coordinator": rehearsal.coordinator.flwr_home, "lyon": rehearsal.sites["lyon"].flwr_home}
+    programs = {"coordinator": b"flower-superlink", "lyon": b"flower-supernode"}
+    before = {name: process_of(homes[name], programs[name]) for name in homes}
+    for name in homes:
+        rehearsal.processes[name].kill()
+        rehearsal.processes[name].wait()
+        assert process_of(homes[name], programs[name]) == before[name]  # an orphan, with its port
+    rehearsal.start_coordinator()
+    rehearsal.start_site("lyon")
+    rehearsal.wait_for_sites()
+    for name in homes:
+        assert process_of(homes[name], programs[name]) not in (None, before[name])

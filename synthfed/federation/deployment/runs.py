@@ -142,7 +142,7 @@ def wait(
             stage = line.get("stage") or "a round"
             say(
                 f"round {line['round_index'] + 1} of {line['rounds']}: {stage}; epsilon {line['epsilon_so_far']:.3g}, "
-                f"{line['bytes_moved'] / 1e6:.1f} MB moved, {line['seconds']:.0f} s"
+                f"{_size(int(line['bytes_moved']))} moved, {line['seconds']:.0f} s"
             )
         if is_closed(folder):
             return
@@ -158,6 +158,10 @@ def wait(
             f"run {folder.name!r} ended as {state!r}: {_why(home, number)}; when that is mended, go on with: synthfed "
             f"coordinator submit {home.folder} --name {folder.name} --resume"
         )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 100_000 else f"{count / 1e3:.1f} kB"
 
 
 def stop_run(home: CoordinatorHome, folder: Path) -> None:
