@@ -9,6 +9,7 @@ simulation engine it makes that folder first, and the sites' below it.
 import datetime
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from synthfed.errors import FederationError
+from synthfed.errors import FederationError, SynthfedError
 from synthfed.federation.checkpoints import Checkpoints
 from synthfed.federation.durable import make_private_folder, write_durably
 from synthfed.federation.inquiry import Inquiry, InquiryCourse
@@ -42,18 +43,26 @@ from synthfed.pipeline import Pipeline
 from synthfed.secagg.roster import Roster
 
 _ASK_DEADLINE_S = 600.0  # of one trip of a question run; those that train take theirs from the pipeline
+FAILED = "failed.txt"  # why the run ended last; gone as soon as it goes on
 PROGRESS = "progress.jsonl"  # a line per finished round in the coordinator's folder: released values only
 
 
 def build_server_app(
-    prepare: Callable[[Grid, Context], Coordinator], deliver: Callable[[Context, Outcome], None]
+    prepare: Callable[[Grid, Context], Coordinator],
+    deliver: Callable[[Context, Outcome], None],
+    note: Callable[[Context, SynthfedError], None] | None = None,
 ) -> ServerApp:
-    """Make a server app from what prepares the run and what takes its outcome."""
+    """Make a server app from what prepares the run, what takes its outcome, and what notes why there is none."""
     app = ServerApp()
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
-        deliver(context, prepare(grid, context).run(grid))
+        try:
+            deliver(context, prepare(grid, context).run(grid))
+        except SynthfedError as error:
+            if note is not None:
+                note(context, error)
+            raise
 
     return app
 
@@ -90,6 +99,7 @@ def coordinator_from_run_config(grid: Grid, context: Context) -> Coordinator:
     from synthfed.tables.dictionary import load_dictionary
 
     folder, simulated = _out_dir(context), in_simulation(grid)
+    (folder / FAILED).unlink(missing_ok=True)
 
     def progress(done: RoundDone) -> None:
         keep_progress(folder, done)
@@ -199,6 +209,12 @@ def write_outcome(context: Context, outcome: Outcome) -> None:
         write_durably(folder / f"audit-{site}.jsonl", lines)
 
 
+def note_failure(context: Context, error: SynthfedError) -> None:
+    """Keep why a run ended in the coordinator's folder: Flower's own log of a ServerApp is read slowly, if at all."""
+    with suppress(FederationError, OSError):  # no folder to keep it in
+        write_durably(_out_dir(context) / FAILED, f"{type(error).__name__}: {error}\n".encode())
+
+
 def _out_dir(context: Context) -> Path:
     named = str(context.run_config.get("out-dir", ""))
     if not named:
@@ -225,4 +241,4 @@ def relay_and_roster(folder: Path) -> tuple[Ed25519PrivateKey, Roster]:
     return relay, roster
 
 
-app = build_server_app(coordinator_from_run_config, write_outcome)
+app = build_server_app(coordinator_from_run_config, write_outcome, note_failure)

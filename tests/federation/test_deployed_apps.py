@@ -11,6 +11,7 @@ from flwr.app import Context, RecordDict
 from synthfed.cohorts.sites import load_cohort
 from synthfed.errors import FederationError, SiteRefused
 from synthfed.federation import client_app, server_app
+from synthfed.federation.deployment.runs import status_of
 from synthfed.federation.durable import make_private_folder, write_durably
 from synthfed.federation.inquiry import Inquiry, InquiryCourse
 from synthfed.federation.local_grid import LocalGrid
@@ -88,6 +89,9 @@ def test_a_broken_table_is_refused_by_its_own_site_only_by_code(federation, tmp_
     with grid.as_server(), pytest.raises(SiteRefused, match="'milano' refused round") as caught:
         server_app.app(grid, context)
     assert "secret-level" not in str(caught.value)
+    out = Path(str(context.run_config["out-dir"]))
+    assert (out / "failed.txt").read_text().startswith("SiteRefused: site 'milano' refused round")
+    assert "rounds done; it stopped (SiteRefused: site 'milano'" in status_of(out).words
 
 
 def test_a_site_with_fewer_rows_than_its_policy_demands_sends_nothing_and_only_its_log_says_why(federation, tmp_path):

@@ -22,7 +22,7 @@ from synthfed.federation.deployment.superlink import connected, node_ids, requir
 from synthfed.federation.durable import write_durably
 from synthfed.federation.inquiry import SCHEMA as INQUIRY
 from synthfed.federation.scoring import SCHEMA as SCORING
-from synthfed.federation.server_app import PROGRESS
+from synthfed.federation.server_app import FAILED, PROGRESS
 
 Kind = Literal["trains", "asks", "scores"]
 _KINDS: Mapping[str, Kind] = {INQUIRY: "asks", SCORING: "scores"}
@@ -44,6 +44,7 @@ class RunStatus:
         finished: Whether every site has closed it, so that `finish` can make a dossier.
         begun: Whether its manifest is signed.
         kind: What it does; known once the manifest is signed.
+        stopped: Why it ended last, where its ServerApp could say so.
     """
 
     name: str
@@ -52,6 +53,7 @@ class RunStatus:
     finished: bool
     begun: bool
     kind: Kind = "trains"
+    stopped: str = ""
 
     @property
     def words(self) -> str:
@@ -60,7 +62,8 @@ class RunStatus:
             return f"closed by every site; {_NEXT[self.kind]}"
         if not self.begun:
             return "submitted; no site was asked yet"
-        return f"{self.rounds_done} of {self.rounds or '?'} rounds done"
+        done = f"{self.rounds_done} of {self.rounds or '?'} rounds done"
+        return f"{done}; it stopped ({self.stopped}), go on with `submit --resume`" if self.stopped else done
 
 
 def status_of(folder: Path) -> RunStatus:
@@ -73,7 +76,13 @@ def status_of(folder: Path) -> RunStatus:
         finished=is_closed(folder),
         begun=(folder / "manifest.json").exists(),
         kind=_kind_of(folder),
+        stopped=_failure_in(folder),
     )
+
+
+def _failure_in(folder: Path) -> str:
+    file = folder / FAILED
+    return file.read_text(encoding="utf-8").strip() if file.exists() else ""
 
 
 def _kind_of(folder: Path) -> Kind:
@@ -155,8 +164,8 @@ def wait(
         time.sleep(poll_s)
     if state != "finished:completed" or not is_closed(folder):
         raise FlowerFailed(
-            f"run {folder.name!r} ended as {state!r}: {_why(home, number)}; when that is mended, go on with: synthfed "
-            f"coordinator submit {home.folder} --name {folder.name} --resume"
+            f"run {folder.name!r} ended as {state!r}: {_why(home, folder, number)}; when that is mended, go on with: "
+            f"synthfed coordinator submit {home.folder} --name {folder.name} --resume"
         )
 
 
@@ -196,14 +205,16 @@ def _wait_for_sites(home: CoordinatorHome, *, say: Callable[[str], None], patien
         time.sleep(2.0)
 
 
-def _why(home: CoordinatorHome, number: int) -> str:
-    """The last lines that the ServerApp wrote; it never sees a row."""
-    try:
-        text = call(["log", str(number), CONNECTION, "--show"], flwr_home=home.flwr_home, timeout_s=30.0)
-    except FlowerFailed:
-        return f"see {home.log('superlink')}"
-    lines = [line.strip() for line in text.splitlines() if "Error" in line or "Missed" in line or "Refused" in line]
-    said = lines[-1] if lines else f"see {home.log('superlink')}"
+def _why(home: CoordinatorHome, folder: Path, number: int) -> str:
+    """What the ServerApp left as its last word, or else the last line of its log; it never sees a row."""
+    said = _failure_in(folder)
+    if not said:
+        try:
+            text = call(["log", str(number), CONNECTION, "--show"], flwr_home=home.flwr_home)
+        except FlowerFailed:
+            text = ""
+        lines = [line.strip() for line in text.splitlines() if "Error" in line]
+        said = lines[-1] if lines else f"its process was killed, or see {home.log('superlink')}"
     for site, node in node_ids(home).items():
         said = said.replace(f"'node {node}'", repr(site))  # before a site has signed in, Flower's number is its name
     return said

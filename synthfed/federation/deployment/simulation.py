@@ -31,6 +31,7 @@ from synthfed.federation.deployment.flower import (
 )
 from synthfed.federation.deployment.superlink import superlink_command
 from synthfed.federation.durable import make_private_folder, write_durably
+from synthfed.federation.server_app import FAILED, PROGRESS
 from synthfed.federation.simulated import coordinator_folder
 from synthfed.pipeline import Pipeline
 
@@ -94,7 +95,7 @@ def _run(
     told = 0
     while True:
         runs = ask(["list", "--run-id", str(number), CONNECTION], flwr_home=home.flwr_home)["runs"]
-        file = coordinator_folder(out) / "progress.jsonl"
+        file = coordinator_folder(out) / PROGRESS
         for line in file.read_text(encoding="utf-8").splitlines()[told:] if file.exists() else ():
             told += 1
             done = json.loads(line)
@@ -104,6 +105,7 @@ def _run(
             break
         time.sleep(4.0)
     if state != "finished:completed" or not (out / "released.safetensors").exists():
+        why = (out / FAILED).read_text(encoding="utf-8").strip() if (out / FAILED).exists() else ""
         raise FlowerFailed(
-            f"the simulation ended as {state!r}; {out / 'flower.log'} says why: {tail(home.log('superlink'))}"
+            f"the simulation ended as {state!r}: {why or tail(home.log('superlink'))}; see {out}/flower.log"
         )
