@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from synthfed.errors import PipelineError
 from synthfed.resources import pipeline_path
 
+_DAY = r"^(\d{4}-\d{2}-\d{2})?$"
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True)
@@ -206,6 +208,32 @@ class EvaluationSettings(_Section):
         return value
 
 
+class CatalogueSettings(_Section):
+    """What only the data holder can say of a release; all optional, printed in the cards and catalogue records."""
+
+    title: str = Field("", description="of the release; empty: the pipeline's")
+    description: str = ""
+    publisher: str = Field("", description="name of the organisation that publishes")
+    contact: str = Field("", description="an e-mail address or a page")
+    page: str = Field("", description="where the release is found, and where access is asked for")
+    identifier: str = Field("", description="a DOI or another lasting name; empty: the table's hash")
+    license: str = Field("", description="address of the licence, or its name")
+    access: Literal["RESTRICTED", "NON_PUBLIC", "PUBLIC"] = "RESTRICTED"
+    spatial: tuple[str, ...] = Field((), description="countries, by ISO 3166 alpha-3 or address")
+    start: str = Field("", pattern=_DAY, description="of the time in which the patients were seen, YYYY-MM-DD")
+    end: str = Field("", pattern=_DAY)
+    population: str = Field("", description="who is covered")
+    categories: tuple[str, ...] = Field((), description="of EHDS article 51, by address of the healthcategories list")
+    themes: tuple[str, ...] = Field((), description="of the health-theme vocabulary, by address")
+    keywords: tuple[str, ...] = ()
+    purpose: str = ""
+    legal_basis: str = Field("", description="of the processing; empty: not stated")
+    personal_data: tuple[str, ...] = Field((), description="addresses of dpv-pd concepts; empty: not stated")
+    individuals: int | None = Field(None, ge=1, description="unique patients behind the release; a count of rows")
+    access_body: str = Field("", description="name of the health data access body")
+    access_body_contact: str = Field("", description="an e-mail address or a page")
+
+
 class Pipeline(_Section):
     """One disease's run, from cohort to dossier."""
 
@@ -218,6 +246,7 @@ class Pipeline(_Section):
     federation: FederationSettings = FederationSettings()
     release: ReleaseSettings = ReleaseSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    catalogue: CatalogueSettings | None = None
 
     @model_validator(mode="after")
     def _shared_noise_takes_single_steps(self) -> "Pipeline":
@@ -257,7 +286,7 @@ class Pipeline(_Section):
 
         Example: `pipeline.replace(privacy__epsilon=2.0, federation__rounds=30)`.
         """
-        raw = self.model_dump(mode="python")
+        raw = self.model_dump(mode="python", exclude_none=True)
         kind = changes.get("generator__kind", self.generator.kind)
         if kind != self.generator.kind:  # the other kind has other settings; start from its defaults
             shared = set() if kind == "marginal" else set(_NetworkSettings.model_fields) & set(raw["generator"])
@@ -278,7 +307,7 @@ class Pipeline(_Section):
 
     def canonical(self) -> bytes:
         """The same bytes for the same settings, whatever the order or comments of the file."""
-        raw = self.model_dump(mode="json")
+        raw = self.model_dump(mode="json", exclude_none=True)
         if not self.privacy.enabled:
             raw["privacy"]["epsilon"] = "inf"  # JSON has no infinity
         return json.dumps(raw, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()

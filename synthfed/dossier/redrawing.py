@@ -1,5 +1,6 @@
 """Draws every view of a dossier again from `report.json`, and derives again what of that follows from the rest."""
 
+import zlib
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -8,7 +9,7 @@ from synthfed.dossier.basis import Basis
 from synthfed.dossier.findings import Finding
 from synthfed.errors import SynthfedError
 
-_DRAW = ("synthfed", "matplotlib", "pillow", "jinja2")  # what the bytes of a view depend on
+_DRAW = ("synthfed", "matplotlib", "pillow", "jinja2", "zlib")  # what the bytes of a view depend on
 
 
 def check_derived(report: Mapping[str, Any], basis: Basis, ledger: Mapping[str, Any]) -> list[Finding]:
@@ -79,6 +80,8 @@ def _versions(report: Mapping[str, Any]) -> str:
 
 
 def _installed(name: str) -> str:
+    if name == "zlib":
+        return zlib.ZLIB_RUNTIME_VERSION
     try:
         return version(name)
     except PackageNotFoundError:

@@ -17,7 +17,7 @@ from synthfed.report.making import secure_sums_in_words
 from synthfed.report.verdict import number
 from synthfed.resources import shipped
 
-_BANNERS: Mapping[str, str] = {
+BANNERS: Mapping[str, str] = {
     "internal": "Stays at the site",
     "release": "Release edition: no number computed from patients' rows",
     "simulated": "Simulated patients: no person behind any number on this page",
@@ -64,9 +64,9 @@ def render_html(report: Mapping[str, Any]) -> str:
         figures=draw_figures(report),
         figures_of=_FIGURES_OF,
         questions=QUESTIONS,
-        banner=_banner(report),
+        banner=banner(report),
         glossary=GLOSSARY,
-        worst=_badly_represented(report),
+        worst=badly_represented(report),
         ahead=_AHEAD,
         sums=secure_sums_in_words(report["run"].get("secure_sums")),
         style=Markup((shipped("reports/templates") / "report.css").read_text(encoding="utf-8")),
@@ -74,7 +74,7 @@ def render_html(report: Mapping[str, Any]) -> str:
     return str(page)
 
 
-def _banner(report: Mapping[str, Any]) -> str:
+def banner(report: Mapping[str, Any]) -> str:
     told = {metric["releasable"] for metric in report["metrics"]}
     if report["edition"] == "release" and "summed" in told:
         return "Release edition: of patients' rows, exact sums over those held out"
@@ -93,7 +93,7 @@ class _Inline:
         return self._markup(panel.svg)
 
 
-def _badly_represented(report: Mapping[str, Any]) -> list[str]:
+def badly_represented(report: Mapping[str, Any]) -> list[str]:
     """Columns and groups that the table tells worst, from the figures' own data."""
     figures = report["figures"]
     said = []

@@ -8,6 +8,7 @@ report holds no number computed from rows outside the accounted budget; everythi
 import hashlib
 import json
 import platform
+import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 Edition = Literal["simulated", "release", "internal"]
 
-_LIBRARIES = ("torch", "opacus", "flwr", "pandas", "sdmetrics", "matplotlib", "pillow", "jinja2")  # the last three draw
+_LIBRARIES = ("torch", "opacus", "flwr", "pandas", "sdmetrics", "matplotlib", "pillow", "jinja2")  # these and zlib draw
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ def _run_block(trained: Trained, facts: RunFacts, files: dict[str, bytes], *, ed
         "created": datetime.now(UTC).replace(microsecond=0).isoformat(),
         "synthfed": version("synthfed"),
         "python": platform.python_version(),
-        "libraries": {name: version(name) for name in _LIBRARIES},
+        "libraries": {**{name: version(name) for name in _LIBRARIES}, "zlib": zlib.ZLIB_RUNTIME_VERSION},
         "sites": names if edition == "release" else dict(facts.cohort.counts),
         "simulated": facts.cohort.simulated,
         "origin": facts.cohort.origin,
@@ -157,4 +158,4 @@ def _run_block(trained: Trained, facts: RunFacts, files: dict[str, bytes], *, ed
 def pipeline_toml(pipeline: Pipeline) -> str:
     """The effective settings, `--set` included, as a pipeline file that runs again."""
     note = "# The settings of this run, complete. Run them again with: synthfed run pipeline.toml\n\n"
-    return note + tomli_w.dumps(pipeline.model_dump(mode="python"))
+    return note + tomli_w.dumps(pipeline.model_dump(mode="python", exclude_none=True))
