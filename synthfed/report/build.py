@@ -95,7 +95,7 @@ def build_report(
     figures = _figures(scorecard.figures, schema)
     if edition == "release":
         _refuse_real_rows(metrics, figures, ledger, engines)
-    facts = {
+    facts = {  # rounded first: what follows from them must follow for a reader of report.json, too
         "schema": SCHEMA_ID,
         "edition": edition,
         "simulated": simulated,
@@ -121,7 +121,8 @@ def build_report(
         "metrics": metrics,
         "figures": figures,
     }
-    return dict(canonical({**facts, **derived(facts, pipeline=pipeline, schema=schema, ledger=ledger)}))
+    facts = dict(canonical(facts))
+    return {**facts, **canonical(derived(facts, pipeline=pipeline, schema=schema, ledger=ledger))}
 
 
 def metric_entries(scorecard: Scorecard, privacy: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -130,7 +131,7 @@ def metric_entries(scorecard: Scorecard, privacy: Mapping[str, Any]) -> list[dic
     Args:
         privacy: What `derived.privacy_block` returned.
     """
-    return [_with_both_epsilons(metric_entry(metric), privacy) for metric in scorecard.metrics]
+    return [_as_stated(metric_entry(metric), privacy) for metric in scorecard.metrics]
 
 
 def metric_entry(metric: Metric) -> dict[str, Any]:
@@ -167,12 +168,19 @@ def _releasable(metric: Metric) -> str:
     return "summed" if math.isinf(metric.cost.epsilon) else "noisy"
 
 
-def _with_both_epsilons(entry: dict[str, Any], privacy: Mapping[str, Any]) -> dict[str, Any]:
-    """Where two epsilons hold, the light's reason names the one that its value does not."""
-    other = against_all_others(privacy)
-    if entry["id"] != "guaranteed.epsilon" or not other:
+def _as_stated(entry: dict[str, Any], privacy: Mapping[str, Any]) -> dict[str, Any]:
+    """Epsilon with what the statement adds: the one that holds against all other sites, and what it lacks.
+
+    An incomplete statement promises nothing that a reader could check, so its light is red.
+    """
+    if entry["id"] != "guaranteed.epsilon":
         return entry
-    return {**entry, "reason": f"{entry['reason']}; {other}"}
+    if other := against_all_others(privacy):
+        entry = {**entry, "reason": f"{entry['reason']}; {other}"}
+    if missing := privacy["missing"]:
+        lacks = f"{entry['reason']}; the privacy statement is incomplete: it lacks {', '.join(missing)}"
+        entry = {**entry, "light": "red", "word": WORDS["red"], "reason": lacks}
+    return entry
 
 
 def report_bytes(report: Mapping[str, Any]) -> bytes:

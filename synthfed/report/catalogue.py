@@ -1,9 +1,10 @@
 """The catalogue record of a release, `catalogue.jsonld`: DCAT-AP 3 with HealthDCAT-AP.
 
 Property names, classes and vocabularies follow HealthDCAT-AP release 8 (its shapes for restricted data;
-healthdataeu.pages.code.europa.eu/healthdcat-ap) and DCAT-AP 3.0 (semiceu.github.io/DCAT-AP). What only the data holder can say comes from
-`[catalogue]` or is left out: `open_fields` names what the profile asks for and nobody has stated. Ages are the
-dictionary's bounds, never the patients'. Whether a record holds personal data is not for this file to decide.
+healthdataeu.pages.code.europa.eu/healthdcat-ap) and DCAT-AP 3.0 (semiceu.github.io/DCAT-AP). What only the data holder
+can say comes from `[catalogue]` or is left out: `open_fields` names what the profile asks for and nobody has stated.
+Ages are the dictionary's bounds, never the patients'. Whether a record holds personal data is not for this file to
+decide.
 """
 
 import json

@@ -12,7 +12,7 @@ from synthfed.evaluation.scorecard import QUESTIONS, Metric, Scorecard
 from synthfed.pipeline import Pipeline
 from synthfed.report.guarantee import guarantee
 from synthfed.report.making import making
-from synthfed.report.verdict import QUESTION_TEXT, because, verdict
+from synthfed.report.verdict import QUESTION_TEXT, because, capital, verdict
 from synthfed.tables.schema import Column, Schema
 
 
@@ -44,7 +44,7 @@ def derived(
         "made": making(pipeline, privacy["events"], ledger["mode"]),
         "verdict": verdict(lights, metrics, edition=edition, holdout=facts["scored_rows"].get("holdout")),
         "lights": lights,
-        "privacy": privacy,
+        "privacy": {**privacy, "audit": _audit(metrics)},
         "limits": _limits(metrics, lights, simulated=facts["simulated"]),
     }
 
@@ -70,6 +70,14 @@ def lights_of(metrics: Sequence[Mapping[str, Any]], *, edition: str) -> dict[str
             "because": because(lead, edition=edition),
         }
     return lights
+
+
+def _audit(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What an attack on the noise itself showed of epsilon; `run` is false where none was tried."""
+    found = next((metric for metric in metrics if metric["id"] == "private.audit"), None)
+    if found is None:
+        return {"run": False, "lower_bound": None, "said": "No audit of epsilon with canaries was run."}
+    return {"run": True, "lower_bound": found["value"], "said": capital(found["reason"])}
 
 
 def _metric(entry: Mapping[str, Any]) -> Metric:

@@ -22,6 +22,27 @@ _NEIGHBOURS = {
 }
 
 
+# What a statement must hold, after NIST SP 800-226, section by section, with the words a reader is told.
+_WANTED: Mapping[str, str] = {
+    "unit": "the unit of privacy",
+    "adjacency": "the neighbours",
+    "events": "the events",
+    "public": "what was public by declaration",
+    "mode": "where the noise comes from",
+    "trust": "whom one has to trust",
+    "covered": "what epsilon covers",
+    "not_covered": "what epsilon does not cover",
+    "sites": "the sites",
+}
+_HOW: Mapping[str, str] = {
+    "randomness": "the source of randomness",
+    "sampling": "the sampling scheme",
+    "floating_point": "what is outside the proof in floating point",
+}
+_OF_A_POPULATION: Mapping[str, str] = {"delta": "delta", "accountant": "the accountant", "version": "its version"}
+_OF_AN_EVENT = ("mechanism", "noise_multiplier", "l2_sensitivity", "sample_rate", "steps", "population", "purpose")
+
+
 def guarantee(ledger: Mapping[str, Any], *, simulated: bool) -> dict[str, Any]:
     """What the page says about differential privacy, from the ledger statement (`privacy.statement.release_ledger`).
 
@@ -29,7 +50,9 @@ def guarantee(ledger: Mapping[str, Any], *, simulated: bool) -> dict[str, Any]:
         `formal` (whether anything is promised), `epsilon` (of the events: what is promised, or what the same plan
         would cost under secret noise), `epsilon_local` (the same against all other sites together), `noise` (`local`
         or `shared`) and `colluders` (sites that `epsilon` holds against), `delta`, `sentence`, `plain`, `trust`,
-        `sites` (name and epsilon), `events` (equal events joined), `accountant`, `covered` and `not_covered`.
+        `sites` (name and epsilon), `events` (equal events joined), `budgets` (per population of patients), `public`
+        (what was public by declaration, and where), `accountant`, `implementation`, `covered`, `not_covered`, and
+        `missing`: what NIST SP 800-226 asks of a statement (doi 10.6028/NIST.SP.800-226) and this one lacks.
     """
     worst = max(ledger["populations"].values(), key=lambda stated: _number(stated["epsilon_of_events"]))
     epsilon, delta = _number(worst["epsilon_of_events"]), float(worst["delta"])
@@ -45,16 +68,46 @@ def guarantee(ledger: Mapping[str, Any], *, simulated: bool) -> dict[str, Any]:
         "noise": str(ledger["mode"]["noise"]),
         "colluders": int(ledger["mode"]["colluders"]),
         "delta": delta,
-        "unit": str(ledger["unit"]),
+        "unit": str(ledger.get("unit", "")),
         "adjacency": str(ledger["adjacency"]),
         "sentence": _sentence(ledger, epsilon, alone, delta) if formal else capital(str(ledger["guarantee"])),
         "plain": _plain(ledger["mode"], epsilon, alone, delta) if formal else _no_promise(simulated),
-        "trust": str(ledger["trust"]) if formal else "",
+        "trust": str(ledger.get("trust", "")) if formal else "",
         "accountant": _accountant(worst),
+        "budgets": [_budget(name, stated) for name, stated in ledger["populations"].items()],
+        "public": [dict(entry) for entry in ledger.get("public", ())],
+        "implementation": dict(ledger.get("implementation", {})),
+        "missing": missing_from(ledger),
         "sites": [{"site": str(entry["site"]), "epsilon": _number(entry["epsilon"])} for entry in ledger["sites"]],
         "events": budget_lines(ledger),
-        "covered": [str(entry) for entry in ledger["covered"]],
-        "not_covered": [str(entry) for entry in ledger["not_covered"]],
+        "covered": [str(entry) for entry in ledger.get("covered", ())],
+        "not_covered": [str(entry) for entry in ledger.get("not_covered", ())],
+    }
+
+
+def missing_from(ledger: Mapping[str, Any]) -> list[str]:
+    """What a complete statement holds and this one does not, in words; empty when it is complete."""
+    lacks = [words for key, words in _WANTED.items() if not ledger.get(key)]
+    inside = ledger.get("implementation") or {}
+    lacks += [words for key, words in _HOW.items() if not inside.get(key)]
+    for name, stated in ledger["populations"].items():
+        lacks += [f"{words} of population {name!r}" for key, words in _OF_A_POPULATION.items() if not stated.get(key)]
+    if any(set(_OF_AN_EVENT) - set(event) for event in ledger.get("events", ())):
+        lacks.append("mechanism, noise, sensitivity, sampling or steps of an event")
+    return lacks
+
+
+def _budget(name: str, stated: Mapping[str, Any]) -> dict[str, Any]:
+    """One population's epsilons, and what a second accountant says."""
+    second = stated.get("second_opinion") or {}
+    return {
+        "population": name,
+        "epsilon": _number(stated["epsilon_of_events"]),
+        "epsilon_local": _number(stated.get("epsilon_local_of_events", stated["epsilon_of_events"])),
+        "delta": float(stated["delta"]),
+        "accountant": f"{stated.get('accountant', '')} {stated.get('version', '')}".strip(),
+        "second_opinion": second.get("name"),
+        "relative_difference": second.get("relative_difference"),
     }
 
 
@@ -146,7 +199,7 @@ def _sentence(ledger: Mapping[str, Any], epsilon: float, alone: float, delta: fl
     neighbours = _NEIGHBOURS.get(str(ledger["adjacency"]), str(ledger["adjacency"]))
     mode = ledger["mode"]
     promise = f"differentially private with epsilon = {number(epsilon)} at delta = {number(delta)}, for {neighbours}"
-    unit = f"The unit is {ledger['unit']}."
+    unit = f"The unit is {ledger.get('unit') or 'not stated'}."
     if ledger.get("exact_sums"):
         promise = f"The model and the synthetic table are {promise}. {unit} {EXACT_SUMS}"
         return promise if mode["noise"] != "shared" else f"{promise} {_shared_noise(mode, alone)}"

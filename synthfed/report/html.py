@@ -57,7 +57,7 @@ def render_html(report: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, size=size, duration=_duration, date=_date)
+    environment.filters.update(number=number, size=size, duration=_duration, date=_date, listed=_listed)
     environment.globals["svg"] = _Inline(Markup)
     page = environment.get_template("report.html.j2").render(
         report=report,
@@ -123,3 +123,10 @@ def _duration(seconds: float | None) -> str:
 def _date(moment: str) -> str:
     day, _, clock = moment.partition("T")
     return f"{day} {clock[:5]} UTC" if clock else day
+
+
+def _listed(value: Any) -> str:
+    """A declared value: numbers as people write them, lists with commas, addresses and hashes as they are."""
+    if isinstance(value, list):
+        return ", ".join(map(_listed, value))
+    return number(value) if isinstance(value, float) else str(value)
