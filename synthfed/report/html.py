@@ -17,7 +17,7 @@ from synthfed.report.making import secure_sums_in_words
 from synthfed.report.verdict import number
 from synthfed.resources import shipped
 
-BANNERS: Mapping[str, str] = {
+_BANNERS: Mapping[str, str] = {
     "internal": "Stays at the site",
     "release": "Release edition: no number computed from patients' rows",
     "simulated": "Simulated patients: no person behind any number on this page",
