@@ -18,7 +18,7 @@ _MADE_UP = r"SYN\d+|SIM-.*|SYNTHETIC-.*"  # ids of synthetic, of simulated and o
 def export(
     table: Annotated[Path, typer.Argument(help="A dossier folder, or a synthetic table (.csv, .parquet, .xlsx).")],
     out: Annotated[Path, typer.Option(help="The folder to write.")],
-    to: Annotated[str, typer.Option("--format", help="csv, parquet, xlsx, omop, fhir, ...; a wrong one lists all.")],
+    to: Annotated[str, typer.Option("--format", help="csv, parquet, xlsx, omop, fhir, fhir-ndjson, redcap, synthema.")],
     dictionary: Annotated[
         str | None,
         typer.Option("--dictionary", help="aml, scd or a dictionary.toml; a dossier brings its own."),

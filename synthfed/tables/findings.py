@@ -21,7 +21,9 @@ class Finding:
     Attributes:
         kind: `dropped`, `ignored`, `derived`, `composed`, `ambiguous`, `censored`, `rounded`, `out_of_range`, `unit`,
             `no_id`, `duplicate`, `rule`; with a mapping also `unmapped`, `renamed`, `converted`, `thousands`, `codes`,
-            `missing_code`, `dates`, `difference`, `not_asked`, `not_recorded`, `form_range`.
+            `missing_code`, `dates`, `difference`, `not_asked`, `not_recorded`, `form_range`; where a source has one row
+            per value also `format`, `left_out`, `code`, `unused`, `window`, `several`, `person`, `unknown_person`,
+            `no_diagnosis`, `no_values`.
         column: The column, by its name in the dictionary, or the header in the file.
         count: Rows concerned; 0 when the finding is about the column itself.
         note: One sentence. Never a value.

@@ -9,6 +9,7 @@ import pytest
 
 from synthfed.cli.export import export
 from synthfed.errors import ConfigError, DossierError
+from synthfed.tables.formats.registry import formats
 from synthfed.tables.writing import to_csv_bytes
 from tests.cli.command import synthfed
 from tests.tables.formats.simulated import dictionary, patients
@@ -30,6 +31,12 @@ def test_an_export_lists_its_files_and_the_next_step(folder: Path) -> None:
     assert "synthfed check aml --data x" in done.stdout
     assert {path.name for path in (folder / "x").iterdir()} == {"synthetic.xlsx", "SYNTHETIC.md"}
     assert "no row stems from a person" in (folder / "x" / "SYNTHETIC.md").read_text()
+
+
+def test_the_help_names_every_format(folder: Path) -> None:
+    done = synthfed("export", "--help", cwd=folder)
+    assert "synthfed export dossier-aml --format omop" in done.stdout
+    assert all(name in done.stdout for name in formats() if not name.startswith("synthema-"))
 
 
 def test_an_export_is_replaced_only_on_request(folder: Path) -> None:
