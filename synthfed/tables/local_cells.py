@@ -29,6 +29,7 @@ from synthfed.tables.schema import Column
 from synthfed.tables.units import Conversion, find_conversion, unit_line
 
 _CODE_PAIR = re.compile(r"(\d+)\s*=\s*([^,;]+)")
+_DIGITS = tuple("0123456789")
 _MANY = 10  # values from which their middle tells something about the unit
 
 
@@ -85,8 +86,8 @@ def recode_number(
     _check_thousands(texts, column, numbers, conversion, where, log)
     _check_magnitude(numbers, column, conversion, line, where, log)
     _note_numbers(numbers, column, conversion, field, log)
-    shown = {v: number_text(conversion.apply(v)) for v in set(numbers.values) if v is not None} | {None: ""}
-    return pd.Series([shown[value] for value in numbers.values], dtype="object")
+    shown = ["" if value is None else number_text(conversion.apply(value)) for value in numbers.distinct]
+    return pd.Series(np.array([*shown, ""], dtype=object)[numbers.places], dtype="object")
 
 
 def recode_level(
@@ -123,14 +124,13 @@ def recode_level(
         if any(code != level for code, level in codes.items()):
             log.findings.append(Finding("codes", column.name, 0, f"codes read as {shown}"))
     else:
-        digits = np.asarray(words.str.fullmatch(r"\d"), dtype=bool) & ~gone
+        digits = np.asarray(words.isin(_DIGITS), dtype=bool) & ~gone
         if digits.any() and header != column.name and (column.kind == "category" or is_time_event):
             log.problems.append((UnknownLevel, f"{where}: {name_rows(digits)} hold codes; {codes_line(column)}"))
             return _blank(texts)
         cells = read_levels(texts.where(~gone, ""), column)
         values, unreadable = cells.values, cells.unreadable
-        other = np.asarray([v is not None and v != t for v, t in zip(values, texts, strict=True)], dtype=bool)
-        if other.any():
+        if (pd.notna(values) & np.asarray(texts != values, dtype=bool)).any():
             log.findings.append(Finding("codes", column.name, 0, "other spellings, read by the dictionary's synonyms"))
     if unreadable.any():
         log.problems.append(
@@ -140,11 +140,9 @@ def recode_level(
             )
         )
         return _blank(texts)
-    coded = np.asarray([value is None for value in values], dtype=bool) & ~np.asarray(
-        words.isin(MISSING_WORDS), dtype=bool
-    )
-    _note_coded(column, coded, log)
-    return pd.Series(["" if value is None else str(value) for value in values], dtype="object")
+    blank = np.asarray(pd.isna(values), dtype=bool)
+    _note_coded(column, blank & ~np.asarray(words.isin(MISSING_WORDS), dtype=bool), log)
+    return pd.Series(np.where(blank, "", values), dtype="object")
 
 
 def codes_in_header(header: str, column: Column) -> dict[str, str | None]:
@@ -191,9 +189,8 @@ def _check_thousands(
     """A whole-number column in its own unit has no thousandths: then the mark groups thousands."""
     if column.kind != "count" or conversion.factor != 1:
         return
-    parts = {v for v in set(numbers.values) if v is not None and v != v.to_integral_value()}
-    suspicious = np.asarray([v in parts for v in numbers.values], dtype=bool) & is_unclear(texts)
-    if suspicious.any():
+    parts = numbers.where(lambda value: value != value.to_integral_value())
+    if parts.any() and (suspicious := parts & is_unclear(texts)).any():
         log.problems.append(
             (
                 DataError,
@@ -212,8 +209,12 @@ def _check_magnitude(
     log: Log,
 ) -> None:
     """Refuse values that only make sense in another unit, compared with the dictionary's public cell edges."""
-    known = np.array([float(value) for value in numbers.values if value is not None])
-    if line.checked or not len(known) or not column.units:
+    if line.checked or not column.units:
+        return
+    floats = np.array([np.nan if value is None else float(value) for value in numbers.distinct], dtype=np.float64)
+    known = floats[numbers.places]
+    known = known[~np.isnan(known)]
+    if not len(known):
         return
     others = [find_conversion(column, unit) for unit in (column.unit, *(name for name, _ in column.units))]
     likely = ""
@@ -236,7 +237,7 @@ def _check_magnitude(
 
 
 def _note_numbers(numbers: Numbers, column: Column, conversion: Conversion, field: Field | None, log: Log) -> None:
-    known = np.asarray([value is not None for value in numbers.values], dtype=bool)
+    known = numbers.where(lambda value: True)
     if conversion.factor != 1:
         note = f"converted from {conversion.unit} to {column.unit}, x {conversion.factor.normalize():f}"
         log.findings.append(Finding("converted", column.name, int(known.sum()), note))
@@ -254,8 +255,7 @@ def _note_numbers(numbers: Numbers, column: Column, conversion: Conversion, fiel
         log.findings.append(Finding("censored", column.name, int(numbers.censored.sum()), note))
     _note_coded(column, numbers.coded, log)
     if field is not None:
-        beyond = {v for v in set(numbers.values) if v is not None and not _in_form_range(v, field)}
-        outside = np.asarray([v in beyond for v in numbers.values], dtype=bool)
+        outside = numbers.where(lambda value: not _in_form_range(value, field))
         if outside.any():
             note = "outside the range that the form itself declares"
             log.findings.append(Finding("form_range", column.name, int(outside.sum()), note))

@@ -34,18 +34,30 @@ class Numbers:
     """One column of exact numbers.
 
     Attributes:
-        values: `Decimal`, None where missing or unreadable.
+        distinct: What each distinct cell says: a `Decimal`, or None where missing or unreadable.
+        places: Which of them each row holds.
         unreadable: Cells that are neither a number nor a missing token.
         censored: Cells such as `<0.5`, read as their limit.
         coded: Cells that hold a number which stands for missing.
         grouped: Cells with thousands marks.
     """
 
-    values: npt.NDArray[np.object_]
+    distinct: npt.NDArray[np.object_]
+    places: npt.NDArray[np.intp]
     unreadable: Mask
     censored: Mask
     coded: Mask
     grouped: Mask
+
+    @property
+    def values(self) -> npt.NDArray[np.object_]:
+        """The number of each row."""
+        return self.distinct[self.places]
+
+    def where(self, holds: Callable[[Decimal], bool]) -> Mask:
+        """Rows whose number fulfils a condition, asked once for each distinct cell."""
+        asked = np.array([value is not None and holds(value) for value in self.distinct], dtype=bool)
+        return asked[self.places]
 
 
 def is_unclear(texts: pd.Series) -> Mask:
@@ -84,9 +96,11 @@ def read_exact(
             return None, False, False, True, False
         return value, False, censored, False, grouped
 
-    table = by_text(texts, parse)
-    columns = [np.array([row[place] for row in table], dtype=object) for place in range(5)]
-    return Numbers(columns[0], *(column.astype(bool) for column in columns[1:]))
+    places, cells = pd.factorize(texts)
+    read = [parse(text) for text in cells]
+    distinct = np.array([None, *(value for value, *_ in read)], dtype=object)[1:]
+    masks = np.array([marks for _, *marks in read], dtype=bool).reshape(len(read), 4)
+    return Numbers(distinct, places, *(masks[places, mark] for mark in range(4)))
 
 
 def plain_number(text: str) -> str:
