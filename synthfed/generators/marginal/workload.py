@@ -65,7 +65,7 @@ class Workload:
 
     Attributes:
         centre: The survival token's block: a parent of every other block. None: a plain tree.
-        outcomes: Blocks of other declared targets.
+        outcomes: Blocks of other declared targets, what matters most first.
         forced: Pairs that the tree must join: declared structure.
         axes: What is known about the levels of every block; left out: nothing.
         flags: Blocks that say whether something is there, and may be missing: counted together where they are many.
@@ -102,7 +102,8 @@ def workload_of(
     """Derive the workload of a run from public declarations.
 
     Args:
-        targets: Columns that the pipeline predicts; a survival endpoint's columns stand for its token.
+        targets: Columns that the pipeline predicts or compares by, what matters most first; a survival endpoint's
+            columns stand for its token.
         forced: Pairs of column names that belong together.
 
     Raises:
@@ -116,7 +117,7 @@ def workload_of(
     centre = None
     if endpoint is not None and endpoint.name in transformer.names:
         centre = transformer.names.index(endpoint.name)
-    outcomes = sorted({block_of[name] for name in targets} - {centre})
+    outcomes = [block for block in dict.fromkeys(block_of[name] for name in targets) if block != centre]
     pairs = sorted({(min(a, b), max(a, b)) for a, b in ((block_of[x], block_of[y]) for x, y in forced) if a != b})
     flags = [
         index
