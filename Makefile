@@ -43,8 +43,8 @@ flower-sim: setup ## the smoke pipeline in Flower's own simulation engine (insta
 	@rm -rf $(OUT)/simulation
 	@$(BIN)/synthfed coordinator simulate smoke --out $(OUT)/simulation
 
-test: setup ## all tests that a commit must pass
-	@$(BIN)/python -m pytest
+test: setup ## all tests that a commit must pass, one file after the other on every core
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: setup ## the long tests
 	@$(BIN)/python -m pytest -m 'slow or deploy'
