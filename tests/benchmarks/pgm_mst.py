@@ -32,6 +32,9 @@ def main(job_path: str, rows_path: str) -> None:
     alone = np.sqrt(len(widths) / (2 * part))  # deviation of the noise in each column's cells
     counts = [np.bincount(codes[:, c], minlength=widths[c]) + rng.normal(0, alone, widths[c]) for c in columns]
 
+    trust = 1 / np.array(widths)  # a column's sum has its cells' noise
+    total = float(max(trust @ [one.sum() for one in counts] / trust.sum(), 1.0))
+
     seen = [np.flatnonzero(one >= 3 * alone) for one in counts]
     places, sizes = [], []
     for c in columns:
@@ -48,12 +51,13 @@ def main(job_path: str, rows_path: str) -> None:
         measured.append(LinearMeasurement(merged * weight, (str(c),), alone, WeightedQuery(weight)))
     small = np.stack([places[c][codes[:, c]] for c in columns], axis=1)
 
-    first = MirrorDescent().estimate(domain, measured, iters=2500)
+    first = MirrorDescent().estimate(domain, measured, known_total=total, iters=2500)
     shares = [np.asarray(first.project((str(c),)).datavector(), dtype=float) for c in columns]
-    total = sum(shares[0])
+    shares = [one / one.sum() for one in shares]
     pairs = [(a, b) for a in columns for b in range(a + 1, len(widths))]
     exact = {pair: _table(small, pair, sizes) for pair in pairs}
-    score = {(a, b): np.abs(exact[a, b] - np.outer(shares[a], shares[b]).ravel() / total).sum() for a, b in pairs}
+    expected = {(a, b): total * np.outer(shares[a], shares[b]).ravel() for a, b in pairs}
+    score = {pair: np.abs(exact[pair] - expected[pair]).sum() for pair in pairs}
     epsilon = np.sqrt(8 * part / (len(widths) - 1))  # of one choice: epsilon^2 / 8 is its rho
     group = list(columns)
     edges = []
@@ -69,7 +73,7 @@ def main(job_path: str, rows_path: str) -> None:
     for a, b in edges:
         noisy = exact[a, b] + rng.normal(0, joint, len(exact[a, b]))
         measured.append(LinearMeasurement(noisy, (str(a), str(b)), joint))
-    model = MirrorDescent().estimate(domain, measured, iters=10_000)
+    model = MirrorDescent().estimate(domain, measured, known_total=total, iters=10_000)
     drawn = model.synthetic_data(int(job["rows"]))
     found = np.empty((int(job["rows"]), len(widths)), dtype=np.int32)
     for c in columns:

@@ -42,13 +42,12 @@ _SHARES = {
     "pair": 0.17,
     "both": 0.06,
 }
-_OPTIONAL = frozenset(
-    {"groups", "centre", "outcome", "pair", "both"}
-)  # give their part to others where noise would drown them
+_OPTIONAL = frozenset(_SHARES) - {"centre alone", "one way"}  # give their part to others where noise would drown them
 _USELESS = 0.1  # noise in a cell over patients at which such a kind keeps half its part
 _PATIENTS = 1000  # where nobody declared them
-_SCORE_SHARE = 0.6  # of the second round's budget, where there is a centre with events and noise is strong
-_SCORES_PAY = 0.004  # noise of a sum over patients at which scores get half of that: with less, tables say more
+# Of the second round's budget, where there is a centre with events and noise is strong; half of it where the noise of a
+# sum over patients is `_SCORES_PAY`: with less, tables say more. See README.md.
+_SCORE_SHARE, _SCORES_PAY = 0.8, 0.006
 _PARTS = 200  # of the rest of the second round's budget
 _GROUP_WEIGHT = 8.0  # a column by the centre's groups serves every prediction, a pair of columns itself
 _OUTCOME_WEIGHT = 2.0
