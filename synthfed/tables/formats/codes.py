@@ -23,6 +23,11 @@ ANSWER_CONCEPTS: Mapping[int, str] = {4188539: "yes", 4188540: "no", 9191: "posi
 # SNOMED CT (code, name) of a disease's diagnosis.
 DIAGNOSES: Mapping[str, tuple[str, str]] = {"aml": ("91861009", "Acute myeloid leukemia")}
 
+# A column whose level is the diagnosis more exactly, and the SNOMED CT code of each level that has a checked one.
+DIAGNOSIS_LEVELS: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "scd": ("genotype", {"HbSS": "127040003", "HbSC": "35434009"})
+}
+
 # Endpoints whose event is death, by their name in the dictionary.
 DEATH_ENDPOINTS = ("os", "death")
 

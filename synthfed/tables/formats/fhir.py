@@ -14,7 +14,16 @@ from typing import Any
 import pandas as pd
 
 from synthfed.tables.dictionary import Dictionary
-from synthfed.tables.formats.codes import AGE, DEATH_ENDPOINTS, DIAGNOSES, SEX, column_with_loinc, loincs_of, ucum_of
+from synthfed.tables.formats.codes import (
+    AGE,
+    DEATH_ENDPOINTS,
+    DIAGNOSES,
+    DIAGNOSIS_LEVELS,
+    SEX,
+    column_with_loinc,
+    loincs_of,
+    ucum_of,
+)
 from synthfed.tables.formats.fhir_reading import PATIENT_SYSTEM
 from synthfed.tables.formats.fhir_values import LOINC_SYSTEM, UCUM_SYSTEM
 from synthfed.tables.formats.flat import SYNTHETIC
@@ -73,11 +82,11 @@ def _resources(table: pd.DataFrame, dictionary: Dictionary) -> Iterator[tuple[st
     valued = [column for column in columns if column.kind != "id"]
     people = _patients(schema, columns, texts, len(table))
     observed = [_observations(column, number, schema, texts[column.name]) for number, column in enumerate(valued, 1)]
-    condition = _condition(schema)
+    conditions = _conditions(schema, texts, len(table))
     for i, patient in enumerate(people):
         identity = str(i + 1)
         yield "Patient", identity, patient
-        yield "Condition", identity, condition.replace("\0", identity)
+        yield "Condition", identity, conditions[i].replace("\0", identity)
         for number, lines in enumerate(observed, 1):
             yield "Observation", f"{identity}-{number}", lines[i].replace("\0", identity)
 
@@ -103,11 +112,20 @@ def _patients(schema: Schema, columns: tuple[Column, ...], texts: Mapping[str, l
         yield _json(patient)
 
 
-def _condition(schema: Schema) -> str:
-    """The diagnosis, with a mark where the patient's number goes."""
-    code, name = DIAGNOSES.get(schema.disease, ("", ""))
-    own = {"system": f"{_BASE}/disease", "code": schema.disease}
-    concept: dict[str, Any] = {"coding": [{"system": SNOMED_SYSTEM, "code": code, "display": name}] if code else [own]}
+def _conditions(schema: Schema, texts: Mapping[str, list[str]], rows: int) -> list[str]:
+    """Each patient's diagnosis, with a mark where the patient's number goes."""
+    column, codes = DIAGNOSIS_LEVELS.get(schema.disease, ("", {}))
+    levels = texts.get(column, [""] * rows)
+    shown = {level: _condition(schema, codes.get(level, "")) for level in set(levels)}
+    return [shown[level] for level in levels]
+
+
+def _condition(schema: Schema, code: str) -> str:
+    """A diagnosis with the code of the patient's level, else of the disease, beside the dictionary's own."""
+    general, name = DIAGNOSES.get(schema.disease, ("", ""))
+    codings = [{"system": SNOMED_SYSTEM, "code": code}] if code else []
+    codings += [{"system": SNOMED_SYSTEM, "code": general, "display": name}] if general and not code else []
+    codings.append({"system": f"{_BASE}/disease", "code": schema.disease})
     return _marked(
         {
             "resourceType": "Condition",
@@ -115,7 +133,7 @@ def _condition(schema: Schema) -> str:
             "meta": _META,
             "clinicalStatus": {"coding": [{"system": f"{_STATUS}clinical", "code": "active"}]},
             "verificationStatus": {"coding": [{"system": f"{_STATUS}ver-status", "code": "confirmed"}]},
-            "code": concept | {"text": schema.title or schema.disease},
+            "code": {"coding": codings, "text": schema.title or schema.disease},
             "subject": {"reference": "Patient/\0"},
             "onsetDateTime": str(REFERENCE),
             "note": [{"text": SYNTHETIC}],

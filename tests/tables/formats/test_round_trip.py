@@ -141,6 +141,17 @@ def test_every_resource_is_labelled_as_test_data(name: str) -> None:
         assert re.fullmatch(r"[A-Za-z0-9\-.]{1,64}", resource["id"])
 
 
+def test_a_genotype_gives_the_code_of_the_condition() -> None:
+    table = patients("scd", 30)
+    files = writers()["fhir-ndjson"](table, dictionary("scd"))
+    codes = [
+        [coding["code"] for coding in json.loads(line)["code"]["coding"]]
+        for line in files["Condition.ndjson"].splitlines()
+    ]
+    known = {"HbSS": ["127040003", "scd"], "HbSC": ["35434009", "scd"]}
+    assert codes == [known.get(level, ["scd"]) for level in table["genotype"]]
+
+
 def test_a_fhir_cell_has_its_loinc_number_and_its_ucum_unit() -> None:
     table = patients("aml", 20)
     files = writers()["fhir-ndjson"](table, dictionary("aml"))
