@@ -241,6 +241,8 @@ def read_cohort(
     reports: dict[str, ImportReport] = {}
     for name in names:
         raw = tables.pop(name)
+        absent = {f.column for f in noticed[name] if f.kind == "not_recorded"}
+        unanswerable = {rule.id for rule in rules.rules if rule.body.writes and set(rule.body.writes) <= absent}
         labels = _site_labels(raw, site_column, name)
         table, report = type_table(
             raw, known, list(schema.names), origin=name, extra=extra, on_out_of_range=on_out_of_range
@@ -252,6 +254,7 @@ def read_cohort(
             findings = (*noticed[name], *report.findings)
             part, merged = _merge_duplicates(table if rows.all() else table[rows], schema, site)
             part, broken = _mend(part, rules, on_violation)
+            broken = tuple(finding for finding in broken if finding.column not in unanswerable)
             typed[site] = part.reset_index(drop=True)
             reports[site] = ImportReport(int(rows.sum()), (*findings, *merged, *broken))
     origin = f"{', '.join(names)}" if len(names) <= 6 else f"{len(names)} tables"

@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from synthfed.errors import UnreadableFile
 from synthfed.resources import shipped
 from synthfed.tables.cells import decimal_mark, read_levels, read_numbers
 from synthfed.tables.dates import looks_like_dates
@@ -70,9 +71,14 @@ def known_columns() -> Dictionary:
 
 
 def draft_from_table(frame: pd.DataFrame) -> Draft:
-    """Draft a dictionary for a table of texts."""
+    """Draft a dictionary for a table of texts.
+
+    Raises:
+        UnreadableFile: The first line seems to hold a patient's values instead of names.
+    """
     known, draft = known_columns(), Draft()
     meanings = {loose_key(key): name for key, name in header_meanings(known.schema).items()}
+    _check_header_line([str(name) for name in frame.columns])
     for header in map(str, frame.columns):
         texts, bare = frame[header], _IN_BRACKETS.sub("", header)
         shape = shape_of(texts)
@@ -94,6 +100,18 @@ def draft_from_table(frame: pd.DataFrame) -> Draft:
             _add_unknown(draft, header, shape)
     draft.survivals = [s for s in known.schema.survivals if {s.time, s.event} <= set(draft.names)]
     return draft
+
+
+def _check_header_line(headers: Sequence[str]) -> None:
+    """Without a header line the first patient's values would become names: do not repeat them."""
+    values = sum(
+        re.fullmatch(r"[<>-]?\d+([.,]\d+)*%?|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}", header) is not None for header in headers
+    )
+    if values * 4 > len(headers):
+        raise UnreadableFile(
+            f"{values} of {len(headers)} names in the first line are numbers or dates; the first line must hold the "
+            "column names: add it and draft again"
+        )
 
 
 def shape_of(texts: pd.Series) -> Shape:

@@ -59,7 +59,10 @@ def read_handover(
     if said is None:
         return frame, ()
     redcap = None if said.redcap_dictionary is None else load_redcap(path.with_name(said.redcap_dictionary))
-    recoded, findings = recode_table(frame, said, dictionary, origin=path.name, redcap=redcap, extra=extra)
+    origin = path.name
+    if recognised is not None and not file.is_file():
+        origin += f" (read as {recognised}; synthfed check --suggest-mapping writes down how, to be changed)"
+    recoded, findings = recode_table(frame, said, dictionary, origin=origin, redcap=redcap, extra=extra)
     if recognised is None:
         return recoded, findings
     note = f"recognised by its column names; what {file.name} beside it says counts first"

@@ -130,6 +130,7 @@ def test_the_shipped_pipeline_reads_all_three_and_composes_what_they_lack(messy:
         # other adverse fusions and IDH2 lesions outside the two hotspots have no column at these hospitals
         assert set(wrong) <= {"class_fusion", "IDH2", "complex_karyotype", "normal_karyotype"}
         assert all(count < 20 for count in wrong.values())
+        assert not ("cause_of_death" in unrecorded and {f.column for f in report if f.kind == "rule"} & {"H17"})
         assert {f.column for f in report if f.kind == "composed"} == {"class_fusion", "IDH2", "karyotype_known"}
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from synthfed.errors import DictionaryError
+from synthfed.errors import DictionaryError, UnreadableFile
 from synthfed.tables.dictionary import Dictionary, load_dictionary
 from synthfed.tables.drafting import Draft, draft_from_table, known_columns, shape_of
 from synthfed.tables.drafting_files import pipeline_text, rules_text, text_of
@@ -94,6 +94,12 @@ def test_names_dates_and_free_text_are_left_out() -> None:
 )
 def test_shapes_are_of_the_writing_only(cells: list[str], shape: str) -> None:
     assert shape_of(pd.Series(cells, dtype="object")) == shape
+
+
+def test_a_table_without_a_header_line_is_refused_and_not_repeated() -> None:
+    with pytest.raises(UnreadableFile, match="first line must hold the column names") as raised:
+        draft_from_table(pd.DataFrame([["b"] * 4], columns=["P-77", "61", "12,5", "2011-02-03"], dtype="object"))
+    assert "61" not in str(raised.value)
 
 
 def test_two_headers_never_give_one_column() -> None:

@@ -121,7 +121,7 @@ def test_cells_that_the_schema_does_not_know_are_refused(tmp_path: Path) -> None
     rows = [line.split(",") for line in text]
     rows[1][place] = "2"
     (tmp_path / "lyon.csv").write_text("\n".join(",".join(row) for row in rows), encoding="utf-8")
-    with pytest.raises(DataError, match=r"column 'SEX' \(sex\).*without meaning"):
+    with pytest.raises(DataError, match=r"(?s)--suggest-mapping.*column 'SEX' \(sex\).*without meaning"):
         read_handover(tmp_path / "lyon.csv", AML)
 
 
