@@ -15,6 +15,7 @@ class Figure:
     Attributes:
         legend: Kinds of marks (`real`, `synthetic`, `band`) and what each means here.
         more: Panels behind a fold; the first ones carry the message.
+        fold: What the fold says; empty: how many panels it hides.
         steps: Sentences that are numbered under the caption.
     """
 
@@ -27,6 +28,7 @@ class Figure:
     shape: Shape = "single"
     legend: tuple[tuple[str, str], ...] = ()
     more: tuple[Panel, ...] = ()
+    fold: str = ""
     steps: tuple[str, ...] = ()
 
 

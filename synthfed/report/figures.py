@@ -42,12 +42,14 @@ def draw_figures(report: Mapping[str, Any]) -> dict[str, Figure]:
 
 
 def anchors_figure(rows: Sequence[Mapping[str, Any]] | None) -> Figure | None:
-    """Floor, ceiling and value of every score that has both anchors apart."""
+    """Floor, ceiling and value of every score that has both anchors apart; those with a light of their own first."""
     scored = [row for row in rows or () if _has_anchors(row)]
-    usable = [row for row in scored if _apart(row)]
+    usable = [row for row in scored if strips.apart(row)]
     if not usable:
         return None
-    lead = next((row for row in usable if "association" in row["id"]), usable[0])
+    judged = [row for row in usable if row["light"] != "grey"] or usable
+    others = [row for row in usable if row not in judged]
+    lead = next((row for row in usable if row["id"] == "faithful.association"), judged[0])
     share = strips.anchored(lead, lead["value"])
     way = f"{100 * max(0.0, min(1.0, share)):.0f} %"
     title = f"{lead['label']} comes {way} of the way from shuffled columns to fresh patients"
@@ -60,7 +62,9 @@ def anchors_figure(rows: Sequence[Mapping[str, Any]] | None) -> Figure | None:
         + (
             f" Left out: {len(scored) - len(usable)} whose two ends lie too close together." if scored != usable else ""
         ),
-        panels=(strips.anchors(usable, "anchors"),),
+        panels=(strips.anchors(judged, "anchors"),),
+        more=(strips.anchors(others, "anchors-more"),) if others else (),
+        fold=f"Show {len(others)} more that decide nothing",
         head=("score", "shuffled", "value", "fresh patients", "95 % band"),
         rows=tuple(
             (r["label"], number(r["floor"]), number(r["value"]), number(r["ceiling"]), _interval(r["low"], r["high"]))
@@ -73,13 +77,6 @@ def anchors_figure(rows: Sequence[Mapping[str, Any]] | None) -> Figure | None:
 def _has_anchors(row: Mapping[str, Any]) -> bool:
     needed = (row["value"], row["floor"], row["ceiling"])
     return all(v is not None for v in needed) and abs(row["ceiling"] - row["floor"]) > 1e-9
-
-
-def _apart(row: Mapping[str, Any]) -> bool:
-    """Floor and ceiling further apart than three half-widths of the band, else a place between them means nothing."""
-    if row["low"] is None or row["high"] is None:
-        return True
-    return bool(abs(row["ceiling"] - row["floor"]) > 1.5 * abs(row["high"] - row["low"]))
 
 
 def marginals_figure(

@@ -55,6 +55,13 @@ def anchors(rows: Sequence[Mapping[str, Any]], key: str) -> Panel:
     return Panel(svg, key, width=width)
 
 
+def apart(row: Mapping[str, Any]) -> bool:
+    """Floor and ceiling further apart than three half-widths of the band, else a place between them means nothing."""
+    if row["low"] is None or row["high"] is None:
+        return True
+    return bool(abs(row["ceiling"] - row["floor"]) > 1.5 * abs(row["high"] - row["low"]))
+
+
 def anchored(row: Mapping[str, Any], value: float | None) -> float:
     """`value` on the scale where the floor is 0 and the ceiling is 1."""
     if value is None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from synthfed.evaluation.scorecard import QUESTIONS, SYMBOLS
 from synthfed.report.drawing import ACCENT, INK, LINE, PALETTE, REAL, SOFT
-from synthfed.report.strips import MARKS, anchored
+from synthfed.report.strips import MARKS, anchored, apart
 from synthfed.report.verdict import number
 
 if TYPE_CHECKING:
@@ -182,10 +182,11 @@ def _anchors(axes: "Axes", left: float, top: float, wide: float, high: float, re
         if row["light"] != "grey"
         and None not in (row["value"], row["floor"], row["ceiling"])
         and abs(row["ceiling"] - row["floor"]) > 1e-9
+        and apart(row)
     ][:6]
     if not usable:
         return False
-    _write(axes, left, top, "From shuffled columns (left) to fresh patients (right)", wide, size=8, bold=True, most=1)
+    _write(axes, left, top, "Shuffled columns (left), fresh patients (right)", wide, size=8, bold=True, most=1)
     zero, span, step = left + 2, wide - 12, (high - 9) / 6
     for index, row in enumerate(usable):
         y = top + 12.5 + step * index
