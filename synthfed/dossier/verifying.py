@@ -16,6 +16,7 @@ from synthfed.dossier.costs import check_costs
 from synthfed.dossier.findings import Finding, Recomputed, Verification
 from synthfed.dossier.logs import check_charges, check_logs
 from synthfed.dossier.reading import json_object, read_files
+from synthfed.dossier.recounting import check_counts
 from synthfed.dossier.redrawing import check_derived, check_views
 from synthfed.dossier.rescoring import check_table
 from synthfed.dossier.sealing import check_signature, check_sums
@@ -80,6 +81,8 @@ def _compute_again(
     if not isinstance(basis, Basis):
         return (), [basis]
     checked, findings = check_table(report, basis, files, ledger)
+    counted, said = check_counts(report, basis, files, ledger)
+    checked, findings = checked + counted, findings + said
     findings += check_model(files, basis, ledger)
     redrawn = [*check_derived(report, basis, ledger), *check_views(report, files)]
     if not redrawn:

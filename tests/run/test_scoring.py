@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from flwr.app import Message
 
 from synthfed.cohorts.sites import Cohort, load_cohort
 from synthfed.dossier import verify_dossier
+from synthfed.dossier.basis import read_basis
 from synthfed.dossier.logs import check_charges, check_logs
+from synthfed.dossier.recounting import check_counts
 from synthfed.errors import BudgetRefused, ConfigError
 from synthfed.evaluation.counted.tables import CountPlan
 from synthfed.federation.one_process import Wiretap
@@ -104,6 +107,46 @@ def test_a_charge_of_held_out_patients_that_is_taken_out_of_the_ledger_is_missed
     assert len(check_charges(files, less)) == 3
     bent = {**files, scoring.AUDIT: files[scoring.AUDIT].replace(b'"round":0', b'"round":1', 1)}
     assert [finding.name for finding in check_logs(bent)] == [scoring.AUDIT]
+
+
+def _value(report: dict, files: dict, ledger: dict) -> None:
+    next(m for m in report["metrics"] if m["id"] == "counted.shapes")["value"] = 0.999
+
+
+def _light(report: dict, files: dict, ledger: dict) -> None:
+    next(m for m in report["metrics"] if m["id"] == "counted.shapes")["light"] = "green"
+
+
+def _left_out(report: dict, files: dict, ledger: dict) -> None:
+    report["metrics"] = [m for m in report["metrics"] if m["id"] != "counted.km_area"]
+
+
+def _counts(report: dict, files: dict, ledger: dict) -> None:
+    body = json.loads(files[scoring.COUNTS])
+    body["counts"] = [count + 9 for count in body["counts"]]
+    files[scoring.COUNTS] = json.dumps(body).encode()
+
+
+def _noise(report: dict, files: dict, ledger: dict) -> None:
+    body = json.loads(files[scoring.COUNTS])
+    body["stddevs"] = [0.01 * stddev for stddev in body["stddevs"]]
+    files[scoring.COUNTS] = json.dumps(body).encode()
+
+
+def _gone(report: dict, files: dict, ledger: dict) -> None:
+    del files[scoring.COUNTS]
+
+
+@pytest.mark.parametrize("forge", [_value, _light, _left_out, _counts, _noise, _gone])
+def test_scores_that_do_not_follow_from_the_counts_are_found(finished: RunResult, forge: Callable[..., None]) -> None:
+    files = {path.name: path.read_bytes() for path in finished.dossier.iterdir() if path.is_file()}
+    report, ledger = json.loads(files["report.json"]), json.loads(files["ledger.json"])
+    basis = read_basis(files)
+    checked, findings = check_counts(report, basis, files, ledger)
+    assert not findings
+    assert "scores of held-out patients computed again" in checked[0]
+    forge(report, files, ledger)
+    assert check_counts(report, basis, files, ledger)[1]
 
 
 def test_without_leave_nothing_is_asked_of_held_out_patients(tmp_path: Path, quick: None) -> None:
