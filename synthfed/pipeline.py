@@ -30,6 +30,9 @@ class CohortSettings(_Section):
     columns: tuple[str, ...] = Field(min_length=2)
     min_rows: int = Field(50, ge=1, description="fewest training patients at a site")
     holdout_fraction: float = Field(0.2, gt=0.0, lt=0.9)
+    on_violation: Literal["missing", "keep", "drop"] = Field(
+        "missing", description="cells of patients that break a hard rule: made missing, kept, or the patient left out"
+    )
     simulated_patients: int = Field(2000, ge=60)
     simulated_sites: tuple[str, ...] = ("lyon", "milano", "barcelona", "berlin")
     simulated_shares: tuple[float, ...] = (0.4, 0.3, 0.2, 0.1)

@@ -82,6 +82,7 @@ class Synthesizer:
                 columns=self.pipeline.cohort.columns,
                 seed=self.pipeline.seed,
                 holdout_fraction=0.0,
+                on_violation=self.pipeline.cohort.on_violation,
             )
         data = data.select(self.pipeline.cohort.columns)
         if len(data.sites) == 1:

@@ -77,6 +77,7 @@ def load_patients(
         split_rule=split_rule,
         seed=pipeline.seed,
         holdout_fraction=settings.holdout_fraction,
+        on_violation=settings.on_violation,
         split_key=split_key_of(data),
         ignore=ignore or (),
     )

@@ -41,6 +41,7 @@ Source = Mapping[str, str | Path | pd.DataFrame] | pd.DataFrame | str | Path
 
 _SIMULATORS: Mapping[str, Callable[..., pd.DataFrame]] = {"aml": simulate_aml, "scd": simulate_scd}
 _ROWS_NAMED = 5
+_SETTLED = {"missing": "the cells are read as missing", "keep": "the cells are kept", "drop": "the rows are left out"}
 
 
 @dataclass(frozen=True)
@@ -426,12 +427,15 @@ def _united(table: pd.DataFrame, identity: str) -> pd.DataFrame:
 
 
 def _mend(table: pd.DataFrame, rules: RuleSet, on_violation: str) -> tuple[pd.DataFrame, tuple[Finding, ...]]:
-    """Derive what is derived and settle broken hard rules; counts go to the site's own report."""
+    """Derive what is derived and settle broken hard rules; counts and row numbers go to the site's own report."""
     if not rules.rules:
         return table, ()
-    blanked, counts = rules.blank(table)
+    blanked, rows_of = rules.blank(table)
     text = {rule.id: rule.text for rule in rules.rules}
-    findings = tuple(Finding("rule", rule, count, text[rule]) for rule, count in counts.items())
+    findings = tuple(
+        Finding("rule", rule, len(rows), f"{text[rule]} Broken {_named(table.index[rows])}; {_SETTLED[on_violation]}")
+        for rule, rows in rows_of.items()
+    )
     if on_violation == "missing":
         return blanked, findings
     derived = rules.derive(table)
@@ -439,6 +443,13 @@ def _mend(table: pd.DataFrame, rules: RuleSet, on_violation: str) -> tuple[pd.Da
         return derived, findings
     broken = rules.check(derived)[[rule.id for rule in rules.hard]].any(axis=1)
     return derived[~broken], findings
+
+
+def _named(labels: pd.Index) -> str:
+    """Row numbers as in the file, the header not counted."""
+    numbers = [str(int(label) + 1) for label in labels[:_ROWS_NAMED]]
+    more = "" if len(labels) <= _ROWS_NAMED else f" and {len(labels) - _ROWS_NAMED} more"
+    return f"in row{'s' * (len(labels) > 1)} {', '.join(numbers)}{more}"
 
 
 def _split(table: pd.DataFrame, sites: int, rule: SplitRule, seed: int) -> dict[str, Rows]:

@@ -35,6 +35,7 @@ from synthfed.secagg.questions import Table
 if TYPE_CHECKING:
     from synthfed.cohorts.sites import Cohort
     from synthfed.evaluation.rows import Rows
+    from synthfed.pipeline import CohortSettings
 
 M = TypeVar("M")
 
@@ -129,7 +130,7 @@ def rows_from_node_config(context: Context, manifest: Manifest) -> SiteRows:
     from synthfed.generators.plan import run_coding
 
     pipeline = manifest.parse_pipeline()
-    cohort = _cohort(context, pipeline.disease, pipeline.cohort.columns, pipeline.cohort.holdout_fraction)
+    cohort = _cohort(context, pipeline.disease, pipeline.cohort, pipeline.cohort.holdout_fraction)
     coding = run_coding(pipeline, cohort.schema, sites=len(manifest.sites))
     if coding.template.digest() != manifest.transformer:
         raise Refused("data")
@@ -167,12 +168,12 @@ def holdout_from_node_config(context: Context, manifest: Scoring) -> "Rows":
     from synthfed.evaluation.counted.count import rows_for
 
     pipeline = manifest.parse_pipeline()
-    cohort = _cohort(context, pipeline.disease, pipeline.cohort.columns, manifest.holdout_fraction)
+    cohort = _cohort(context, pipeline.disease, pipeline.cohort, manifest.holdout_fraction)
     (rows,) = cohort.holdouts.values()
     return rows_for(manifest.plan(), rows, cohort.schema, cohort.rules)
 
 
-def _cohort(context: Context, disease: str, columns: tuple[str, ...] | None, holdout_fraction: float) -> "Cohort":
+def _cohort(context: Context, disease: str, chosen: "CohortSettings | None", holdout_fraction: float) -> "Cohort":
     from synthfed.cohorts.sites import read_cohort
 
     name, data = str(context.node_config["site"]), str(context.node_config.get("data", ""))
@@ -182,7 +183,8 @@ def _cohort(context: Context, disease: str, columns: tuple[str, ...] | None, hol
     cohort = read_cohort(
         {name: Path(data)},
         dictionary=str(context.node_config.get("dictionary", disease)),
-        columns=columns,
+        columns=None if chosen is None else chosen.columns,
+        on_violation="missing" if chosen is None else chosen.on_violation,
         holdout_fraction=holdout_fraction,
         split_key=split_key(folder),
     )

@@ -93,9 +93,10 @@ def score_table(
     train: pd.DataFrame | None,
     holdout: pd.DataFrame | None,
 ) -> "Scorecard":
-    """Score a table and audit the claimed epsilon; without real rows only what needs none is measured."""
+    """Score a table, audit the claimed epsilon and say what the rules cost; real rows are optional."""
     from synthfed.evaluation.evaluate import evaluate
     from synthfed.run.auditing import audit_metric
+    from synthfed.run.repairing import measure_repairs, repair_metric
 
     card = evaluate(
         table,
@@ -108,4 +109,6 @@ def score_table(
         privacy=trained.ledger,
     )
     audit = audit_metric(trained.pipeline, trained.schema, seeded=bool(trained.ledger.get("seeded")))
-    return card if audit is None else dataclasses.replace(card, metrics=(*card.metrics, audit))
+    repairs = repair_metric(measure_repairs(trained, rules, seed=trained.pipeline.release.seed))
+    added = (repairs,) if audit is None else (repairs, audit)
+    return dataclasses.replace(card, metrics=(*card.metrics, *added))

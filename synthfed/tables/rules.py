@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from synthfed.errors import DictionaryError
 from synthfed.tables.conditions import Grid, Mask, Values
@@ -127,22 +128,24 @@ class RuleSet:
 
         return self._rewrite(kept, compute)
 
-    def blank(self, table: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
-        """A copy of a table that was *read*, with cells that break hard rules missing, and the rows per broken rule.
+    def blank(self, table: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, NDArray[np.intp]]]:
+        """A copy of a table that was *read*, with cells that break hard rules missing; by rule, who broke it.
+
+        The positions of the rows stay at the site.
 
         Derived columns are computed; shares within `input_tolerance` are rescaled; a `fill` level is filled in.
         """
-        counts: dict[str, int] = {}
+        rows_of: dict[str, NDArray[np.intp]] = {}
 
         def blanked(rules: "RuleSet", grid: Grid, rows: int) -> Grid:
             for rule in rules.hard:
                 if rule.derives is None or rule.derives in table.columns:
-                    broken = int(rule.body.violated(grid, rows).sum())
-                    if broken:
-                        counts[rule.id] = broken
+                    broken = np.flatnonzero(rule.body.violated(grid, rows))
+                    if len(broken):
+                        rows_of[rule.id] = broken
             return _blanked(rules, grid, rows)
 
-        return self._rewrite(table, blanked), counts
+        return self._rewrite(table, blanked), rows_of
 
     def changed_cells(self, before: pd.DataFrame, after: pd.DataFrame) -> Mapping[str, float]:
         """Share of each hard rule's written cells that differ after enforcing, in rows that broke it before."""

@@ -166,11 +166,15 @@ def test_without_an_id_column_rows_stand_for_patients() -> None:
 
 def test_cells_that_break_rules_become_missing_are_kept_or_drop_the_row() -> None:
     table = hospital(40)
+    settled = {"missing": "read as missing", "keep": "kept", "drop": "left out"}
     table.loc[:2, "FLT3_ITD"], table.loc[:2, "FLT3_ITD_allelic_ratio"] = "0", "0.5"
 
     def read(how: str) -> pd.DataFrame:
         cohort = read_cohort({"lyon": table}, columns=COLUMNS, on_violation=how, split_key=KEY)  # type: ignore[arg-type]
-        assert [(f.column, f.count) for f in cohort.reports["lyon"].findings if f.kind == "rule"] == [("H28", 3)]
+        (broken,) = (f for f in cohort.reports["lyon"].findings if f.kind == "rule")
+        assert (broken.column, broken.count) == ("H28", 3)
+        assert broken.note.startswith("An allelic ratio exists only where FLT3-ITD was found. Broken in rows 1, 2, 3;")
+        assert broken.note.endswith(settled[how])
         return pd.concat([cohort.train, cohort.holdout])
 
     wrong = "FLT3_ITD == 0 and FLT3_ITD_allelic_ratio.notna()"

@@ -288,15 +288,15 @@ def test_repairs_that_undo_each_other_end_in_a_blank() -> None:
     assert not rules.check(after).any(axis=None)
 
 
-def test_reading_blanks_offending_cells_and_counts_rows() -> None:
+def test_reading_blanks_offending_cells_and_names_rows() -> None:
     rules = rule_set(
         rule("implies", id="H", when={"x": 1}, then={"y": 0}),
         rule("sum", id="S", columns=["a", "b", "c"], total=100, tolerance=0.5, input_tolerance=3),
         rule("identity", id="I", columns=["ratio"], times=["a"], over=["b"]),
     )
     table = typed(x=[1, 1], y=[1, 0], a=[40.0, 60.0], b=[32.0, 60.0], c=[30.0, 30.0])
-    after, counts = rules.blank(table)
-    assert counts == {"H": 1, "S": 2}
+    after, rows = rules.blank(table)
+    assert {name: places.tolist() for name, places in rows.items()} == {"H": [0], "S": [0, 1]}
     assert after["y"].tolist() == [pd.NA, 0]
     assert after.loc[0, ["a", "b", "c"]].sum() == pytest.approx(100)
     assert after.loc[1, ["a", "b", "c"]].isna().all()
