@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -18,6 +18,9 @@ from synthfed.cli.options import (
     load_patients,
     load_pipeline,
 )
+
+Split = Literal["hospitals", "iid", "quantity", "label", "age"]
+Profile = Literal["beat", "trial"]
 
 
 def check(
@@ -118,18 +121,53 @@ def _same_findings(cohort: Any) -> dict[tuple[str, int], list[tuple[str, str]]]:
 def cohort(
     pipeline: PipelineArgument,
     out: Annotated[Path, typer.Option(help="Folder for one CSV per simulated hospital.")],
+    patients: Annotated[int | None, typer.Option(min=1, help="Patients of all hospitals together.")] = None,
+    sites: Annotated[str | None, typer.Option(help="Hospitals: a number, or names such as lyon,milano,berlin.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same patients.")] = None,
+    split: Annotated[
+        Split, typer.Option(help="How hospitals differ: in their own patients, not at all, in size, disease or age.")
+    ] = "hospitals",
+    skew: Annotated[float, typer.Option(min=0.0, help="How much they differ: 0 not at all, 1 clearly.")] = 1.0,
+    missing: Annotated[float, typer.Option(min=0.0, help="Multiplies the missing values; 0 for none.")] = 1.0,
+    unrecorded: Annotated[int, typer.Option(min=0, help="Columns that each hospital but the first lacks.")] = 0,
+    profile: Annotated[
+        Profile, typer.Option(help="AML: all ages and treatments (beat), or a trial of intensive treatment up to 65.")
+    ] = "beat",
+    all_columns: Annotated[
+        bool, typer.Option("--all-columns", help="All columns the simulator draws, not only the pipeline's.")
+    ] = False,
     settings: SetOption = None,
 ) -> None:
-    """Write the pipeline's simulated hospitals as CSV files, to try the other verbs on.
+    """Write simulated hospitals as CSV files, to try the other verbs on. No row stems from a patient.
 
     Example: synthfed cohort aml --out simulated && synthfed run aml --data simulated
+
+    Example: synthfed cohort scd --out other --sites 5 --patients 4000 --split label --skew 0.5 --missing 0
     """
     import pandas as pd
 
+    from synthfed.cohorts.sites import load_cohort
     from synthfed.tables.writing import to_csv_bytes
 
     chosen = load_pipeline(pipeline, settings)
-    simulated = load_patients(chosen, None, None, None, "random")
+    usual = chosen.cohort
+    names: Any = usual.simulated_sites
+    if sites is not None:
+        names = int(sites) if sites.isdecimal() else [name.strip() for name in sites.split(",")]
+    simulated = load_cohort(
+        chosen.disease,
+        sites=names,
+        patients=usual.simulated_patients if patients is None else patients,
+        shares=usual.simulated_shares if sites is None else None,
+        seed=chosen.seed if seed is None else seed,
+        skew=skew,
+        split=split,
+        missing=missing,
+        unrecorded=unrecorded,
+        profile=profile,
+        columns="all" if all_columns else usual.columns,
+        holdout_fraction=usual.holdout_fraction,
+    )
     out.mkdir(parents=True, exist_ok=True)
     for site, rows in simulated.sites.items():
         whole = pd.concat([rows, simulated.holdouts[site]], ignore_index=True)

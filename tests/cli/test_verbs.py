@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from synthfed.tables.files import read_frame
 from tests.cli.command import CALL, environment, synthfed
 
 
@@ -77,6 +78,20 @@ def test_simulated_hospitals_can_be_written_and_checked(tmp_path: Path) -> None:
     done = synthfed("check", "smoke", "--data", "hospitals", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "ready" in done.stdout
+
+
+def test_simulated_hospitals_can_be_chosen(tmp_path: Path) -> None:
+    words = ["--sites", "lyon,milano", "--patients", "80", "--split", "age", "--missing", "0", "--all-columns"]
+    done = synthfed("cohort", "aml", "--out", "two", *words, "--profile", "trial", "--seed", "3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    tables = {path.stem: read_frame(path) for path in sorted((tmp_path / "two").iterdir())}
+    assert set(tables) == {"lyon", "milano"}
+    assert sum(len(table) for table in tables.values()) == 80
+    assert {"efs_days", "hsct_phase", "eln2017", "NPM1"} <= set(tables["lyon"].columns)
+    assert (tables["lyon"]["wbc_10e9_l"] != "").all()
+    wrong = synthfed("cohort", "scd", "--out", "three", "--profile", "trial", cwd=tmp_path)
+    assert wrong.returncode != 0
+    assert "exists for 'aml' only" in wrong.stderr
 
 
 @pytest.mark.parametrize("verb", ["run", "check", "cohort", "sample", "score", "report", "verify", "budget"])
