@@ -75,6 +75,7 @@ def render_html(report: Mapping[str, Any]) -> str:
 
 
 def banner(report: Mapping[str, Any]) -> str:
+    """The first line of every form: which edition it is."""
     told = {metric["releasable"] for metric in report["metrics"]}
     if report["edition"] == "release" and "summed" in told:
         return "Release edition: of patients' rows, exact sums over those held out"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from synthfed.evaluation.scorecard import QUESTIONS, SYMBOLS
 from synthfed.report.drawing import ACCENT, INK, LINE, PALETTE, REAL, SOFT
+from synthfed.report.html import banner
 from synthfed.report.strips import MARKS, anchored, apart
 from synthfed.report.verdict import number
 
@@ -57,7 +58,8 @@ def _draw(axes: "Axes", report: Mapping[str, Any]) -> None:
     kicker = (
         f"{report['title']} · {report['rows']:,} synthetic rows, {report['columns']} columns · {report['created'][:10]}"
     )
-    y = _write(axes, _EDGE, 18, kicker, inner, size=8, colour=SOFT, most=2)
+    y = _write(axes, _EDGE, 11, banner(report), inner, size=8, bold=True, most=2)
+    y = _write(axes, _EDGE, y + 3, kicker, inner, size=8, colour=SOFT, most=2)
     y = _write(axes, _EDGE, y + 4, report["verdict"]["sentence"], inner, size=15, bold=True, most=3)
     y = _write(axes, _EDGE, y + 1, report["verdict"]["qualifier"], inner, size=8, colour=SOFT, most=3)
     y = _lights(axes, y + 4, report["lights"])
@@ -202,10 +204,11 @@ def _anchors(axes: "Axes", left: float, top: float, wide: float, high: float, re
 
 
 def _budget(axes: "Axes", left: float, top: float, wide: float, high: float, report: Mapping[str, Any]) -> bool:
-    parts = [(event["purpose"], event["share"]) for event in report["privacy"]["events"] if event.get("share")][:6]
+    spent = [event for event in report["privacy"]["events"] if event["population"] == "train"]
+    parts = [(event["purpose"], event["share"]) for event in spent if event.get("share")][:6]
     if not parts:
         return False
-    _write(axes, left, top, "What the privacy budget was spent on", wide, size=8, bold=True, most=1)
+    _write(axes, left, top, "What the training patients' budget went into", wide, size=8, bold=True, most=1)
     for index, (purpose, share) in enumerate(parts):
         y = top + 12.5 + (high - 9) / 6 * index
         axes.text(left, y - 2.4, _lines(purpose, wide, size=6.8)[0], va="baseline", fontsize=6.8)

@@ -17,12 +17,16 @@ from synthfed.report.summary import render_summary
 def render_views(report: Mapping[str, Any]) -> dict[str, bytes]:
     """Content by file name: the page, one page to print, two cards, two catalogue records.
 
+    The internal edition has no cards and no records: those are made to be passed on.
+
     Args:
         report: What `build_report` returned, or `report.json` read back.
     """
+    pages = {"report.html": render_html(report).encode(), "summary.pdf": render_summary(report)}
+    if report["edition"] == "internal":
+        return pages
     return {
-        "report.html": render_html(report).encode(),
-        "summary.pdf": render_summary(report),
+        **pages,
         "datasheet.md": render_datasheet(report).encode(),
         "model_card.md": render_model_card(report).encode(),
         "catalogue.jsonld": render_catalogue(report).encode(),
