@@ -46,7 +46,7 @@ _OPTIONAL = frozenset(_SHARES) - {"centre alone", "one way"}  # give their part 
 _USELESS = 0.1  # noise in a cell over patients at which such a kind keeps half its part
 _PATIENTS = 1000  # where nobody declared them
 # Of the second round's budget, where there is a centre with events and noise is strong; half of it where the noise of a
-# sum over patients is `_SCORES_PAY`: with less, tables say more. See README.md.
+# sum over patients is `_SCORES_PAY`: with less, tables say more. Numbers are in README.md.
 _SCORE_SHARE, _SCORES_PAY = 0.8, 0.006
 _PARTS = 200  # of the rest of the second round's budget
 _GROUP_WEIGHT = 8.0  # a column by the centre's groups serves every prediction, a pair of columns itself
