@@ -46,11 +46,13 @@ def measure_repairs(trained: Trained, rules: RuleSet, *, rows: int = ROWS, seed:
     after = coder.encode(trained.schema.cast(rules.enforce(drawn)))
     held = rules.restrict(drawn.columns)
     broken = held.check(drawn)
+    # a derived column that is learned as a guide is computed anew, and rows that disagree with it are drawn again
+    learned = [i for i, block in enumerate(coder.blocks) if not coder.schema[block.columns[0]].derived]
     return Repairs(
         rows,
-        {rule.id: float(broken[rule.id].mean()) for rule in held.hard},
-        {name: float((before[:, i] != after[:, i]).mean()) for i, name in enumerate(coder.names)},
-        {name: _distance(before[:, i], after[:, i], coder.widths[i]) for i, name in enumerate(coder.names)},
+        {rule.id: float(broken[rule.id].mean()) for rule in held.hard if rule.derives is None},
+        {coder.names[i]: float((before[:, i] != after[:, i]).mean()) for i in learned},
+        {coder.names[i]: _distance(before[:, i], after[:, i], coder.widths[i]) for i in learned},
     )
 
 
