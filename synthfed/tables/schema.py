@@ -217,11 +217,14 @@ class Schema:
         )
 
     def to_dict(self) -> dict[str, object]:
-        """Plain JSON values, enough to rebuild the schema with `from_dict`."""
+        """Plain JSON values, enough to rebuild the schema with `from_dict`; only guides say what they are."""
         return {
             "disease": self.disease,
             "title": self.title,
-            "columns": [asdict(column) for column in self.columns],
+            "columns": [
+                {key: value for key, value in asdict(column).items() if key != "guide" or value}
+                for column in self.columns
+            ],
             "survivals": [asdict(endpoint) for endpoint in self.survivals],
         }
 

@@ -280,9 +280,10 @@ def test_one_table_pays_the_same_and_needs_no_more_noise_than_the_sum_of_five(tm
         [m.mu for m in five.measures], rel=1e-3
     )
     pooled = np.concatenate(list(SITES.values()))
-    released, events = central.train(
+    learned = central.train(
         Tree(), LAYOUT, pooled, one, PIPELINE.seed, bytes(32), counting=counting_of(pipeline, sites=1)
     )
+    released, events = learned.released, learned.events
     assert 0.99 * pipeline.privacy.epsilon < epsilon_of(events, DELTA) <= pipeline.privacy.epsilon
     assert epsilon_alone(events, DELTA) == epsilon_of(events, DELTA)
     assert Tree().sample(released, LAYOUT, rows=10, seed=1).shape == (10, len(LAYOUT.names))
