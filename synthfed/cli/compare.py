@@ -131,6 +131,10 @@ class _Progress:
         if self._rounds:
             self._terminal.round_done(done)
 
+    def step(self, name: str) -> None:
+        """One line that the next one replaces."""
+        self._terminal.step(name)
+
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())

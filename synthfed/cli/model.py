@@ -82,7 +82,8 @@ def score(
     if data is not None:
         cohort = load_patients(synth.pipeline, data, site_column, None, "random")
         train, holdout = cohort.train, cohort.holdout
-    card = score_table(synth.trained, synthetic, synth.rules, train=train, holdout=holdout)
+    with Console(stderr=True).status("scoring") as status:
+        card = score_table(synth.trained, synthetic, synth.rules, train=train, holdout=holdout, progress=status.update)
     if as_json:
         print(json.dumps(card.to_dict(), indent=1))
     else:

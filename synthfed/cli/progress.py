@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.status import Status
 
 if TYPE_CHECKING:
     from synthfed.federation.in_process import RoundDone
@@ -32,6 +33,7 @@ class TerminalProgress:
         )
         self._task: TaskID | None = None
         self._last: RoundDone | None = None
+        self._step: Status | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -62,7 +64,17 @@ class TerminalProgress:
             self._task, completed=done.round_index + 1, description=done.coming or "rounds", facts=_facts(done)
         )
 
+    def step(self, name: str) -> None:
+        """On a terminal, say on one line what goes on until the next stage or step."""
+        if self._step is None:
+            self._step = self._console.status(name)
+            self._step.start()
+        self._step.update(name)
+
     def _end_rounds(self) -> None:
+        if self._step is not None:
+            self._step.stop()
+            self._step = None
         if self._task is not None:
             self._bar.stop()
             self._task = None

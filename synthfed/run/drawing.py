@@ -92,8 +92,13 @@ def score_table(
     *,
     train: pd.DataFrame | None,
     holdout: pd.DataFrame | None,
+    progress: Callable[[str], None] | None = None,
 ) -> "Scorecard":
-    """Score a table, audit the claimed epsilon and say what the rules cost; real rows are optional."""
+    """Score a table, audit the claimed epsilon and say what the rules cost; real rows are optional.
+
+    Args:
+        progress: Told which kind of score begins.
+    """
     from synthfed.evaluation.evaluate import evaluate
     from synthfed.run.auditing import audit_metric
     from synthfed.run.repairing import measure_repairs, repair_metric
@@ -107,6 +112,7 @@ def score_table(
         settings=trained.pipeline.evaluation,
         seed=trained.pipeline.seed,
         privacy=trained.ledger,
+        progress=progress,
     )
     audit = audit_metric(trained.pipeline, trained.schema, seeded=bool(trained.ledger.get("seeded")))
     repairs = repair_metric(measure_repairs(trained, rules, seed=trained.pipeline.release.seed))

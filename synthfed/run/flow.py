@@ -107,7 +107,7 @@ def run_pipeline(
         trained = scored.trained
 
     say.stage("score", "with ceilings and floors")
-    card = score_table(trained, table, cohort.rules, train=cohort.train, holdout=cohort.holdout)
+    card = score_table(trained, table, cohort.rules, train=cohort.train, holdout=cohort.holdout, progress=say.step)
 
     if pipeline.evaluation.shadow_models:
         say.stage("shadow models", f"{pipeline.evaluation.shadow_models} generators on random halves of the patients")

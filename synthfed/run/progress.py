@@ -21,6 +21,10 @@ class Progress(Protocol):
         """One round of the federation ended."""
         ...
 
+    def step(self, name: str) -> None:
+        """A part of a long stage, such as one kind of score, begins."""
+        ...
+
 
 class Silent:
     """Says nothing."""
@@ -30,3 +34,6 @@ class Silent:
 
     def round_done(self, done: "RoundDone") -> None:
         """Ignore the round."""
+
+    def step(self, name: str) -> None:
+        """Ignore the step."""

@@ -64,3 +64,23 @@ def test_a_run_of_counts_ends_without_an_update_norm() -> None:
 def test_a_round_without_a_stage_is_told_as_before() -> None:
     plain = RoundDone(0, 1, 0.5, 1_000_000, 0.3, 0.1)
     assert "round 1/1  update norm 0.3  epsilon so far 0.50  1.0 MB moved" in said([plain])
+
+
+def test_what_is_being_scored_is_said_on_a_terminal_and_gone_afterwards() -> None:
+    out = StringIO()
+    console = Console(file=out, width=80, force_terminal=True, force_interactive=True, color_system=None)
+    with TerminalProgress(console) as progress:
+        progress.stage("score")
+        progress.step("membership")
+        progress.step("figures")
+        progress.stage("dossier")
+        progress.step("nothing stays open at the end")
+    assert "dossier" in out.getvalue()
+    assert progress._step is None
+
+
+def test_without_a_terminal_steps_are_silent() -> None:
+    out = StringIO()
+    with TerminalProgress(Console(file=out, width=80, force_terminal=False)) as progress:
+        progress.step("membership")
+    assert "membership" not in out.getvalue()

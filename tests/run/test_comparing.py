@@ -210,6 +210,9 @@ def test_kinds_are_scored_on_the_same_patients_and_kept(hospitals: Cohort, tmp_p
         def round_done(self, done: object) -> None:
             seen.append("round")
 
+        def step(self, name: str) -> None:
+            """Nothing to show."""
+
     with pytest.raises(DossierError, match="--resume"):
         compare("smoke", hospitals, kinds=["marginal"], seeds=1, out=tmp_path / "out")
     again = compare(
@@ -260,6 +263,9 @@ def test_a_stopped_run_goes_on_after_its_last_finished_round(hospitals: Cohort, 
             rounds.append(done.round_index)
             if rounds == [0, 1]:
                 raise KeyboardInterrupt
+
+        def step(self, name: str) -> None:
+            """Nothing to show."""
 
     for resume in (False, True):
         with contextlib.suppress(KeyboardInterrupt):
