@@ -73,7 +73,7 @@ reference: aml scd ## run the shipped pipelines and keep their report.json under
 
 compare: setup ## the kinds of generators side by side on simulated patients, tables kept under reports/reference (about 15 minutes)
 	@for name in aml scd; do $(BIN)/synthfed compare $$name --epsilon 10 --seeds 2 --out $(OUT)/compare-$$name --replace || exit 1; done
-	@mkdir -p reports/reference/compare && cp $(OUT)/compare-*/*.json $(OUT)/compare-*/*.md $(OUT)/compare-*/*.png reports/reference/compare/
+	@mkdir -p reports/reference/compare && cp $(OUT)/compare-aml/aml.* $(OUT)/compare-scd/scd.* reports/reference/compare/
 
 walkthroughs: setup ## from four hospitals to a clinician's answer, once per disease; pictures kept under reports/reference
 	@for name in aml scd; do $(BIN)/python reports/walkthroughs/$$name.py reports/reference/walkthroughs/$$name || exit 1; done
