@@ -177,7 +177,7 @@ def _counts_body(scored: Scored) -> dict[str, Any]:
         "schema": _SCHEMA,
         "plan": json.loads(counted.plan.to_json()),
         "counts": [int(number) for number in counted.counts],
-        "stddevs": [float(f"{number:.6g}") for number in counted.stddevs],
+        "stddevs": [float(number) for number in counted.stddevs],  # whole: scores are computed again from them
         "epsilon": scored.cost.epsilon,
         "delta": scored.cost.delta,
         "population": "holdout",
