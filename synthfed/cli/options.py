@@ -51,7 +51,8 @@ def load_patients(
     ignore: list[str] | None = None,
 ) -> Any:
     """The cohort a verb works on: the given tables, or the pipeline's simulated patients."""
-    from synthfed.cohorts.sites import load_cohort, read_cohort
+    from synthfed.cohorts.simulated import simulated_cohort
+    from synthfed.cohorts.sites import read_cohort
     from synthfed.errors import ConfigError
     from synthfed.run.patients import split_key_of
 
@@ -59,15 +60,7 @@ def load_patients(
     if data is None:
         if site_column or split_sites:
             raise ConfigError("--site-column and --split-sites need --data; without it the simulated cohort is used")
-        return load_cohort(
-            pipeline.disease,
-            sites=settings.simulated_sites,
-            patients=settings.simulated_patients,
-            shares=settings.simulated_shares,
-            seed=pipeline.seed,
-            columns=settings.columns,
-            holdout_fraction=settings.holdout_fraction,
-        )
+        return simulated_cohort(pipeline)
     return read_cohort(
         data,
         dictionary=pipeline.disease,

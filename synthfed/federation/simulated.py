@@ -99,15 +99,6 @@ def simulated_rows(context: Context, manifest: Manifest) -> SiteRows:
 @lru_cache(maxsize=1)
 def _cohort(pipeline: Pipeline) -> "Mapping[str, pd.DataFrame]":
     """Drawn once per process: one process plays several sites, round after round."""
-    from synthfed.cohorts.sites import load_cohort
+    from synthfed.cohorts.simulated import simulated_cohort
 
-    settings = pipeline.cohort
-    return load_cohort(
-        pipeline.disease,
-        sites=settings.simulated_sites,
-        patients=settings.simulated_patients,
-        shares=settings.simulated_shares,
-        seed=pipeline.seed,
-        columns=settings.columns,
-        holdout_fraction=settings.holdout_fraction,
-    ).sites
+    return simulated_cohort(pipeline).sites

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from synthfed.cohorts.sites import load_cohort
+from synthfed.cohorts.simulated import simulated_cohort
 from synthfed.errors import FederationError
 from synthfed.federation.deployment.simulation import simulate
 from synthfed.federation.in_process import run_in_process
@@ -20,16 +20,7 @@ PIPELINE = Pipeline.load("smoke")
 def test_the_simulation_engine_trains_what_one_process_trains(tmp_path):
     pytest.importorskip("ray", reason="needs the extra `simulation`")
     released = simulate(PIPELINE, pipeline_toml(PIPELINE), out=tmp_path / "out", cpus=2, say=print)
-    settings = PIPELINE.cohort
-    cohort = load_cohort(
-        PIPELINE.disease,
-        sites=settings.simulated_sites,
-        patients=settings.simulated_patients,
-        shares=settings.simulated_shares,
-        seed=PIPELINE.seed,
-        columns=settings.columns,
-        holdout_fraction=settings.holdout_fraction,
-    )
+    cohort = simulated_cohort(PIPELINE)
     coding = run_coding(PIPELINE, cohort.schema, sites=len(cohort.sites))
     wanted = run_in_process(
         pipeline=PIPELINE,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from synthfed.cohorts.sites import Cohort, load_cohort
+from synthfed.cohorts.simulated import simulated_cohort
 from synthfed.errors import BudgetTooSmall, DossierError, EmptySite, TooFewSites
 from synthfed.federation.in_process import RoundDone
 from synthfed.pipeline import Pipeline
@@ -31,23 +31,11 @@ PROMISED = {
 }
 
 
-def smoke_cohort(pipeline: Pipeline) -> Cohort:
-    return load_cohort(
-        pipeline.disease,
-        sites=pipeline.cohort.simulated_sites,
-        patients=pipeline.cohort.simulated_patients,
-        shares=pipeline.cohort.simulated_shares,
-        seed=pipeline.seed,
-        columns=pipeline.cohort.columns,
-        holdout_fraction=pipeline.cohort.holdout_fraction,
-    )
-
-
 def smoke_run(out: Path, pipeline: Pipeline | None = None, **options: object) -> RunResult:
     chosen = pipeline or Pipeline.load("smoke")
     return run_pipeline(
         chosen,
-        smoke_cohort(chosen),
+        simulated_cohort(chosen),
         out=out,
         dictionary_file=dictionary_path(chosen.disease),
         **options,  # type: ignore[arg-type]
@@ -69,7 +57,7 @@ def test_dossier_holds_what_was_promised(finished: RunResult) -> None:
 
 def test_table_has_the_asked_size_and_obeys_its_dictionary(finished: RunResult) -> None:
     pipeline = Pipeline.load("smoke")
-    schema = smoke_cohort(pipeline).schema
+    schema = simulated_cohort(pipeline).schema
     table = finished.table
     assert len(table) == pipeline.release.rows
     assert tuple(table.columns) == schema.names

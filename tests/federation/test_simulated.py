@@ -5,7 +5,7 @@ import pytest
 from flwr.app import Context, RecordDict
 from safetensors.numpy import load_file
 
-from synthfed.cohorts.sites import load_cohort
+from synthfed.cohorts.simulated import simulated_cohort
 from synthfed.errors import FederationError
 from synthfed.federation import client_app, server_app
 from synthfed.federation.in_process import run_in_process
@@ -34,16 +34,7 @@ def test_partitions_train_bit_for_bit_what_the_run_in_one_process_trains(simulat
     grid, context = simulation
     with grid.as_server():
         server_app.app(grid, context)
-    settings = PIPELINE.cohort
-    cohort = load_cohort(
-        PIPELINE.disease,
-        sites=settings.simulated_sites,
-        patients=settings.simulated_patients,
-        shares=settings.simulated_shares,
-        seed=PIPELINE.seed,
-        columns=settings.columns,
-        holdout_fraction=settings.holdout_fraction,
-    )
+    cohort = simulated_cohort(PIPELINE)
     coding = run_coding(PIPELINE, cohort.schema, sites=3)
     wanted = run_in_process(
         pipeline=PIPELINE,

@@ -115,23 +115,14 @@ def prepare(folder: Path, pipeline: Pipeline, *, allow_seeded: bool = False) -> 
     """
     from dataclasses import replace
 
-    from synthfed.cohorts.sites import load_cohort
+    from synthfed.cohorts.simulated import simulated_cohort
     from synthfed.federation.durable import write_durably
     from synthfed.tables.writing import write_csv
 
     folder = folder.absolute()
     if folder.exists():
         raise FederationError(f"{folder} exists; a rehearsal needs a new folder")
-    settings = pipeline.cohort
-    cohort = load_cohort(
-        pipeline.disease,
-        sites=settings.simulated_sites,
-        patients=settings.simulated_patients,
-        shares=settings.simulated_shares,
-        seed=pipeline.seed,
-        columns=settings.columns,
-        holdout_fraction=0.0,
-    )
+    cohort = simulated_cohort(pipeline, holdout_fraction=0.0)
     front = free_port()
     coordinator = CoordinatorHome.init(
         folder / "coordinator", address=f"localhost:{front}", listen="127.0.0.1", superlink_port=free_port()
