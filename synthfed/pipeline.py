@@ -115,6 +115,10 @@ class PrivacySettings(_Section):
     def enabled(self) -> bool:
         return math.isfinite(self.epsilon)
 
+    def seeded(self, *, simulated: bool) -> bool:
+        """Whether the noise follows from the public seed, which voids the guarantee and makes runs repeatable."""
+        return self.randomness == "seeded" or (self.randomness == "auto" and simulated)
+
 
 class FederationSettings(_Section):
     """Rounds, and how the sites' contributions are added."""

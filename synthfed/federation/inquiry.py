@@ -104,7 +104,9 @@ class Inquiry(RunManifest):
         """What the run costs, as Gaussian differential privacy; inf where answers are exact."""
         if self.epsilon is None:
             return math.inf
-        return _mu(self.epsilon, self.delta)
+        from synthfed.privacy.budget import gdp_mu
+
+        return gdp_mu(self.epsilon, self.delta)
 
     def step(self, round_index: int) -> SumStep:
         query = _blank_rounds(self.questions())[round_index]
@@ -231,10 +233,3 @@ def _blank_rounds(plan: Plan) -> tuple[Query, ...]:
         rounds.append(query)
         query = query.advance(np.zeros(query.length, dtype=np.uint64))
     return tuple(rounds)
-
-
-@lru_cache(maxsize=64)
-def _mu(epsilon: float, delta: float) -> float:
-    from synthfed.privacy.budget import gdp_mu
-
-    return gdp_mu(epsilon, delta)

@@ -413,8 +413,7 @@ def make_manifest(
     simulated: bool,
 ) -> Manifest:
     """Write the manifest of a new run, with a fresh nonce."""
-    chosen = pipeline.privacy.randomness
-    seeded = chosen == "seeded" or (chosen == "auto" and simulated)
+    seeded = pipeline.privacy.seeded(simulated=simulated)
     return Manifest(
         pipeline=pipeline.canonical().decode(),
         transformer=transformer_digest,

@@ -17,7 +17,6 @@ exact sums; a site's policy says whether it gives any, and gives them once per r
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -31,6 +30,7 @@ from synthfed.federation.wire import BadMessage
 from synthfed.federation.work import Contribution, Standing
 from synthfed.pipeline import Pipeline
 from synthfed.privacy.events import PrivacyEvent
+from synthfed.secagg.analytics import stddevs_of_sum
 from synthfed.secagg.contexts import digest, layout_digest
 from synthfed.secagg.ring import Ring
 
@@ -133,7 +133,11 @@ class Scoring(RunManifest):
     def mu(self) -> float:
         """What the run costs a held-out patient, as Gaussian differential privacy; inf where sums are exact."""
         epsilon = self.parse_pipeline().holdout_epsilon
-        return math.inf if epsilon is None else _mu(epsilon, self.delta)
+        if epsilon is None:
+            return math.inf
+        from synthfed.privacy.budget import gdp_mu
+
+        return gdp_mu(epsilon, self.delta)
 
     def step(self, round_index: int) -> SumStep:
         plan = self.plan()
@@ -149,8 +153,7 @@ class Scoring(RunManifest):
         """Standard deviation of each cell's noise in a sum over `counted` sites, each of which rounds its own."""
         if self.exact:
             return np.zeros(self.plan().cells)
-        total: npt.NDArray[np.float64] = np.sqrt(counted * (self.plan().stddevs(self.mu()) ** 2 + 1 / 12))
-        return total
+        return stddevs_of_sum(self.plan().stddevs(self.mu()), counted)
 
     def check(self) -> None:
         pipeline = self.parse_pipeline()
@@ -168,8 +171,10 @@ def scoring_events(mu: float) -> tuple[PrivacyEvent, ...]:
 
 def planned_scoring(pipeline: Pipeline) -> tuple[PrivacyEvent, ...]:
     """What scoring a release of this pipeline will charge; nothing where it makes no noisy sum."""
+    from synthfed.privacy.budget import gdp_mu
+
     epsilon = pipeline.holdout_epsilon
-    return () if epsilon is None else scoring_events(_mu(epsilon, pipeline.privacy.delta))
+    return () if epsilon is None else scoring_events(gdp_mu(epsilon, pipeline.privacy.delta))
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,10 +238,3 @@ class ScoringCourse:
 def summed(released: Standing) -> tuple[npt.NDArray[np.int64], int]:
     """The sum that a scoring run released, and over how many sites."""
     return released[_COUNTS].astype(np.int64), int(released[_SITES])
-
-
-@lru_cache(maxsize=16)
-def _mu(epsilon: float, delta: float) -> float:
-    from synthfed.privacy.budget import gdp_mu
-
-    return gdp_mu(epsilon, delta)

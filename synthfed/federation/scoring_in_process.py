@@ -76,8 +76,7 @@ def score_in_process(
     names = roster_names(tuple(holdouts))
     homes = {site: (site_home or work / "sites") / site for site in names.values()}
     relay, roster = founded(work, names)
-    chosen = pipeline.privacy.randomness
-    seeded = chosen == "seeded" or (chosen == "auto" and simulated)
+    seeded = pipeline.privacy.seeded(simulated=simulated)
     place = work / "scoring"
     place.mkdir(mode=0o700, exist_ok=True)
     fresh = Scoring(

@@ -31,6 +31,7 @@ _PRECISION = 1.001  # the noise found is at most this much larger than needed
 _SPARE = 1e-6  # of mu: what adding up shares in floating point, and the accountant's own rounding, may move
 
 
+@lru_cache(maxsize=64)
 def gdp_mu(epsilon: float, delta: float) -> float:
     """The mu of a whole budget: full-batch Gaussian releases whose mu^2 add up to its square cost at most `epsilon`.
 

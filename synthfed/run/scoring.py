@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from synthfed.pipeline import Pipeline
-from synthfed.run.training import LedgerHome, Trained, noise_is_seeded
+from synthfed.run.training import LedgerHome, Trained
 
 if TYPE_CHECKING:
     from synthfed.cohorts.sites import Cohort
@@ -90,7 +90,7 @@ def count_holdout(
         site_home=ledgers.folder if ledgers else None,
         wiretap=wiretap,
     )
-    seeded = noise_is_seeded(pipeline, simulated=cohort.simulated)
+    seeded = pipeline.privacy.seeded(simulated=cohort.simulated)
     return with_counts(trained, counts, simulated=cohort.simulated, seeded=seeded)
 
 

@@ -138,7 +138,7 @@ def train(
         site_home=ledgers.folder if ledgers else None,
         epsilon_limit=ledgers.epsilon_limit if ledgers else None,
     )
-    seeded = noise_is_seeded(pipeline, simulated=cohort.simulated)
+    seeded = pipeline.privacy.seeded(simulated=cohort.simulated)
     planned = all_events(make_plan(pipeline, sites=len(cohort.sites), coding=coding))
     return Trained(
         pipeline=pipeline,
@@ -202,7 +202,7 @@ def train_one_site(pipeline: Pipeline, cohort: "Cohort") -> Trained:
         )
     coding = run_coding(pipeline, cohort.schema, sites=1)
     plan = make_plan(pipeline, sites=1, coding=coding)
-    seeded = noise_is_seeded(pipeline, simulated=cohort.simulated)
+    seeded = pipeline.privacy.seeded(simulated=cohort.simulated)
     key = seeded_key(pipeline.seed, site) if seeded else os.urandom(32)
     transformer = central.fit_encoder(coding, rows, plan, noise_key=key)
     layout = Layout(transformer.names, transformer.widths)
@@ -274,9 +274,3 @@ def restored(saved: "SavedModel", origin: str) -> Trained:
         ledger=saved.ledger,
         finished=Finished(saved.weights, saved.kept) if saved.kept else None,
     )
-
-
-def noise_is_seeded(pipeline: Pipeline, *, simulated: bool) -> bool:
-    """Whether the DP noise follows from the public seed, which voids the guarantee and makes runs repeatable."""
-    chosen = pipeline.privacy.randomness
-    return chosen == "seeded" or (chosen == "auto" and simulated)

@@ -15,7 +15,7 @@ from synthfed.pipeline import Pipeline
 from synthfed.run.asking.figures import Answer, read_answers
 from synthfed.run.asking.language import describe, read_question
 from synthfed.run.asking.planning import Planned, make_plan
-from synthfed.run.training import LedgerHome, noise_is_seeded
+from synthfed.run.training import LedgerHome
 from synthfed.secagg.analytics import Query
 from synthfed.tables.arrays import site_rows
 
@@ -106,7 +106,7 @@ def ask_cohort(
         raise ConfigError(f"epsilon is {epsilon}; wanted a positive, finite number (--exact asks without noise)")
     planned = plan_questions(texts, cohort.schema, exact=exact)
     delta = pipeline.privacy.delta
-    seeded = noise_is_seeded(pipeline, simulated=cohort.simulated)
+    seeded = pipeline.privacy.seeded(simulated=cohort.simulated)
     tables = {site: site_rows([rows, cohort.holdouts[site]], cohort.schema) for site, rows in cohort.sites.items()}
     with tempfile.TemporaryDirectory(prefix="synthfed-ask-") as work:
         asked = ask_in_process(
