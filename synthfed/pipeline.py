@@ -302,6 +302,13 @@ class Pipeline(_Section):
             _assign(raw, dotted.replace("__", ".").split("."), value, dotted)
         return type(self).parse(raw, origin=f"pipeline {self.title!r} with {sorted(changes)}")
 
+    def alone(self, patients: int | None = None) -> "Pipeline":
+        """Copy for one site by itself, which draws all noise; of `patients`, where given, in place of all sites'."""
+        here = {"federation__noise": "local", "federation__colluders": "auto"}
+        if patients is None:
+            return self.replace(**here)
+        return self.replace(privacy__expected_patients=max(patients, 1), cohort__min_rows=1, **here)
+
     def with_settings(self, assignments: list[str]) -> "Pipeline":
         """Copy with `section.key=value` texts from the command line; values are read as TOML, else as text."""
         changes: dict[str, Any] = {}

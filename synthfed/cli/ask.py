@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from synthfed.cli.options import (
+    AnswersEpsilonOption,
     DataOption,
     IgnoreOption,
     JsonOption,
     PipelineArgument,
+    QuestionsArgument,
+    QuestionsOption,
     SetOption,
     SiteColumnOption,
+    SmallestCountOption,
     SplitRuleOption,
     SplitSitesOption,
     load_patients,
@@ -28,22 +32,15 @@ if TYPE_CHECKING:
 
 def ask(
     pipeline: PipelineArgument,
-    questions: Annotated[
-        list[str] | None,
-        typer.Argument(help="Questions, each in quotes. Default: describe every column.", show_default=False),
-    ] = None,
+    questions: QuestionsArgument = None,
     data: DataOption = None,
     site_column: SiteColumnOption = None,
     split_sites: SplitSitesOption = None,
     split_rule: SplitRuleOption = "random",
     ignore: IgnoreOption = None,
     settings: SetOption = None,
-    questions_file: Annotated[
-        Path | None, typer.Option("--questions", help='A TOML file with questions = ["mean age_years", ...].')
-    ] = None,
-    epsilon: Annotated[
-        float, typer.Option(min=0.001, max=100.0, help="What all answers together may cost one patient.")
-    ] = 1.0,
+    questions_file: QuestionsOption = None,
+    epsilon: AnswersEpsilonOption = 1.0,
     exact: Annotated[
         bool, typer.Option("--exact", help="Without noise: for simulated patients, or with --sites-allow-exact.")
     ] = False,
@@ -53,9 +50,7 @@ def ask(
             "--sites-allow-exact", help="The policy of every hospital in --data allows answers without noise."
         ),
     ] = False,
-    smallest_count: Annotated[
-        int, typer.Option("--smallest-count", min=5, max=1000, help="Smaller counts are withheld.")
-    ] = 10,
+    smallest_count: SmallestCountOption = 10,
     epsilon_limit: Annotated[
         float | None,
         typer.Option(min=0.0, help="Refuse to ask if these patients' ledgers would exceed this over all runs."),

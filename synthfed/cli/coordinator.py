@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from synthfed.cli.options import JsonOption, PipelineArgument, SetOption, load_pipeline
+from synthfed.cli.options import (
+    AnswersEpsilonOption,
+    JsonOption,
+    PipelineArgument,
+    QuestionsArgument,
+    QuestionsOption,
+    SetOption,
+    SmallestCountOption,
+    load_pipeline,
+)
 
 if TYPE_CHECKING:
     from synthfed.federation.deployment.coordinator_home import CoordinatorHome
@@ -172,23 +181,14 @@ def submit(
 def ask(
     folder: FolderArgument,
     pipeline: PipelineArgument,
-    questions: Annotated[
-        list[str] | None,
-        typer.Argument(help="Questions, each in quotes. Default: describe every column.", show_default=False),
-    ] = None,
+    questions: QuestionsArgument = None,
     settings: SetOption = None,
-    questions_file: Annotated[
-        Path | None, typer.Option("--questions", help='A TOML file with questions = ["mean age_years", ...].')
-    ] = None,
-    epsilon: Annotated[
-        float, typer.Option(min=0.001, max=100.0, help="What all answers together may cost one patient.")
-    ] = 1.0,
+    questions_file: QuestionsOption = None,
+    epsilon: AnswersEpsilonOption = 1.0,
     exact: Annotated[
         bool, typer.Option("--exact", help="Without noise; each hospital's policy must allow exact_answers.")
     ] = False,
-    smallest_count: Annotated[
-        int, typer.Option("--smallest-count", min=5, max=1000, help="Smaller counts are withheld.")
-    ] = 10,
+    smallest_count: SmallestCountOption = 10,
     name: Annotated[str | None, typer.Option("--name", help="Name of the run. Default: ask-1, ask-2, ...")] = None,
     as_json: JsonOption = False,
 ) -> None:

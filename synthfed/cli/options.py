@@ -31,6 +31,19 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="Change one setting, e.g. --set privacy.epsilon=3. May be repeated.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON for machines.")]
+QuestionsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(help="Questions, each in quotes. Default: describe every column.", show_default=False),
+]
+QuestionsOption = Annotated[
+    Path | None, typer.Option("--questions", help='A TOML file with questions = ["mean age_years", ...].')
+]
+AnswersEpsilonOption = Annotated[
+    float, typer.Option("--epsilon", min=0.001, max=100.0, help="What all answers together may cost one patient.")
+]
+SmallestCountOption = Annotated[
+    int, typer.Option("--smallest-count", min=5, max=1000, help="Smaller counts are withheld.")
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 
 

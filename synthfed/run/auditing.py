@@ -46,7 +46,7 @@ def audit_counting(pipeline: Pipeline, schema: Schema, *, key: bytes, canaries: 
     """
     if not (pipeline.privacy.enabled and pipeline.counts_first):
         return None
-    plain = pipeline.replace(federation__noise="local", federation__colluders="auto")  # alone, a site draws all noise
+    plain = pipeline.alone()
     coding = run_coding(plain, schema, sites=1)
     plan = make_plan(plain, sites=1, coding=coding)
     layout = Layout(coding.template.names, coding.template.widths)

@@ -13,7 +13,6 @@ import pandas as pd
 
 from synthfed.errors import BudgetTooSmall
 from synthfed.evaluation.scorecard import rounded
-from synthfed.pipeline import Pipeline
 from synthfed.run.drawing import draw_table
 from synthfed.run.training import Trained, train_one_site
 
@@ -44,7 +43,7 @@ def _of_site(site: str, trained: Trained, table: pd.DataFrame, cohort: "Cohort")
     own = dataclasses.replace(
         cohort, sites={site: cohort.sites[site]}, holdouts={site: cohort.holdouts[site]}, reports={}
     )
-    settings = _alone(pipeline, len(own.train))
+    settings = pipeline.alone(len(own.train))
     try:
         alone = draw_table(train_one_site(settings, own), cohort.rules, rows=min(len(table), MOST_ROWS), seed=1)
     except BudgetTooSmall:
@@ -63,16 +62,6 @@ def _of_site(site: str, trained: Trained, table: pd.DataFrame, cohort: "Cohort")
         seed=pipeline.seed,
     )
     return [_row(site, gain) for gain in found]
-
-
-def _alone(pipeline: Pipeline, patients: int) -> Pipeline:
-    """The pipeline for one site: its size in place of all sites' together, and noise that it draws itself."""
-    return pipeline.replace(
-        privacy__expected_patients=max(patients, 1),
-        cohort__min_rows=1,
-        federation__noise="local",
-        federation__colluders="auto",
-    )
 
 
 def _row(site: str, gain: "Gain") -> dict[str, Any]:

@@ -20,7 +20,7 @@ import tomli_w
 
 from synthfed.pipeline import Pipeline
 from synthfed.resources import state_home
-from synthfed.run.drawing import score_table
+from synthfed.run.drawing import MODEL_METRICS, score_table
 from synthfed.run.scoring import Scored, holdout_files, holdout_scores, with_holdout_scores
 from synthfed.run.training import Trained, saved_model
 
@@ -72,7 +72,8 @@ def write_release(
     if facts.cohort.simulated:
         files |= report_files(trained, card, facts, files, edition="simulated")
         return write_dossier(out, files, key=key, replace=replace)
-    outward = score_table(trained, table, rules, train=None, holdout=None)
+    of_model = [metric for metric in card.metrics if metric.id in MODEL_METRICS]
+    outward = score_table(trained, table, rules, train=None, holdout=None, of_model=of_model)
     if scored is not None:
         outward = with_holdout_scores(outward, holdout_scores(scored, table, rules, deciding=True))
     inward = report_files(trained, card, facts, files, edition="internal")

@@ -1,7 +1,7 @@
 """From a trained model to a table that obeys its dictionary, and to its scores."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,13 +11,15 @@ from synthfed.errors import SynthfedError
 from synthfed.run.training import Trained
 
 if TYPE_CHECKING:
-    from synthfed.evaluation.scorecard import Scorecard
+    from synthfed.evaluation.scorecard import Metric, Scorecard
     from synthfed.generators.base import Codes
     from synthfed.tables.rules import RuleSet
     from synthfed.tables.schema import Schema
 
 LARGEST_DRAW = 50_000  # rows in one draw: a wide row takes some kilobytes while it is drawn
 PIECE = 10_000  # rows per piece of a stream; fixed, so that a stream's rows follow from its seed alone
+
+MODEL_METRICS = ("valid.repairs", "private.audit")  # what `score_model` measures
 
 DrawProgress = Callable[[int, int], None]  # (rows kept so far, patients drawn so far)
 
@@ -93,15 +95,15 @@ def score_table(
     train: pd.DataFrame | None,
     holdout: pd.DataFrame | None,
     progress: Callable[[str], None] | None = None,
+    of_model: "Sequence[Metric] | None" = None,
 ) -> "Scorecard":
     """Score a table, audit the claimed epsilon and say what the rules cost; real rows are optional.
 
     Args:
         progress: Told which kind of score begins.
+        of_model: What `score_model` said before, so that two editions of a run give the same audit.
     """
     from synthfed.evaluation.evaluate import evaluate
-    from synthfed.run.auditing import audit_metric
-    from synthfed.run.repairing import measure_repairs, repair_metric
 
     card = evaluate(
         table,
@@ -114,7 +116,14 @@ def score_table(
         privacy=trained.ledger,
         progress=progress,
     )
-    audit = audit_metric(trained.pipeline, trained.schema, seeded=bool(trained.ledger.get("seeded")))
+    return dataclasses.replace(card, metrics=(*card.metrics, *(of_model or score_model(trained, rules))))
+
+
+def score_model(trained: Trained, rules: "RuleSet") -> "tuple[Metric, ...]":
+    """What enforcing the rules does to the model's draws, and the audit of its epsilon; no real row is looked at."""
+    from synthfed.run.auditing import audit_metric
+    from synthfed.run.repairing import measure_repairs, repair_metric
+
     repairs = repair_metric(measure_repairs(trained, rules, seed=trained.pipeline.release.seed))
-    added = (repairs,) if audit is None else (repairs, audit)
-    return dataclasses.replace(card, metrics=(*card.metrics, *added))
+    audit = audit_metric(trained.pipeline, trained.schema, seeded=bool(trained.ledger.get("seeded")))
+    return (repairs,) if audit is None else (repairs, audit)

@@ -34,12 +34,7 @@ def with_shadow_attack(card: "Scorecard", pipeline: Pipeline, cohort: "Cohort") 
     patients = cohort.train
     rng = np.random.default_rng([pipeline.seed, 18])
     pool = patients.iloc[rng.permutation(len(patients))[:MOST_PATIENTS]].reset_index(drop=True)
-    settings = pipeline.replace(
-        privacy__expected_patients=max(len(pool) // 2, 1),
-        cohort__min_rows=1,
-        federation__noise="local",
-        federation__colluders="auto",
-    )
+    settings = pipeline.alone(len(pool) // 2)
 
     def fit_and_sample(rows: pd.DataFrame, fit: int) -> pd.DataFrame:
         alone = dataclasses.replace(cohort, sites={"shadow": rows}, holdouts={"shadow": rows.iloc[:0]}, reports={})
