@@ -14,7 +14,7 @@ OUT := reports/runs
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup aml scd federation flower-sim test test-slow check coverage format bench bench-federation reference compare walkthroughs clean
+.PHONY: help setup aml scd federation flower-sim test test-slow check coverage format bench bench-federation bench-peers reference compare walkthroughs clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort | expand -t 14
@@ -67,6 +67,9 @@ bench: setup ## speed, memory and comparisons, each with ratios taken in one run
 
 bench-federation: setup ## secure sums beside plain FedAvg: curves, time, traffic; pictures under reports/reference/federation
 	@$(BIN)/python -m pytest -m benchmarks -s -q tests/benchmarks/test_federation.py
+
+bench-peers: setup ## other tools beside ours on the same rows, each in an environment of its own; tables under reports/reference/peers (hours, resumable)
+	@$(BIN)/python -m tests.benchmarks.peers
 
 reference: aml scd ## run the shipped pipelines and keep their report.json under reports/reference
 	@for name in aml scd; do mkdir -p reports/reference/$$name && cp $(OUT)/$$name/report.json reports/reference/$$name/; done

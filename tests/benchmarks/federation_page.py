@@ -4,11 +4,11 @@ import json
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from textwrap import fill
 from typing import Any
 
+from tests.benchmarks.pages import ACCENT, GREY, INK, RULE, drawing, page, rounded, table
+
 FOLDER = Path(__file__).parents[2] / "reports" / "reference" / "federation"
-_GREY, _ACCENT, _INK = "#7d8590", "#0068a3", "#566070"
 
 
 def write(measured: Mapping[str, Any], folder: Path = FOLDER) -> None:
@@ -16,19 +16,11 @@ def write(measured: Mapping[str, Any], folder: Path = FOLDER) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "measured.json"
     before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    tables: dict[str, Any] = {**before, **json.loads(json.dumps(_rounded(measured)))}
+    tables: dict[str, Any] = {**before, **json.loads(json.dumps(rounded(measured)))}
     file.write_text(json.dumps(tables, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     if {"curves", "time", "traffic"} <= set(tables):
         (folder / "README.md").write_text(_page(tables), encoding="utf-8")
         _draw(tables, folder)
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.6g}")
-    if isinstance(value, Mapping):
-        return {str(key): _rounded(one) for key, one in value.items()}
-    return [_rounded(one) for one in value] if isinstance(value, list) else value
 
 
 def _page(tables: Mapping[str, Any]) -> str:
@@ -64,7 +56,7 @@ def _page(tables: Mapping[str, Any]) -> str:
         """CPU seconds of a round, all sites one after the other; the ratio is of the sums over all rounds but the
         first. Wall: the fastest round, which includes waiting until the disk has it (the secure run syncs its
         state before it sends anything; plain FedAvg writes nothing).""",
-        _table(
+        table(
             "local steps | sites | plain s | secure s | ratio | ratio by the short rows | wall plain s | wall secure s",
             [
                 f"{row['local_steps']} | {row['sites']} | {row['plain_cpu_s']:.3f} | {row['secure_cpu_s']:.3f} | "
@@ -93,7 +85,7 @@ def _page(tables: Mapping[str, Any]) -> str:
         "![bytes per round](traffic.png)",
         """Payload of one round in MB, both ways, all sites together. `full` is the literal scheme: a part of the
         vector for every other site. Weights down are part of each column.""",
-        _table(
+        table(
             "sites | plain FedAvg | compressed | full | compressed / plain",
             [
                 f"{n} | {row['plain'] / 1e6:.2f} | {row['compressed'] / 1e6:.2f} | {row['full'] / 1e6:.2f} | "
@@ -104,7 +96,7 @@ def _page(tables: Mapping[str, Any]) -> str:
         """Compressed shares send up what plain FedAvg does, 4 bytes a weight; on top, each site hears the last
         sum, so that it can check it, and key shares.""",
     ]
-    return "\n\n".join(_wrapped(part) for part in parts) + "\n"
+    return page(parts)
 
 
 def _by_sites(tables: Mapping[str, Any]) -> list[tuple[int, Mapping[str, float]]]:
@@ -115,30 +107,12 @@ def _span(numbers: list[float]) -> str:
     return f"{min(numbers):.0f} to {max(numbers):.0f}"
 
 
-def _table(heading: str, rows: list[str]) -> str:
-    rule = "|".join("---" for _ in heading.split("|"))
-    return "\n".join([f"| {heading} |", f"|{rule}|", *(f"| {row} |" for row in rows)])
-
-
-def _wrapped(part: str) -> str:
-    if part.startswith(("|", "#", "    ", "!")):
-        return part
-    return fill(" ".join(part.split()), width=120, break_long_words=False, break_on_hyphens=False)
-
-
 def _draw(tables: Mapping[str, Any], folder: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    style = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True}
-    with plt.rc_context(style):
+    with drawing() as plt:
         for name, draw in (("curves", _curves), ("time", _time), ("traffic", _traffic)):
             figure = draw(plt, tables)
             figure.tight_layout()
             figure.savefig(folder / f"{name}.png", metadata={"Software": None})
-            plt.close(figure)
 
 
 def _curves(plt: Any, tables: Mapping[str, Any]) -> Any:
@@ -147,11 +121,11 @@ def _curves(plt: Any, tables: Mapping[str, Any]) -> Any:
         places, ("loss", "accuracy"), ("Training loss per round", "Accuracy of sampled shares per round"), strict=True
     ):
         rounds = range(1, len(tables["curves"][curve]["plain"]) + 1)
-        axes.plot(rounds, tables["curves"][curve]["plain"], color=_GREY, linewidth=5, alpha=0.55, label="plain FedAvg")
-        axes.plot(rounds, tables["curves"][curve]["secure"], color=_ACCENT, linewidth=1.4, label="secure sums")
+        axes.plot(rounds, tables["curves"][curve]["plain"], color=GREY, linewidth=5, alpha=0.55, label="plain FedAvg")
+        axes.plot(rounds, tables["curves"][curve]["secure"], color=ACCENT, linewidth=1.4, label="secure sums")
         axes.set_title(title, loc="left", fontsize=10.5)
         axes.set_xlabel("round")
-        axes.grid(axis="y", color="#d3d8de", linewidth=0.6)
+        axes.grid(axis="y", color=RULE, linewidth=0.6)
     places[0].legend(frameon=False)
     return figure
 
@@ -163,10 +137,10 @@ def _time(plt: Any, tables: Mapping[str, Any]) -> Any:
         rows = [row for row in tables["time"] if row["local_steps"] == steps]
         sites = [row["sites"] for row in rows]
         axes.plot(
-            sites, [row["plain_cpu_s"] for row in rows], color=_GREY, marker="o", markersize=4, label="plain FedAvg"
+            sites, [row["plain_cpu_s"] for row in rows], color=GREY, marker="o", markersize=4, label="plain FedAvg"
         )
         axes.plot(
-            sites, [row["secure_cpu_s"] for row in rows], color=_ACCENT, marker="o", markersize=4, label="secure sums"
+            sites, [row["secure_cpu_s"] for row in rows], color=ACCENT, marker="o", markersize=4, label="secure sums"
         )
         for row in rows:
             more = 100 * (row["cpu_ratio"] - 1)
@@ -176,13 +150,13 @@ def _time(plt: Any, tables: Mapping[str, Any]) -> Any:
                 xytext=(0, 7),
                 textcoords="offset points",
                 ha="center",
-                color=_ACCENT,
+                color=ACCENT,
                 fontsize=9,
             )
         axes.set(xlabel="sites", xlim=(2, 11), ylim=(0, 1.25 * max(row["secure_cpu_s"] for row in rows)))
         axes.set_xticks(sites)
         axes.set_title(f"CPU seconds per round, {steps} local steps", loc="left", fontsize=10.5)
-        axes.grid(axis="y", color="#d3d8de", linewidth=0.6)
+        axes.grid(axis="y", color=RULE, linewidth=0.6)
     places[0][0].legend(frameon=False, loc="lower right")
     return figure
 
@@ -191,9 +165,9 @@ def _traffic(plt: Any, tables: Mapping[str, Any]) -> Any:
     figure, axes = plt.subplots(figsize=(6.0, 3.6), dpi=110)
     sites, rows = zip(*_by_sites(tables), strict=True)
     for key, color, words, side in (
-        ("full", _INK, "literal parts\n(quadratic)", "center"),
-        ("compressed", _ACCENT, "compressed", "bottom"),
-        ("plain", _GREY, "plain FedAvg", "top"),
+        ("full", INK, "literal parts\n(quadratic)", "center"),
+        ("compressed", ACCENT, "compressed", "bottom"),
+        ("plain", GREY, "plain FedAvg", "top"),
     ):
         moved = [row[key] / 1e6 for row in rows]
         axes.plot(sites, moved, color=color, marker="o", markersize=4, linewidth=1.8)
@@ -201,5 +175,5 @@ def _traffic(plt: Any, tables: Mapping[str, Any]) -> Any:
     axes.set(xlabel="sites", xlim=(2.7, 12.6), ylim=(0, None))
     axes.set_xticks(sites)
     axes.set_title("MB per round, both ways, all sites", loc="left", fontsize=10.5)
-    axes.grid(axis="y", color="#d3d8de", linewidth=0.6)
+    axes.grid(axis="y", color=RULE, linewidth=0.6)
     return figure

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+from tests.benchmarks.pages import ACCENT, GREY, INK, RULE, drawing
+
 FOLDER = Path(__file__).parents[2] / "reports" / "reference" / "secure-sums"
 TABLES = ("masking", "parts", "flower", "traffic")
 
@@ -91,28 +93,20 @@ def _page(measured: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str:
 
 
 def _draw(traffic: Mapping[int, Mapping[str, float]], path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    grey, accent = "#7d8590", "#0068a3"
     sites = sorted(traffic)
     ours, literal = ([traffic[n][key] for n in sites] for key in ("ours_mb", "literal_mb"))
-    with plt.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
+    with drawing() as plt:
         figure, axes = plt.subplots(figsize=(5.6, 3.6), dpi=110)
-        axes.plot(sites, literal, color=grey, marker="o", markersize=4, linewidth=1.6)
-        axes.plot(sites, ours, color=accent, marker="o", markersize=4, linewidth=2)
+        axes.plot(sites, literal, color=GREY, marker="o", markersize=4, linewidth=1.6)
+        axes.plot(sites, ours, color=ACCENT, marker="o", markersize=4, linewidth=2)
         axes.set(xscale="log", yscale="log", xlim=(2.7, 110), ylim=(8, 20_000), xlabel="sites")
         axes.set_xticks(sites, [str(n) for n in sites])
         axes.set_yticks([10, 100, 1000, 10_000], ["10 MB", "100 MB", "1 GB", "10 GB"])
         axes.minorticks_off()
         axes.set_title("One sum of a million weights: bytes all sites send up", loc="left", fontsize=10.5)
         last = sites[-1]
-        axes.text(last * 1.1, literal[-1], "literal parts\n4dN²", color="#566070", va="center")
-        axes.text(last * 1.1, ours[-1], "compressed\n4dN", color=accent, va="center")
-        axes.grid(axis="y", color="#d3d8de", linewidth=0.6)
-        axes.set_axisbelow(True)
+        axes.text(last * 1.1, literal[-1], "literal parts\n4dN²", color=INK, va="center")
+        axes.text(last * 1.1, ours[-1], "compressed\n4dN", color=ACCENT, va="center")
+        axes.grid(axis="y", color=RULE, linewidth=0.6)
         figure.tight_layout()
         figure.savefig(path, metadata={"Software": None})
-        plt.close(figure)

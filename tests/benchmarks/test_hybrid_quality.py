@@ -1,7 +1,7 @@
 """How good the networks are when they start from the tree of noisy tables, and whether DP-SGD after that adds anything.
 
 Run with `python -m pytest -m benchmarks tests/benchmarks/test_hybrid_quality.py -s`, one table with `-k flchain`.
-Tables and metrics are those of `test_marginal_quality`; a seed is a split, the noise of one run at one site, and a
+Tables are those of `tables`, metrics those of `scores`; a seed is a split, the noise of one run at one site, and a
 network. Settings are the defaults, the same on every table.
 
 The second test splits a budget: all of it for the tables; 70 % for the tables and the rest left unspent; the rest spent
@@ -42,7 +42,9 @@ from synthfed.generators.tvae import Tvae
 from synthfed.generators.warm_start import calibrate, distil
 from synthfed.generators.yardstick import KINDS, Floats, Yardstick
 from synthfed.pipeline import CtganSettings, TvaeSettings
-from tests.benchmarks.test_marginal_quality import MU, ROWS, TABLES, Table, make_model, score
+from tests.benchmarks.scores import score
+from tests.benchmarks.tables import ROWS, TABLES, Table
+from tests.benchmarks.test_marginal_quality import MU, make_model
 
 pytestmark = pytest.mark.benchmarks
 

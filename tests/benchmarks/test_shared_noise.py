@@ -2,7 +2,7 @@
 
 Run with `python -m pytest -m benchmarks tests/benchmarks/test_shared_noise.py -s`, a part with `-k "flchain and tree"`.
 Five sites of 35, 25, 20, 12 and 8 % of the patients; delta = 1e-5; means over seeds (split, noise), metrics as in
-`test_marginal_quality`. Rounds are added up in the clear: that secure sums open the same integers is for the tests of
+`scores`. Rounds are added up in the clear: that secure sums open the same integers is for the tests of
 the federation. `pooled` is one site with all rows and shared noise of one share: what a federation cannot beat.
 
 | row           | noise in the sum, over what one patient needs                                                 |
@@ -29,7 +29,8 @@ from synthfed.generators.shared import mean_gradient, step_change, trained_tenso
 from synthfed.generators.start import Begun, begin, finish
 from synthfed.pipeline import Pipeline
 from synthfed.privacy.accounting import epsilon_alone, epsilon_of
-from tests.benchmarks.test_marginal_quality import ROWS, TABLES, Table, score
+from tests.benchmarks.scores import score
+from tests.benchmarks.tables import ROWS, TABLES, Table
 
 pytestmark = pytest.mark.benchmarks
 
