@@ -1,11 +1,13 @@
 """What is compared: the contestants, tables and environments of `peers.toml`, and the order of the fits."""
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 HERE = Path(__file__).parent
+_FIRST = (3.0, math.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +75,19 @@ class Comparison:
     aims: tuple[tuple[str, str, float, str, float], ...] = ()
 
     def fits(self) -> list[Fit]:
-        """All fits, the most telling first: by rank of contestant and table, then split by split."""
+        """All fits, the most telling first: by ranks of contestant and table and by split; epsilon 3 and none lead."""
         every = [
-            (contestant.rank + rank, seed, place, Fit(table, contestant, epsilon, seed))
+            (
+                contestant.rank + rank + seed + (0.0 if epsilon in _FIRST else 0.5),
+                place,
+                Fit(table, contestant, epsilon, seed),
+            )
             for table, (rank, most) in self.tables.items()
             for place, contestant in enumerate(self.contestants)
             for epsilon in contestant.epsilons
             for seed in range(min(contestant.seeds, most))
         ]
-        return [fit for *_, fit in sorted(every, key=lambda one: one[:3])]
+        return [fit for *_, fit in sorted(every, key=lambda one: one[:2])]
 
 
 def read_plan(file: Path = HERE / "peers.toml") -> Comparison:

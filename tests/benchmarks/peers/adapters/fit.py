@@ -5,8 +5,8 @@ public about the columns (`columns`), how many rows to draw (`rows`), the budget
 `seed`, and the folder of the results (`out`). There come to lie the drawn rows and `done.json`: CPU seconds of fitting
 and drawing, imports left out, and the largest resident memory of the process.
 
-A tool's module has `prepare()`, which imports the tool, and `fit(job, rows)`, which gives the drawn rows as a table, or
-as codes for those that are given codes.
+A tool's module has `prepare(job)`, which imports the tool, and `fit(job, rows)`, which gives the drawn rows as a table,
+or as codes for those that are given codes.
 """
 
 import importlib
@@ -24,7 +24,7 @@ def main(job_path: str) -> None:
     job = json.loads(Path(job_path).read_text(encoding="utf-8"))
     out = Path(job["out"])
     tool = importlib.import_module(job["tool"])
-    tool.prepare()
+    tool.prepare(job)
     np.random.seed(job["seed"])  # what most tools draw with, where they take no seed
     rows = read_rows(job)
     began = _cpu_seconds()

@@ -9,7 +9,7 @@ import tempfile
 import pandas as pd
 
 
-def prepare() -> None:
+def prepare(job: dict) -> None:
     import torch
     from mostlyai import engine  # noqa: F401
 

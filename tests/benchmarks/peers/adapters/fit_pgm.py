@@ -17,7 +17,7 @@ Pair = tuple[int, int]
 MODEL_MB = 80  # largest junction tree of AIM, as its authors set it
 
 
-def prepare() -> None:
+def prepare(job: dict) -> None:
     import jax
 
     jax.config.update("jax_enable_x64", True)

@@ -5,7 +5,7 @@ import warnings
 import pandas as pd
 
 
-def prepare() -> None:
+def prepare(job: dict) -> None:
     import sdv.single_table  # noqa: F401
     import torch
 

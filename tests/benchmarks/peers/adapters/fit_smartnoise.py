@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 
-def prepare() -> None:
+def prepare(job: dict) -> None:
     import snsynth  # noqa: F401
     import torch
 

@@ -15,13 +15,15 @@ import pandas as pd
 SHARES = (0.4, 0.3, 0.2, 0.1)
 
 
-def prepare() -> None:
-    import torch
-
+def prepare(job: dict) -> None:
+    import synthfed.federation.in_process
     import synthfed.run.drawing
     import synthfed.run.training  # noqa: F401
 
-    torch.set_num_threads(1)
+    if job["kind"] != "marginal":  # counts need no torch
+        import torch
+
+        torch.set_num_threads(1)
 
 
 def fit(job: dict, rows: pd.DataFrame) -> pd.DataFrame:
