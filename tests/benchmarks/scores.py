@@ -113,8 +113,9 @@ def _auc(table: Table, rows: pd.DataFrame, target: str, *, baseline: bool = Fals
     if labels.nunique() < 2:
         return 0.5
     model = HistGradientBoostingClassifier(max_iter=80, max_depth=3, learning_rate=0.08, random_state=0)
-    model.fit(_features(table, known, hidden), labels)
-    guesses = model.predict_proba(_features(table, fresh, hidden))[:, 1]
+    features = _features(table, known, hidden).dropna(axis="columns", how="all")  # no bins of a column without values
+    model.fit(features, labels)
+    guesses = model.predict_proba(_features(table, fresh, hidden)[features.columns])[:, 1]
     return float(roc_auc_score(fresh[target].astype(int), guesses))
 
 

@@ -79,6 +79,12 @@ def test_one_way_distance_is_the_share_of_rows_that_would_have_to_change(table: 
     assert found["TV1"] == pytest.approx(0.25, abs=0.02)
 
 
+def test_a_column_without_any_value_is_scored(table: Table) -> None:
+    found = score(table, table.train.assign(marker=np.nan))
+    assert found["AUC"] == 1.0
+    assert found["TV1"] == pytest.approx(0.25)
+
+
 def test_rows_of_a_tool_are_clipped_and_unknown_levels_missing_and_both_are_counted(table: Table) -> None:
     texts = pd.DataFrame(
         {
