@@ -138,6 +138,11 @@ class FederationSettings(_Section):
     shares: Literal["compressed", "pairwise", "full", "shamir"] = Field(
         "compressed", description="how vectors are hidden: masks with shared keys, pair masks alone, or literal parts"
     )
+    transport: Literal["relay", "direct"] = Field(
+        "relay",
+        description="how sealed parts go from site to site: through the coordinator, or by links of their own where "
+        "they can and through the coordinator where not",
+    )
     verify: Literal["tag", "recompute"] = Field(
         "tag", description="how sites check a sum: by its tag, or by adding up all signed vectors themselves"
     )
@@ -156,6 +161,11 @@ class FederationSettings(_Section):
     def _modes_fit_together(self) -> "FederationSettings":
         if self.shares in ("pairwise", "full") and self.max_missing:
             raise ValueError(f"shares = {self.shares!r} needs every site in every round; set max_missing = 0")
+        if self.transport == "direct" and self.shares not in ("full", "shamir"):
+            raise ValueError(
+                f"transport = 'direct' carries the parts of a vector, and shares = {self.shares!r} makes none; leave "
+                "transport = 'relay', or set shares = 'full' or 'shamir'"
+            )
         if self.noise == "local" and self.colluders != "auto":
             raise ValueError("colluders is about shared noise; set noise = 'shared', or leave colluders out")
         if self.noise == "shared" and self.shares == "shamir":

@@ -97,7 +97,8 @@ def roster(folder: FolderArgument) -> None:
     if running(home) is not None:
         let_in(home)
     for member in invitation.roster.members:
-        typer.echo(f"{member.site:12} {member.organisation}")
+        direct = f"; direct links at {member.address}" if member.address else ""
+        typer.echo(f"{member.site:12} {member.organisation}{direct}")
     typer.echo(f"send         {home.folder / 'invitation.toml'} to each of them")
     typer.echo(f"read out     {invitation.fingerprint}")
     typer.echo("             by telephone; a hospital that sees another one must stop")

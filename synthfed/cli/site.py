@@ -36,24 +36,47 @@ def init(
         str | None,
         typer.Option(help="Dictionary of the table: a disease (aml, scd) or a file. Default: the pipeline's."),
     ] = None,
+    direct: Annotated[
+        str | None,
+        typer.Option(help="host:port where the other hospitals may hand sealed parts to this one. Default: nowhere."),
+    ] = None,
+    listen: Annotated[
+        str | None, typer.Option(help="Local address:port to bind for that, if it is another than --direct.")
+    ] = None,
 ) -> None:
     """Make keys, a policy that allows nothing yet, and NAME.join for the coordinator. Run again, it keeps keys.
 
-    For the IT person. Ports: none inbound. Outbound: one TLS connection to the coordinator's address, kept open.
+    For the IT person. Ports: none inbound, unless --direct names one. Outbound: one TLS connection to the
+    coordinator's address, kept open.
     Flower's own processes talk over 127.0.0.1. Code: one bundle of synthfed that you approve by hash; any other is
     refused. Run it as a user of its own (not root) that may read the table and write FOLDER, and nothing else.
     NAME.join holds public keys only.
 
     Example: synthfed site init /var/lib/synthfed --name lyon --organisation "Hospices Civils de Lyon" --data aml.csv
     """
+    from synthfed.errors import ConfigError
     from synthfed.federation.deployment.site_home import SiteHome
 
-    home = SiteHome.init(folder, site=name, organisation=organisation, data=data, dictionary=dictionary)
+    if listen and not direct:
+        raise ConfigError("--listen says where to bind for --direct HOST:PORT; give both")
+    home = SiteHome.init(
+        folder,
+        site=name,
+        organisation=organisation,
+        data=data,
+        dictionary=dictionary,
+        direct=direct,
+        listen=listen,
+    )
+    join = home.join()
     typer.echo(f"site         {home.site} in {home.folder}")
-    typer.echo("opens        no port; connects outward only")
+    if join.address:
+        typer.echo(f"opens        {join.address} to the other hospitals, once policy.toml says direct = true")
+    else:
+        typer.echo("opens        no port; connects outward only")
     typer.echo(f"policy       {home.folder / 'policy.toml'}: no pipeline allowed yet; read it, it is yours")
     typer.echo(f"send         {home.folder / (name + '.join')} to the coordinator (public keys, no secret)")
-    typer.echo(f"fingerprint  {home.join().fingerprint}; the coordinator reads it to you by telephone")
+    typer.echo(f"fingerprint  {join.fingerprint}; the coordinator reads it to you by telephone")
     typer.echo(f"back up      {home.folder / 'identity'} and ledger.sqlite: without the ledger no run starts")
 
 

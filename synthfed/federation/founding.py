@@ -86,6 +86,7 @@ def one_host_policy(pipeline: Pipeline, plan: "Plan", limit: Budget, *, simulate
         epsilon_local=math.inf if plan.shared else 0.0,
         questions=2**31,  # on one host the ledger is the limit
         exact_answers=pipeline.evaluation.release == "exact-sums",
+        direct=pipeline.federation.transport == "direct",
     )
 
 

@@ -281,6 +281,7 @@ class Manifest(RunManifest):
             post_quantum=federation.pq,
             max_missing=federation.max_missing if shared is None else shared.lost,
             helpers=None if shared is None else shared.colluders - shared.lost,
+            transport=federation.transport,
         )
 
     @property

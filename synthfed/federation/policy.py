@@ -18,7 +18,8 @@ from synthfed.privacy.accounting import epsilon_alone, epsilon_of
 from synthfed.privacy.events import Budget
 
 _OPTIONAL = {  # absent means no, and no narrower limit than `epsilon_total` and the pipeline's own `min_rows`
-    *("allow_seeded", "max_missing", "questions", "exact_answers", "epsilon_local", "epsilon_run", "min_rows"),
+    *("allow_seeded", "max_missing", "questions", "exact_answers", "direct"),
+    *("epsilon_local", "epsilon_run", "min_rows"),
 }
 
 _MEANING = {
@@ -35,6 +36,7 @@ _MEANING = {
     "questions": "Most runs of questions or of scoring that this site answers, ever.",
     "exact_answers": "Answers without noise, which no epsilon covers.",
     "epsilon_local": "With shared noise, most that one run may tell all other sites together; 0 refuses such runs.",
+    "direct": "Whether sealed parts may go to and from the other sites without passing the coordinator.",
 }
 
 
@@ -62,6 +64,8 @@ class Policy:
         questions: Most runs of questions or of scoring that this site answers, ever; 0 answers none. Sums over sets
             that differ in one patient tell of that patient.
         exact_answers: Whether it answers without noise, which no epsilon covers.
+        direct: Whether it takes part in runs whose sealed parts go straight from site to site, and listens for them if
+            it has an address in the roster.
         allow_seeded: Whether noise may follow from a public seed. It protects nobody: simulated cohorts only.
     """
 
@@ -78,6 +82,7 @@ class Policy:
     epsilon_local: float = 0.0
     epsilon_run: float = math.inf
     min_rows: int = 0
+    direct: bool = False
 
     @property
     def budget(self) -> Budget:
@@ -100,6 +105,7 @@ class Policy:
             "policy.delta": manifest.delta > self.delta,
             "policy.allow_seeded": manifest.randomness == "seeded" and not self.allow_seeded,
             "policy.epsilon_run": self._is_too_dear(manifest),
+            "policy.direct": manifest.sums.transport == "direct" and not self.direct,
         }
         if isinstance(manifest, Manifest):
             broken |= {
@@ -148,6 +154,7 @@ class Policy:
             "questions": str(self.questions),
             "exact_answers": str(self.exact_answers).lower(),
             "epsilon_local": _toml_float(self.epsilon_local),
+            "direct": str(self.direct).lower(),
         }
         said = [f"# {_MEANING[key]}\n{key} = {value}\n" for key, value in values.items()]
         return "# What this site agrees to, whatever a coordinator asks. It is the hospital's own.\n\n" + "\n".join(
@@ -182,6 +189,7 @@ class Policy:
             "epsilon_local": (int, float),
             "epsilon_run": (int, float),
             "min_rows": (int,),
+            "direct": (bool,),
         }
         for key, value in raw.items():
             if type(value) not in kinds[key]:

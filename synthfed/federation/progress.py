@@ -24,6 +24,7 @@ class RoundDone:
         update_norm: Euclidean norm of the released mean change; 0 where a round counted.
         missing: Sites whose change is not in the sum; empty unless the round was reduced.
         stage: What the round did: "counting tables", "training"; empty in a run of questions.
+        by_relay: Direct links ("lyon to milano") whose sealed parts went through the coordinator instead.
         coming: What goes on now, until the next round is done or the run is closed.
     """
 
@@ -36,6 +37,7 @@ class RoundDone:
     missing: tuple[str, ...] = ()
     stage: str = ""
     coming: str = ""
+    by_relay: tuple[str, ...] = ()
 
     @property
     def counted(self) -> bool:

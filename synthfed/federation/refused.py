@@ -64,6 +64,7 @@ _NEXT = {
     "data": "the hospital looks at its table: synthfed site check FOLDER, and site.log",
     "holdout": "keep one cohort.holdout_fraction in all runs, or set evaluation.release = 'synthetic-only'",
     "site": "the hospital runs: synthfed site check FOLDER",
+    "parts": "resume: the sites hand their parts over once more",
     "busy": "wait until that message is done, then resume",
 }
 

@@ -33,6 +33,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import permutations
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -44,11 +45,13 @@ from synthfed.federation.asking import Traffic
 from synthfed.federation.checkpoints import Checkpoint, Checkpoints, Decided
 from synthfed.federation.closing import Closed, close
 from synthfed.federation.connections import Connections
+from synthfed.federation.direct import linked
 from synthfed.federation.manifest import RunManifest
 from synthfed.federation.progress import Odometer, RoundDone, stage_and_coming
 from synthfed.federation.sums import smallest_set, sum_config, sum_context
 from synthfed.federation.work import Course, Standing
 from synthfed.secagg.contexts import Context0
+from synthfed.secagg.messages import addresses
 from synthfed.secagg.protocol import PartsRelaySession, RelaySession
 from synthfed.secagg.refusals import BadShare
 from synthfed.secagg.roster import Roster
@@ -251,9 +254,21 @@ class Coordinator:
                     missing=missing,
                     stage=stage,
                     coming=coming,
+                    by_relay=self._fallen_back(relay),
                 )
             )
         return after
+
+    def _fallen_back(self, relay: RelaySession) -> tuple[str, ...]:
+        """Pairs of sites that have a direct link and did not use it in this round."""
+        if self.manifest.sums.transport != "direct" or not isinstance(relay, PartsRelaySession):
+            return ()
+        carried = [addresses(part) for parts in relay.part_deliveries().values() for part in parts]
+        return tuple(
+            f"{self._name(dealer)} to {self._name(receiver)}"
+            for dealer, receiver in sorted(carried)
+            if linked(self.roster, dealer, receiver)
+        )
 
     def _contributions(self, sites: Connections, point: Checkpoint, relay: RelaySession) -> Decided:
         """Trip A: hidden vectors, and everybody's HELLO of the coming round; then settle whose vectors count."""
@@ -355,7 +370,11 @@ class Coordinator:
         """Trip B in modes with parts: to each site its parts, their sum back, and the coming round's SHAREs."""
         hellos = decided.hellos_in_order
         delivered = {self._name(receiver): parts for receiver, parts in relay.part_deliveries().items()}
-        requests = {site: wire.PartsRequest(self._hash, index, 0, parts, hellos) for site, parts in delivered.items()}
+        self._require_small(sum(len(part) for parts in delivered.values() for part in parts))
+        dealers = tuple(sorted(map(self._index, delivered)))
+        requests = {
+            site: wire.PartsRequest(self._hash, index, 0, dealers, parts, hellos) for site, parts in delivered.items()
+        }
         back = [site for site in self._names(decided.hellos) if site not in requests]
         coming = wire.ShareRequest(self._hash, index + 1, 0, hellos)
         added = sites.ask(
@@ -484,16 +503,22 @@ class Coordinator:
         }
 
     def _require_small_parts(self) -> None:
-        sites = len(self.manifest.sites)
+        """Before anything is asked: what has no direct link in any case."""
         if not sum_config(self.manifest, self.roster, 0).deals_parts:
             return
         steps = [self.manifest.step(index) for index in range(self.manifest.rounds)]
         most = max(step.size * (4 if step.ring == "2^32" else 8) for step in steps)
-        bytes_a_round = most * sites * (sites - 1)
+        sites = [member.index for member in self.roster.members]
+        direct = self.manifest.sums.transport == "direct"
+        pairs = [pair for pair in permutations(sites, 2) if not (direct and linked(self.roster, *pair))]
+        self._require_small(most * len(pairs))
+
+    def _require_small(self, bytes_a_round: int) -> None:
         if bytes_a_round > _MOST_PARTS_BYTES:
+            mend = "mend the direct links, then resume; or " if self.manifest.sums.transport == "direct" else ""
             raise FederationError(
                 f"shares = {self.manifest.sums.shares!r} would send {bytes_a_round / 1e6:.0f} MB of parts through "
-                f"the relay in a round, at most {_MOST_PARTS_BYTES / 1e6:.0f} MB fit; use shares = 'compressed': "
+                f"the relay in a round, at most {_MOST_PARTS_BYTES / 1e6:.0f} MB fit; {mend}use shares = 'compressed': "
                 "it adds up the same integers"
             )
 

@@ -8,6 +8,7 @@ A ClientApp lives for one message, so nothing may be kept in memory. `runs/<mani
 | `lock` | held (flock) while a message is worked on: an orphaned process cannot interleave |
 | `state.sqlite` | sealed replies and sessions by (round, attempt, stage), pair keys, and the signed audit chain |
 | `audit.jsonl` | the audit chain as text, once the run is settled |
+| `inbox/` | sealed parts that came by direct links, until their round is verified; see `inbox` |
 | `parked/` | the noised result of a round until its sum is verified: a crash costs no second training and no charge |
 | `training.jsonl` | losses, clipped shares, seconds; computed from patients and not paid for: never sent |
 

@@ -112,6 +112,7 @@ class Scoring(RunManifest):
             verify=federation.verify,
             post_quantum=federation.pq,
             max_missing=federation.max_missing,
+            transport=federation.transport,
         )
 
     @property

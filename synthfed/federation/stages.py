@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from synthfed.federation import wire
+from synthfed.federation.direct import forget_parts, hand_over_parts, with_parts_at_hand
 from synthfed.federation.durable import write_durably
 from synthfed.federation.holdout import require_disjoint
 from synthfed.federation.manifest import RunManifest, check_signature, read_manifest
@@ -126,7 +127,8 @@ def contribute(site: Site, request: wire.RoundRequest, *, work_of: WorkOf) -> wi
             return _contribute(site, run, manifest, request, work_of)
 
         with false_sum_ends(run, request.round_index - 1, site.identity):
-            return _once(run, Key(request.round_index, request.attempt, "masked"), request, wire.RoundReply, work)
+            reply = _once(run, Key(request.round_index, request.attempt, "masked"), request, wire.RoundReply, work)
+        return hand_over_parts(site, run, manifest, request.round_index, reply)
 
 
 def parts(site: Site, request: wire.PartsRequest) -> wire.PartsReply:
@@ -136,6 +138,7 @@ def parts(site: Site, request: wire.PartsRequest) -> wire.PartsReply:
     """
     manifest = site.manifest(request.manifest)
     with site.run(request.manifest) as run:
+        request = with_parts_at_hand(site, run, request)
 
         def work() -> wire.PartsReply:
             index, attempt = request.round_index, request.attempt
@@ -219,6 +222,7 @@ def close(site: Site, request: wire.CloseRequest) -> wire.CloseReply:
         with false_sum_ends(run, request.round_index, site.identity):
             reply = _once(run, Key(request.round_index + 1, 0, "close"), request, wire.CloseReply, work)
         run.drop_parked(request.round_index)
+        forget_parts(run, manifest, request.round_index)
         return reply
 
 
@@ -301,6 +305,7 @@ def _contribute(
     if index:
         run.erase(index - 1)
         run.drop_parked(index - 1)
+        forget_parts(run, manifest, index - 1)
     hello_next = open_session(site, run, manifest, index + 1, 0) if index + 1 < manifest.rounds else b""
     return wire.RoundReply(b"", masked, tuple(parts), tuple(parts.values()), hello_next)
 

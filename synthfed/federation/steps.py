@@ -17,6 +17,7 @@ class SumSettings:
         verify: How sites check a sum: by its tag, or by adding up all signed vectors themselves.
         post_quantum: Whether pair keys rest on ML-KEM-768 beside X25519.
         max_missing: Sites that a sum may be opened without.
+        transport: Whether sealed parts go through the coordinator, or straight from site to site where they can.
         helpers: Where noise is shared, sites that may help the server and yet what is left must suffice; None where
             each site adds all of it.
     """
@@ -26,6 +27,7 @@ class SumSettings:
     post_quantum: bool = False
     max_missing: int = 0
     helpers: int | None = None
+    transport: Literal["relay", "direct"] = "relay"
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ def sum_config(manifest: RunManifest, roster: Roster, round_index: int) -> SumCo
         ring=step.ring,
         verify=settings.verify,
         noise="shared" if shared else "local",
+        transport=settings.transport,
         post_quantum=settings.post_quantum,
         aux=False,
     )

@@ -121,7 +121,7 @@ class RoundReply:
 
     Attributes:
         masked: Empty in modes with parts.
-        parts_to, parts: Empty in modes with masks.
+        parts_to, parts: Empty in modes with masks; of parts that went by direct links, none.
         complaint: COMPLAINT instead of all of these, where a dealer lied to this site; else empty.
     """
 
@@ -135,12 +135,18 @@ class RoundReply:
 
 @dataclass(frozen=True, slots=True)
 class PartsRequest:
-    """`query.parts`, trip B in modes with parts: the parts that the others sealed for this site; HELLOs of the next."""
+    """`query.parts`, trip B in modes with parts: the parts that the others sealed for this site; HELLOs of the next.
+
+    Attributes:
+        dealers: Roster indices of the sites whose vectors are added up, this one included.
+        parts: One per other dealer; those that came by a direct link may be missing.
+    """
 
     KIND: ClassVar[str] = "parts"
     manifest: str
     round_index: int
     attempt: int
+    dealers: tuple[int, ...]
     parts: tuple[bytes, ...]
     hellos: tuple[bytes, ...]
 
@@ -313,11 +319,13 @@ REFUSALS: Mapping[str, str] = {
     "policy.epsilon_local": "with shared noise, more would be lost to all other sites together than the policy allows",
     "policy.questions": "the policy allows no more question runs",
     "policy.exact_answers": "the policy allows no answers without noise",
+    "policy.direct": "sealed parts would go straight to and from the other sites, which the policy does not allow",
     "policy.allow_seeded": "seeded noise is not allowed by the policy, it protects nobody",
     "holdout": "patients would be scored as held out who train in another run of the site, or the other way round",
     "budget": "with what was charged before, more would be lost than the policy allows in all runs (epsilon_total)",
     "ledger": "the privacy ledger is missing, altered or restored from an old copy",
     "replay": "this stage was already answered for another request",
+    "parts": "a sealed part is missing that came by a direct link, or should have",
     "order": "the message does not follow the site's last stage",
     "secagg": "the secure sum's rules forbid the answer",
     "data": "the site's rows do not fit the run's layout, or are too few",

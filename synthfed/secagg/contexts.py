@@ -71,6 +71,7 @@ class SumConfig:
         ring: 2^32 for encoded vectors, 2^64 for analytics.
         verify: How sites check a sum: by its tag, or by adding up all signed vectors themselves.
         fast_release: Whether complete sums open without SURVIVORS.
+        transport: Whether sealed parts may also go straight from site to site; never changes what is sealed.
         noise: Whether each summand carries all the noise that its patients need, or a share of it.
         aux: Whether two coordinates for the weight and the clipped fraction are appended.
         pipeline_digest: SHA-256 of the pipeline.
@@ -87,7 +88,7 @@ class SumConfig:
     verify: Literal["tag", "recompute"] = "tag"
     fast_release: bool = True
     noise: Literal["local", "shared"] = "local"
-    transport: Literal["relay"] = "relay"
+    transport: Literal["relay", "direct"] = "relay"
     post_quantum: bool = False
     aux: bool = True
 

@@ -18,11 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from synthfed.secagg import messages
+from synthfed.secagg.contexts import SumConfig
 from synthfed.secagg.refusals import UNKNOWN_PARTY, BadShare, MalformedMessage, SitesMissing
 from synthfed.secagg.ring import Ring
 from synthfed.secagg.roster import Roster
 from synthfed.secagg.shamir import Entropy
-from synthfed.secagg.tag import Form, Words, add_words, form_of, reduced_words, subtract_words
+from synthfed.secagg.tag import FORMS, Form, Words, add_words, form_of, reduced_words, subtract_words
 
 PRIME = 2**32 - 5  # the largest prime below 2**32
 _WORD_BYTES = 40
@@ -46,6 +47,12 @@ class Part:
         vector, tag = messages.split_vector_and_tag(body, form)
         require_residues(vector, mode)
         return cls(vector, tag)
+
+
+def box_bytes(length: int, config: SumConfig) -> int:
+    """How many bytes a sealed part of a vector of `length` coordinates has."""
+    form = FORMS[config.ring]
+    return messages.SEALED_OVERHEAD + length * form.dtype.itemsize + form.tag_bytes
 
 
 def require_residues(vector: Ring, mode: str) -> None:

@@ -151,7 +151,10 @@ class PartsRelaySession(RelaySession):
         self._uploads: dict[int, Part] = {}
 
     def add_parts(self, sender: int, dealt: Mapping[int, bytes]) -> None:
-        """Take one site's sealed parts by receiver; the transport vouches for the sender, the boxes for themselves."""
+        """Take one site's sealed parts by receiver; the transport vouches for the sender, the boxes for themselves.
+
+        Where the configuration says `direct`, those that its peers took from the site itself are missing here.
+        """
         self._require(bool(self._u1) and not self._u2, "parts before the SHAREs or after the parts were sent out")
         if sender not in self._u1:
             raise UnknownSender(f"parts of index {sender}, which is not in the set of this attempt")
@@ -160,15 +163,15 @@ class PartsRelaySession(RelaySession):
             boxes = {receiver: messages.SealedBox.unpack(raw, holds=holds) for receiver, raw in dealt.items()}
         except MalformedMessage as error:
             raise MalformedMessage(f"site {name!r}: {error}", site=name) from error
-        if boxes.keys() != set(self._u1) - {sender} or any(
-            (box.sender, box.receiver) != (sender, receiver) for receiver, box in boxes.items()
-        ):
+        others = set(self._u1) - {sender}
+        complete = boxes.keys() <= others if self._config.transport == "direct" else boxes.keys() == others
+        if not complete or any((box.sender, box.receiver) != (sender, receiver) for receiver, box in boxes.items()):
             raise MalformedMessage(f"site {name!r} did not seal one part for each other site", site=name)
         if self._parts.setdefault(sender, dict(dealt)) != dict(dealt):
             raise SplitView(f"site {name!r} dealt two different sets of parts", site=name)
 
     def part_deliveries(self) -> dict[int, tuple[bytes, ...]]:
-        """Fix U2, the sites that dealt, and give each of them the parts for it.
+        """Fix U2, the sites that dealt, and give each of them the parts for it that are here.
 
         Raises:
             SitesMissing: `full` and a site of U1 dealt no parts, or fewer dealers than the smallest set.
@@ -178,7 +181,7 @@ class PartsRelaySession(RelaySession):
         require_enough(self._roster, self._parts, self._u1, smallest, "set of parts")
         self._u2 = tuple(sorted(self._parts))
         return {
-            receiver: tuple(self._parts[dealer][receiver] for dealer in self._u2 if dealer != receiver)
+            receiver: tuple(self._parts[dealer][receiver] for dealer in self._u2 if receiver in self._parts[dealer])
             for receiver in self._u2
         }
 

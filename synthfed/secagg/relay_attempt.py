@@ -35,7 +35,7 @@ from synthfed.secagg.ring import Ring
 from synthfed.secagg.roster import RELAY, Roster
 from synthfed.secagg.signatures import Signer, public_keys
 from synthfed.secagg.state import lp_map, split_lp, split_lp_map
-from synthfed.secagg.tag import NARROW, WIDE, Words, add_words
+from synthfed.secagg.tag import FORMS, Words, add_words
 
 _FORMAT = b"synthfed/secagg/v1/relay-state"
 
@@ -81,7 +81,7 @@ class RelayAttempt:
         self._u1: tuple[int, ...] = ()
         self._u2: tuple[int, ...] = ()
         self._signed_heads: dict[int, tuple[bytes, bytes]] = {}
-        self._form = NARROW if self._config.ring == "2^32" else WIDE
+        self._form = FORMS[self._config.ring]
         self._total: Ring = np.zeros(length, dtype=self._form.dtype)
         self._tag: Words = add_words([], self._form)
         self._heads = b""

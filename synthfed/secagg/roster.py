@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -28,6 +29,8 @@ FEWEST_SITES = 3
 
 _DOMAIN = b"synthfed/secagg/v1/roster"
 _SITE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_ADDRESS = re.compile(r"[A-Za-z0-9.:_-]{1,253}:[0-9]{1,5}")
+_MOST_CERTIFICATE_BYTES = 4096
 
 T = TypeVar("T")
 
@@ -42,6 +45,9 @@ class Member:
         organisation: Legal body that runs the site; three different ones are needed.
         public_key: Raw Ed25519 key, 32 bytes.
         second_key: Raw ML-DSA-65 key, 1952 bytes, if the site signs twice; see `signatures`.
+        address: host:port where the other sites may call this one directly; empty if they may not.
+        certificate: DER certificate that this site shows on direct links, calling or called; empty without an address.
+            Being listed here is all that makes it trusted: no authority stands behind it.
     """
 
     index: int
@@ -49,6 +55,8 @@ class Member:
     organisation: str
     public_key: bytes
     second_key: bytes = b""
+    address: str = ""
+    certificate: bytes = b""
 
     def __post_init__(self) -> None:
         if not 0 <= self.index < RELAY:
@@ -60,6 +68,8 @@ class Member:
         if len(self.public_key) != 32:
             raise RosterRefused(f"site {self.site!r} has a key of {len(self.public_key)} bytes; Ed25519 keys have 32")
         _require_second_key(self.second_key, f"site {self.site!r}")
+        if self.address or self.certificate:
+            _require_link(self.address, self.certificate, self.site)
 
 
 def default_threshold(sites: int) -> int:
@@ -116,6 +126,7 @@ class Roster:
             raise RosterRefused("two sites of the roster have one name")
         keys = [self.steward_key, self.relay_key, *(member.public_key for member in self.members)]
         keys += [key for key in (self.relay_second_key, *(member.second_key for member in self.members)) if key]
+        keys += [member.certificate for member in self.members if member.certificate]
         if len(set(keys)) < len(keys):
             raise RosterRefused("two parties of the roster have one key; every party needs its own")
         if not 0 <= self.version < 2**32 or self.valid_from > self.valid_until:
@@ -207,6 +218,8 @@ class Roster:
             ]
             if member.second_key:
                 lines.append(f'second_key = "{member.second_key.hex()}"')
+            if member.certificate:
+                lines += [f'address = "{member.address}"', f'certificate = "{member.certificate.hex()}"']
         return "\n".join(lines) + "\n"
 
     @classmethod
@@ -226,6 +239,8 @@ class Roster:
                     site.pop("organisation"),
                     _hex(site.pop("public_key")),
                     _hex(site.pop("second_key", "")),
+                    site.pop("address", ""),
+                    _hex(site.pop("certificate", "")),
                 )
                 for site in sites
             )
@@ -311,13 +326,26 @@ def _roster_digest(
 
 
 def _member_bytes(member: Member) -> bytes:
+    """One, two or three further fields say by their number which of them are there."""
     second = (member.second_key,) if member.second_key else ()
-    return lp(u16(member.index), member.site.encode(), member.organisation.encode(), member.public_key, *second)
+    link = (member.address.encode(), member.certificate) if member.certificate else ()
+    return lp(u16(member.index), member.site.encode(), member.organisation.encode(), member.public_key, *second, *link)
 
 
 def _require_second_key(key: bytes, whose: str) -> None:
     if key and len(key) != SECOND_KEY_BYTES:
         raise RosterRefused(f"{whose} has a second key of {len(key)} bytes; ML-DSA-65 keys have {SECOND_KEY_BYTES}")
+
+
+def _require_link(address: str, certificate: bytes, site: str) -> None:
+    if not _ADDRESS.fullmatch(address) or not 0 < int(address.rpartition(":")[2]) < 65536:
+        raise RosterRefused(f"site {site!r} has the address {address!r} for direct links; wanted host:port")
+    try:
+        if len(certificate) > _MOST_CERTIFICATE_BYTES:
+            raise ValueError("too long")
+        x509.load_der_x509_certificate(certificate)
+    except ValueError as error:
+        raise RosterRefused(f"site {site!r} has an address for direct links and no usable certificate") from error
 
 
 def _hex(text: str) -> bytes:

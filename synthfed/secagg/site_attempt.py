@@ -18,7 +18,7 @@ from synthfed.secagg.roster import Roster
 from synthfed.secagg.shamir import Entropy
 from synthfed.secagg.signatures import Signer, public_keys
 from synthfed.secagg.state import SiteState, Stage
-from synthfed.secagg.tag import NARROW, WIDE
+from synthfed.secagg.tag import FORMS
 
 
 class SiteAttempt:
@@ -74,7 +74,7 @@ class SiteAttempt:
         if any(len(pair_key) != masks.KEY_BYTES for pair_key in (pair_keys or {}).values()):
             raise ValueError(f"a pair key must have {masks.KEY_BYTES} bytes")
         self._pair_keys = pair_keys or {}
-        self._form = NARROW if self._config.ring == "2^32" else WIDE
+        self._form = FORMS[self._config.ring]
         self._context0 = context.digest()
         self._state = SiteState()
 

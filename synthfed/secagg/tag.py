@@ -18,7 +18,7 @@ Vectors modulo 2**64 have one word modulo p = 2**127 - 1 instead, on Python inte
 exceeds every shift that a 64-bit word can hide (2**61 - 1 does not). A forgery succeeds with probability about 2**-127.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,7 @@ class Form:
 
 NARROW = Form(np.dtype("<u4"), PRIMES, 4)
 WIDE = Form(np.dtype("<u8"), (2**127 - 1,), 16)
+FORMS: Mapping[str, Form] = {"2^32": NARROW, "2^64": WIDE}  # by `SumConfig.ring`
 
 
 def form_of(vector: Ring) -> Form:

@@ -1,4 +1,4 @@
-"""Keys and certificates of the connection between hospitals and coordinator: TLS, and who may connect at all.
+"""Keys and certificates of the connections: hospitals to coordinator, who may connect at all, and direct links.
 
 They carry the envelopes, no more. Whoever steals one of them can delay or drop messages, not read or forge what sites
 send each other: that rests on the Ed25519 keys of the roster.
@@ -26,6 +26,7 @@ from synthfed.errors import FederationError
 
 _AUTHORITY_DAYS = 3650
 _SERVER_DAYS = 730
+_LINK_DAYS = 3650  # a link's certificate counts as long as the roster lists it
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,19 @@ def issue_server(authority: KeyPair, host: str) -> KeyPair:
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
         .sign(signer, SHA256())
+    )
+    return KeyPair(_private_pem(key), certificate.public_bytes(Encoding.PEM))
+
+
+def make_link(site: str) -> KeyPair:
+    """A site's own certificate for direct links (EC P-256, PEM), signed by nobody else: the roster lists it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"synthfed site {site}"[:64])])
+    certificate = (
+        _begun(subject, subject, key.public_key(), days=_LINK_DAYS)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs_certificates=False), critical=True)
+        .sign(key, SHA256())
     )
     return KeyPair(_private_pem(key), certificate.public_bytes(Encoding.PEM))
 

@@ -20,7 +20,7 @@ from synthfed.federation.deployment.flower import CONNECTION
 from synthfed.federation.deployment.joining import FileRefused, Invitation, Join
 from synthfed.federation.durable import make_private_folder, write_durably
 from synthfed.pipeline import Pipeline
-from synthfed.secagg.roster import FEWEST_SITES, Member, Roster, sign_roster
+from synthfed.secagg.roster import FEWEST_SITES, Roster, sign_roster
 
 _ROSTER_DAYS = 365
 
@@ -176,7 +176,7 @@ class CoordinatorHome:
             if join.site not in known:
                 following += 1  # an index is never given to another site
                 known[join.site] = following
-            members.append(Member(known[join.site], join.site, join.organisation, join.public_key))
+            members.append(join.member(known[join.site]))
         members.sort(key=lambda member: member.index)
         last = before[-1] if before else None
         if last is None or last.members != tuple(members) or last.valid_until <= today:

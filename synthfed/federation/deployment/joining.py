@@ -8,6 +8,7 @@ the files can put himself between them.
 import datetime
 import hashlib
 import tomllib
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,21 +37,36 @@ class Join:
         organisation: Legal body that runs the site.
         public_key: Raw Ed25519 key, 32 bytes: who the site is in every secure sum.
         node_key: OpenSSH line: which SuperNode may connect.
+        address, certificate: For direct links, as the roster lists them; empty where the site offers none.
     """
 
     site: str
     organisation: str
     public_key: bytes
     node_key: str
+    address: str = ""
+    certificate: bytes = b""
 
     def __post_init__(self) -> None:
-        Member(0, self.site, self.organisation, self.public_key)  # the roster's own checks
+        self.member(0)  # the roster's own checks
         if not is_node_key(self.node_key):
             raise FileRefused(f"the request of site {self.site!r} holds no usable node key; run `site init` again")
 
+    def member(self, index: int) -> Member:
+        """The line of the roster that the site asks for."""
+        return Member(
+            index,
+            self.site,
+            self.organisation,
+            self.public_key,
+            address=self.address,
+            certificate=self.certificate,
+        )
+
     def body(self) -> bytes:
-        """What the site signs."""
-        fields = (self.site.encode(), self.organisation.encode(), self.public_key, self.node_key.encode())
+        """What the site signs; a request without direct links has no fields for them."""
+        fields = [self.site.encode(), self.organisation.encode(), self.public_key, self.node_key.encode()]
+        fields += [self.address.encode(), self.certificate] if self.certificate else []
         return digest(b"synthfed/join/v1", *(lp(field) for field in fields))
 
     @property
@@ -60,6 +76,7 @@ class Join:
 
     def to_toml(self, identity: Ed25519PrivateKey) -> str:
         """The file, signed with the site's key."""
+        link = {"address": self.address, "certificate": self.certificate.hex()} if self.certificate else {}
         return tomli_w.dumps(
             {
                 "schema": _JOIN,
@@ -67,6 +84,7 @@ class Join:
                 "organisation": self.organisation,
                 "public_key": self.public_key.hex(),
                 "node_key": self.node_key,
+                **link,
                 "signature": identity.sign(self.body()).hex(),
             }
         )
@@ -79,9 +97,17 @@ class Join:
             FileRefused: It is not a request, or not signed with the key it names.
             RosterRefused: Its name or organisation cannot stand in a roster.
         """
-        raw = _strictly(text, _JOIN, {"site", "organisation", "public_key", "node_key", "signature"})
+        needed = {"site", "organisation", "public_key", "node_key", "signature"}
+        raw = _strictly(text, _JOIN, needed, optional={"address", "certificate"})
         try:
-            join = cls(raw["site"], raw["organisation"], bytes.fromhex(raw["public_key"]), raw["node_key"])
+            join = cls(
+                raw["site"],
+                raw["organisation"],
+                bytes.fromhex(raw["public_key"]),
+                raw["node_key"],
+                raw.get("address", ""),
+                bytes.fromhex(raw.get("certificate", "")),
+            )
             Ed25519PublicKey.from_public_bytes(join.public_key).verify(bytes.fromhex(raw["signature"]), join.body())
         except (ValueError, InvalidSignature) as error:
             raise FileRefused("the request to join is not signed by the key it names; ask the site for it again") from (
@@ -158,11 +184,12 @@ def same_fingerprint(heard: str, found: str) -> bool:
     return "".join(heard.lower().split()).replace("-", "") == found.replace("-", "")
 
 
-def _strictly(text: str, schema: str, keys: set[str]) -> dict[str, Any]:
+def _strictly(text: str, schema: str, keys: set[str], *, optional: Collection[str] = ()) -> dict[str, Any]:
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise FileRefused(f"the file is no {schema}: it is not TOML") from error
-    if raw.pop("schema", None) != schema or set(raw) != keys or not all(isinstance(v, str) for v in raw.values()):
+    fits = raw.pop("schema", None) == schema and set(raw) - set(optional) == keys
+    if not fits or not all(isinstance(v, str) for v in raw.values()):
         raise FileRefused(f"the file is no {schema}; it needs exactly the texts {sorted(keys)}")
     return raw

@@ -123,7 +123,7 @@ def prepare(folder: Path, pipeline: Pipeline, *, allow_seeded: bool = False) -> 
     if folder.exists():
         raise FederationError(f"{folder} exists; a rehearsal needs a new folder")
     cohort = simulated_cohort(pipeline, holdout_fraction=0.0)
-    front = free_port()
+    links, front = pipeline.federation.transport == "direct", free_port()
     coordinator = CoordinatorHome.init(
         folder / "coordinator", address=f"localhost:{front}", listen="127.0.0.1", superlink_port=free_port()
     )
@@ -138,6 +138,7 @@ def prepare(folder: Path, pipeline: Pipeline, *, allow_seeded: bool = False) -> 
             organisation=f"Simulated hospital of {name}",
             data=table,
             dictionary=pipeline.disease,
+            direct=f"127.0.0.1:{free_port()}" if links else None,
         )
         coordinator.add((home.folder / f"{name}.join").read_text(encoding="utf-8"))
         sites[name] = home
@@ -152,6 +153,7 @@ def prepare(folder: Path, pipeline: Pipeline, *, allow_seeded: bool = False) -> 
             epsilon_total=pipeline.privacy.epsilon,
             delta=pipeline.privacy.delta,
             allow_seeded=allow_seeded,
+            direct=links,
         )
         write_durably(home.folder / "policy.toml", policy.to_toml().encode())
     return Rehearsal(folder, coordinator, sites, {})

@@ -153,6 +153,8 @@ def wait(
                 f"round {line['round_index'] + 1} of {line['rounds']}: {stage}; epsilon {line['epsilon_so_far']:.3g}, "
                 f"{_size(int(line['bytes_moved']))} moved, {line['seconds']:.0f} s"
             )
+            if line.get("by_relay"):
+                say(f"          direct links that failed, so that sealed parts came through here: {_listed(line)}")
         if is_closed(folder):
             return
         if time.monotonic() - asked > ask_every_s:
@@ -167,6 +169,10 @@ def wait(
             f"run {folder.name!r} ended as {state!r}: {_why(home, folder, number)}; when that is mended, go on with: "
             f"synthfed coordinator submit {home.folder} --name {folder.name} --resume"
         )
+
+
+def _listed(line: Mapping[str, Any]) -> str:
+    return ", ".join(line["by_relay"])
 
 
 def _size(count: int) -> str:

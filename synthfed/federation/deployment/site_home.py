@@ -2,22 +2,26 @@
 
 Added here: `site.toml` (name, table, dictionary), `identity/node.key` (which SuperNode may connect), `coordinator.toml`
 and `ca.crt` (whom it connects to, pinned by fingerprint), `local/` (TLS between Flower's own processes on this
-machine), `flower/` (the one bundle of code that may run) and `logs/`. Nothing below this folder is ever sent but what
-the site's own code replies.
+machine), `flower/` (the one bundle of code that may run) and `logs/`; and `peer.toml` (where it is called) with
+`identity/peer.{key,crt}`, if the hospital wants direct links. Nothing below this folder is ever sent but what the
+site's own code replies.
 """
 
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from ssl import PEM_cert_to_DER_cert
 from typing import Any
 
 import tomli_w
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from synthfed.errors import FederationError
-from synthfed.federation.deployment.certificates import issue_server, make_authority, make_node_key
+from synthfed.federation.deployment.certificates import issue_server, make_authority, make_link, make_node_key
 from synthfed.federation.deployment.joining import FileRefused, Invitation, Join, same_fingerprint
 from synthfed.federation.durable import make_private_folder, write_durably
+from synthfed.federation.mailbox import CONFIG
+from synthfed.federation.peer_tls import CERTIFICATE, KEY, own_certificate
 from synthfed.federation.policy import Policy
 from synthfed.federation.site import Site, create_site, pin_roster
 from synthfed.pipeline import Pipeline
@@ -54,9 +58,21 @@ class SiteHome:
 
     @classmethod
     def init(
-        cls, folder: Path, *, site: str, organisation: str, data: Path | None = None, dictionary: str | None = None
+        cls,
+        folder: Path,
+        *,
+        site: str,
+        organisation: str,
+        data: Path | None = None,
+        dictionary: str | None = None,
+        direct: str | None = None,
+        listen: str | None = None,
     ) -> "SiteHome":
         """Make keys, a policy that allows nothing yet, and the request to join; keys that exist are kept.
+
+        Args:
+            direct: host:port where other sites may call this one, to be listed in the roster; None keeps what is there.
+            listen: Local address and port to bind for that, where it is another one.
 
         Raises:
             FederationError: The folder belongs to another site.
@@ -65,8 +81,9 @@ class SiteHome:
         folder = folder.absolute()
         if (folder / "site.toml").exists() and (before := cls.open(folder)).site != site:
             raise FederationError(f"{folder} is the folder of site {before.site!r}; give another folder to {site!r}")
-        node = make_node_key()
-        Join(site, organisation, bytes(32), node.public.decode())  # refuses a bad name before a file is written
+        node, link = make_node_key(), make_link(site)
+        offered = (direct, PEM_cert_to_DER_cert(link.public.decode())) if direct else ()
+        Join(site, organisation, bytes(32), node.public.decode(), *offered)  # refuses before a file is written
         policy = Policy.load(folder / "policy.toml") if (folder / "policy.toml").exists() else CAUTIOUS
         create_site(folder, policy=policy)
         make_private_folder(folder / "logs")
@@ -74,6 +91,12 @@ class SiteHome:
         if not (folder / "identity" / "node.key").exists():
             write_durably(folder / "identity" / "node.key", node.private)
             write_durably(folder / "identity" / "node.pub", node.public)
+        if direct:
+            if not (folder / "identity" / KEY).exists():
+                write_durably(folder / "identity" / KEY, link.private)
+                write_durably(folder / "identity" / CERTIFICATE, link.public)
+            peer = {"address": direct, "listen": listen or direct}
+            write_durably(folder / CONFIG, tomli_w.dumps(peer).encode())
         if not (folder / "local").is_dir():
             make_private_folder(folder / "local")
             authority = make_authority(f"{site} loopback")
@@ -130,7 +153,16 @@ class SiteHome:
     def join(self) -> Join:
         """The request to join."""
         node_key = (self.folder / "identity" / "node.pub").read_text(encoding="utf-8").strip()
-        return Join(self.site, self.organisation, self.identity().public_key().public_bytes_raw(), node_key)
+        public_key = self.identity().public_key().public_bytes_raw()
+        return Join(self.site, self.organisation, public_key, node_key, *self._link())
+
+    def _link(self) -> tuple[str, bytes] | tuple[()]:
+        """Address and certificate for direct links, if the hospital wants any."""
+        config = self.folder / CONFIG
+        if not config.exists():
+            return ()
+        address = str(tomllib.loads(config.read_text(encoding="utf-8"))["address"])
+        return address, own_certificate(self.folder / "identity")
 
     @property
     def flwr_home(self) -> Path:

@@ -15,6 +15,9 @@ from synthfed.errors import FederationError, SynthfedError
 from synthfed.federation.deployment.bundle import installed_bundle
 from synthfed.federation.deployment.flower import FlowerFailed, end_leftovers, free_port, program, start, stop, tail
 from synthfed.federation.deployment.site_home import SiteHome
+from synthfed.federation.mailbox import CONFIG, Mailbox
+from synthfed.federation.peer_link import look_up
+from synthfed.federation.peer_tls import LinkFailed, require_own_listed
 from synthfed.federation.site import Site, split_key
 
 AGAIN_S = 20.0  # a SuperLink takes a vanished node for alive up to 60 s and refuses it meanwhile
@@ -72,6 +75,8 @@ def serve(
 ) -> None:
     """Keep the SuperNode up until this process is told to end; one that ends by itself is started again.
 
+    Beside it this process listens for direct links, where the hospital wants them.
+
     Args:
         local_port: Loopback port of Flower's own processes; None takes a free one.
         with_parent: End also when whoever started this process has ended, by whatever.
@@ -98,19 +103,20 @@ def serve(
         return with_parent and os.getppid() != parent
 
     end_leftovers(home.flwr_home, patience_s=0.0)  # of one that was killed
-    while not told.is_set() and not alone():
-        command = supernode_command(home, local_port=local_port or free_port())
-        node = start(command, flwr_home=home.flwr_home, log=home.log)
-        say(f"site {home.site!r} keeps a connection to {home.address} (process {node.pid}); it stops with Ctrl-C")
-        try:
-            while not told.wait(0.5) and node.poll() is None and not alone():
-                pass
-        finally:
-            stop(node)
-            end_leftovers(home.flwr_home)
-        if not told.is_set() and not alone():
-            say(f"the SuperNode ended ({tail(home.log, 1)}); it starts again in {again_s:g} s")
-            told.wait(again_s)
+    with Mailbox(home.folder, home.site, say=say):
+        while not told.is_set() and not alone():
+            command = supernode_command(home, local_port=local_port or free_port())
+            node = start(command, flwr_home=home.flwr_home, log=home.log)
+            say(f"site {home.site!r} keeps a connection to {home.address} (process {node.pid}); it stops with Ctrl-C")
+            try:
+                while not told.wait(0.5) and node.poll() is None and not alone():
+                    pass
+            finally:
+                stop(node)
+                end_leftovers(home.flwr_home)
+            if not told.is_set() and not alone():
+                say(f"the SuperNode ended ({tail(home.log, 1)}); it starts again in {again_s:g} s")
+                told.wait(again_s)
 
 
 def check(home: SiteHome) -> list[Found]:
@@ -122,6 +128,8 @@ def check(home: SiteHome) -> list[Found]:
         _tried("table", lambda: _table(home)),
         _tried("coordinator", lambda: _connection(home)),
     ]
+    if (home.folder / CONFIG).exists():
+        found.append(_tried("direct links", lambda: _links(home)))
     if os.geteuid() == 0:
         found.append(Found("user", False, "this is root; take a user of its own, so that unapproved code cannot run"))
     return found
@@ -159,6 +167,36 @@ def _table(home: SiteHome) -> str:
         return "exists; name --dictionary at `site init` to have it checked against one"
     read_cohort({home.site: home.data}, dictionary=home.dictionary, split_key=split_key(home.folder))
     return f"fits the dictionary {home.dictionary!r}"
+
+
+def _links(home: SiteHome) -> str:
+    """Each peer is called and hung up; one that does not answer is no fault of this site, another one in its place is.
+
+    Raises:
+        LinkFailed: Somebody else answers at a peer's address.
+        FederationError: This site's own certificate is not the one that the roster lists.
+    """
+    with Site(home.folder, home.site) as site:
+        identity = home.folder / "identity"
+        require_own_listed(identity, site.roster.member(home.site))
+        if not site.policy.direct:
+            return "policy.toml says direct = false: nothing is listened on, and runs with direct links are refused"
+        said = []
+        for peer in site.roster.members:
+            if peer.site == home.site:
+                continue
+            if not peer.certificate:
+                said.append(f"{peer.site} has no address")
+                continue
+            try:
+                look_up(peer, identity)
+            except LinkFailed as failed:
+                if failed.reason == "certificate":
+                    raise
+                said.append(f"NOT {failed}")
+            else:
+                said.append(f"{peer.site} answers at {peer.address} with the listed certificate")
+    return "; ".join(said) + "; parts for a site that does not answer go through the coordinator"
 
 
 def _connection(home: SiteHome) -> str:
