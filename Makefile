@@ -14,7 +14,7 @@ OUT := reports/runs
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup aml scd federation flower-sim test test-slow check coverage format bench bench-federation bench-peers reference compare walkthroughs clean
+.PHONY: help setup aml scd federation flower-sim test test-slow check coverage format bench bench-federation bench-peers bench-scale reference compare walkthroughs clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort | expand -t 14
@@ -70,6 +70,10 @@ bench-federation: setup ## secure sums beside plain FedAvg: curves, time, traffi
 
 bench-peers: setup ## other tools beside ours on the same rows, each in an environment of its own; tables under reports/reference/peers (hours, resumable)
 	@$(BIN)/python -m tests.benchmarks.peers
+
+bench-scale: setup ## what a run costs by patients, columns, sites and numbers; page under reports/reference/scale (an hour)
+	@rm -f reports/reference/scale/measured.json
+	@$(BIN)/python -m pytest -m benchmarks -s -q tests/benchmarks/scale
 
 reference: aml scd ## run the shipped pipelines and keep their report.json under reports/reference
 	@for name in aml scd; do mkdir -p reports/reference/$$name && cp $(OUT)/$$name/report.json reports/reference/$$name/; done
