@@ -5,12 +5,13 @@ scored. Every number here is public by declaration, enters the signed run manife
 may be taken from patient rows. `Pipeline.load` accepts a path or the name of a shipped pipeline (`aml`, `scd`).
 """
 
+import difflib
 import hashlib
 import json
 import math
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -405,6 +406,17 @@ def _explain(error: ValidationError, origin: str) -> str:
         where = ".".join(str(part) for part in issue["loc"]) or "(top level)"
         found = issue.get("input")
         shown = "" if isinstance(found, dict) else f", found {found!r}"
-        hint = {"extra_forbidden": "unknown key; remove it or check its spelling"}.get(issue["type"], issue["msg"])
+        hint = _unknown_key(issue["loc"]) if issue["type"] == "extra_forbidden" else issue["msg"]
         lines.append(f"  {where}: {hint}{shown}")
     return "\n".join(lines)
+
+
+def _unknown_key(place: tuple[str | int, ...]) -> str:
+    """What to do about a key that no section has; `place` is the way to it from the top of the file."""
+    known = list(Pipeline.model_fields)
+    if len(place) > 1:
+        annotation = Pipeline.model_fields[str(place[0])].annotation
+        models = [one for one in (annotation, *get_args(annotation)) if hasattr(one, "model_fields")]
+        known = [name for model in models for name in model.model_fields]
+    near = difflib.get_close_matches(str(place[-1]), known, n=1)
+    return f"unknown key; did you mean {near[0]}?" if near else "unknown key; remove it or check its spelling"

@@ -67,3 +67,12 @@ def test_another_generator_kind_starts_from_its_own_defaults() -> None:
     gan = Pipeline.load("smoke").with_settings(["generator.kind=ctgan"])
     assert gan.generator.kind == "ctgan"
     assert gan.generator == Pipeline.load("smoke").replace(generator__kind="ctgan").generator
+
+
+@pytest.mark.parametrize(
+    ("setting", "meant"),
+    [("privacy.epsilom=3", "epsilon"), ("generator.hiden=3", "hidden")],
+)
+def test_a_misspelled_key_is_told_the_nearest_right_one(setting: str, meant: str) -> None:
+    with pytest.raises(PipelineError, match=f"did you mean {meant}"):
+        Pipeline.load("aml").with_settings([setting])
