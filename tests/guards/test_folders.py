@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 MOST_LINES = 40
 PACKAGES = sorted(path.parent for path in (ROOT / "synthfed").glob("*/__init__.py"))
-DESCRIBED = [ROOT / "synthfed", *PACKAGES, ROOT / "pipelines", ROOT / "tests"]
+DESCRIBED = [ROOT / "synthfed", *PACKAGES, *(ROOT / name for name in ("pipelines", "reports", "tests"))]
 
 
 def _named(readme: Path) -> set[str]:
