@@ -17,7 +17,7 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from synthfed.errors import DeadlineMissed, FederationError, SiteBroken, SynthfedError
-from synthfed.federation import wire
+from synthfed.federation import records, wire
 from synthfed.federation.refused import refusal_error
 
 M = TypeVar("M")
@@ -232,20 +232,20 @@ class _Trip:
                 raise broken
             self.lost[site] = broken
             return
-        self._traffic.up += wire.size(message.content)
+        self._traffic.up += records.size(message.content)
         try:
-            if wire.kind_of(message.content) == wire.Refusal.KIND:
-                self.lost[site] = refusal_error(site, step, wire.from_record(message.content, wire.Refusal))
+            if records.kind_of(message.content) == wire.Refusal.KIND:
+                self.lost[site] = refusal_error(site, step, records.from_record(message.content, wire.Refusal))
             else:
-                self.replies[site] = wire.from_record(message.content, asked.kind)
+                self.replies[site] = records.from_record(message.content, asked.kind)
         except wire.BadMessage as error:
             self.lost[site] = error
 
     def _push(self, sites: list[str]) -> None:
         messages = []
         for site in sites:
-            record = wire.to_record(self._asked[site].request)
-            self._traffic.down += wire.size(record)
+            record = records.to_record(self._asked[site].request)
+            self._traffic.down += records.size(record)
             messages.append(Message(record, self._nodes[site], self._asked[site].action, ttl=self._ttl))
         ids = list(self._grid.push_messages(messages)) if messages else []
         if len(ids) != len(messages):

@@ -20,7 +20,8 @@ import numpy as np
 
 from synthfed.errors import FederationError
 from synthfed.federation.durable import make_private_folder, write_durably
-from synthfed.federation.wire import ShareReply, pack, unpack
+from synthfed.federation.records import pack, unpack
+from synthfed.federation.wire import ShareReply
 from synthfed.federation.work import Standing
 
 

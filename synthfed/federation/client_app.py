@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from synthfed.federation import pair_keys, stages, wire
+from synthfed.federation import pair_keys, records, stages, wire
 from synthfed.federation.inquiry import Inquiry, InquiryWork
 from synthfed.federation.manifest import Manifest, RunManifest, synthfed_version
 from synthfed.federation.policy import Policy
@@ -78,13 +78,13 @@ def build_client_app(
     def answer(message: Message, context: Context, kind: type[M], work: Callable[[Site, M], Any]) -> Message:
         """Decode, work, encode; whatever goes wrong becomes a refusal's code."""
         try:
-            request = wire.from_record(message.content, kind)
+            request = records.from_record(message.content, kind)
             with open_site(context) as site:
                 reply = work(site, request)
         except Exception as error:
             _note(context, error)
             reply = refusal_of(error)
-        return Message(wire.to_record(reply), reply_to=message)
+        return Message(records.to_record(reply), reply_to=message)
 
     @app.query("enrol")
     def enrol(message: Message, context: Context) -> Message:

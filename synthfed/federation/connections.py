@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from flwr.serverapp import Grid
 
 from synthfed.errors import DeadlineMissed, FederationError
-from synthfed.federation import wire
+from synthfed.federation import records, wire
 from synthfed.federation.asking import Answers, Beside, Traffic, ask_some
 from synthfed.federation.manifest import RunManifest
 from synthfed.secagg.roster import Roster
@@ -133,7 +133,7 @@ class Connections:
         nodes: dict[str, int] = {}
         for name, reply in answers.replies.items():
             member = self._roster.member(reply.site)
-            statement = wire.enrol_statement(self._hash, reply.site, asked[name])
+            statement = records.enrol_statement(self._hash, reply.site, asked[name])
             try:
                 Ed25519PublicKey.from_public_bytes(member.public_key).verify(reply.signature, statement)
             except InvalidSignature as error:

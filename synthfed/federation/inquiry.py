@@ -108,7 +108,7 @@ class Inquiry(RunManifest):
 
         return gdp_mu(self.epsilon, self.delta)
 
-    def step(self, round_index: int) -> SumStep:
+    def make_step(self, round_index: int) -> SumStep:
         query = _blank_rounds(self.questions())[round_index]
         return SumStep(
             size=query.length,

@@ -89,9 +89,13 @@ class RunManifest(ABC):
     def subject_digest(self) -> str:
         """SHA-256, hex, of what is done: the pipeline, or the questions."""
 
-    @abstractmethod
     def step(self, round_index: int) -> SumStep:
-        """What is added up in a round."""
+        """What is added up in a round; worked out once, because every message asks for it."""
+        return _step(self, round_index)
+
+    @abstractmethod
+    def make_step(self, round_index: int) -> SumStep:
+        """Work out `step`; a function of the manifest alone."""
 
     @abstractmethod
     def check(self) -> None:
@@ -296,7 +300,7 @@ class Manifest(RunManifest):
         """SHA-256 of the pipeline's canonical bytes, hex; policies allow pipelines by it."""
         return hashlib.sha256(self.pipeline.encode()).hexdigest()
 
-    def step(self, round_index: int) -> SumStep:
+    def make_step(self, round_index: int) -> SumStep:
         """Counting rounds add up integers; training rounds encoded weight changes or, with shared noise, gradients."""
         events, shared = round_events(self.plan, round_index), self.plan.shared
         counting = round_index < len(self.plan.measures)
@@ -355,6 +359,11 @@ class Manifest(RunManifest):
         if vector.shape != (self.size,):
             raise ManifestError(f"the model has {vector.size} coordinates; the run's tensors need {self.size}")
         return unflatten(vector, {name: np.empty(shape, np.float32) for name, shape in self.tensors})
+
+
+@lru_cache(maxsize=256)
+def _step(manifest: RunManifest, round_index: int) -> SumStep:
+    return manifest.make_step(round_index)
 
 
 @lru_cache(maxsize=8)

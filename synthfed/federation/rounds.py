@@ -40,7 +40,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.serverapp import Grid
 
 from synthfed.errors import FederationError, SecAggError, SynthfedError
-from synthfed.federation import wire
+from synthfed.federation import records, wire
 from synthfed.federation.asking import Traffic
 from synthfed.federation.checkpoints import Checkpoint, Checkpoints, Decided
 from synthfed.federation.closing import Closed, close
@@ -113,6 +113,7 @@ class Coordinator:
         self._poll_s = poll_s
         self._traffic = Traffic()
         self._smallest = smallest_set(manifest, roster)
+        self._ready: tuple[int, RelaySession] | None = None  # the coming round's, with its HELLOs and SHAREs
         self._may_miss = self._smallest < len(manifest.sites)
         self._require_small_parts()
 
@@ -202,14 +203,7 @@ class Coordinator:
     def _round(self, sites: Connections, point: Checkpoint) -> Checkpoint:
         began = time.monotonic()
         index = point.round_index
-        relay = self._session(index)
-        for hello in point.hellos.values():
-            relay.add_hello(hello)
-        relay.hellos()
-        for sender in sorted(point.shares):
-            share = point.shares[sender]
-            relay.add_share(share.share, dict(zip(share.sealed_to, share.sealed, strict=True)))
-
+        relay = self._prepared(point)
         decided = self._contributions(sites, point, relay)
         if isinstance(relay, PartsRelaySession):
             shares = self._add_up(sites, index, relay, decided)
@@ -237,7 +231,7 @@ class Coordinator:
             bytes_up=self._traffic.up,
             bytes_down=self._traffic.down,
             missing={**point.missing, index: missing} if missing else point.missing,
-            evidence=wire.pack_evidence(relay.evidence()) if recomputed else b"",
+            evidence=records.pack_evidence(relay.evidence()) if recomputed else b"",
             liars=tuple(sorted({*point.liars, *self._unwanted(decided)})),
         )
         self.checkpoints.save(after)
@@ -270,6 +264,24 @@ class Coordinator:
             if linked(self.roster, dealer, receiver)
         )
 
+    def _prepared(self, point: Checkpoint) -> RelaySession:
+        """The round's session as the trip before left it; after a restart, the same from the checkpoint."""
+        ready, self._ready = self._ready, None
+        if ready is not None and ready[0] == point.round_index:
+            return ready[1]
+        relay = self._with_hellos(point.round_index, point.hellos)
+        for sender in sorted(point.shares):
+            share = point.shares[sender]
+            relay.add_share(share.share, dict(zip(share.sealed_to, share.sealed, strict=True)))
+        return relay
+
+    def _with_hellos(self, index: int, hellos: Mapping[int, bytes]) -> RelaySession:
+        relay = self._session(index)
+        for hello in hellos.values():
+            relay.add_hello(hello)
+        relay.hellos()
+        return relay
+
     def _contributions(self, sites: Connections, point: Checkpoint, relay: RelaySession) -> Decided:
         """Trip A: hidden vectors, and everybody's HELLO of the coming round; then settle whose vectors count."""
         index = point.round_index
@@ -295,11 +307,12 @@ class Coordinator:
         )
 
         liars: set[str] = set()
+        trial = None if last else self._session(index + 1)
         shown: dict[int, bytes] = {}  # also of a site whose vector is not there: it may be in the coming round
 
         def take(sender: int, reply: wire.RoundReply) -> None:
-            if not last and decided is None:
-                self._session(index + 1).add_hello(reply.hello, came_from=sender)
+            if trial is not None and decided is None:
+                trial.add_hello(reply.hello, came_from=sender)
                 shown[sender] = reply.hello
             if reply.complaint:
                 liars.update(relay.add_complaint(reply.complaint, came_from=sender))
@@ -428,10 +441,7 @@ class Coordinator:
         """SHAREs that are ones, by roster index."""
         if not replies:
             return {}
-        relay = self._session(coming)
-        for hello in hellos.values():
-            relay.add_hello(hello)
-        relay.hellos()
+        relay = self._with_hellos(coming, hellos)
         good = self._taken(
             replies,
             lambda sender, reply: relay.add_share(
@@ -439,6 +449,7 @@ class Coordinator:
             ),
             needed=needed,
         )
+        self._ready = coming, relay
         return {self._index(site): reply for site, reply in good.items()}
 
     def _taken(

@@ -140,7 +140,7 @@ class Scoring(RunManifest):
 
         return gdp_mu(epsilon, self.delta)
 
-    def step(self, round_index: int) -> SumStep:
+    def make_step(self, round_index: int) -> SumStep:
         plan = self.plan()
         return SumStep(
             size=plan.cells,

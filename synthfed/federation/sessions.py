@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from synthfed.federation import wire
+from synthfed.federation import records
 from synthfed.federation.manifest import RunManifest
 from synthfed.federation.pair_keys import all_pair_keys, kept_pair_keys
 from synthfed.federation.refused import Refused
@@ -49,12 +49,12 @@ def deal(
 def deal_if_invited(
     site: Site, run: RunState, manifest: RunManifest, index: int, hellos: Sequence[bytes]
 ) -> tuple[bytes, tuple[int, ...], tuple[bytes, ...]]:
-    """`deal` for a coming round, or nothing where the run is over or goes on without this site."""
-    if index == manifest.rounds:
-        return b"", (), ()
-    context, kind = sum_context(manifest, site.roster, index, 0).digest(), messages.Kind.HELLO
-    senders = {messages.read(raw, kind=kind, context=context, roster=site.roster).sender for raw in hellos}
-    if site.roster.member(site.name).index not in senders:
+    """`deal` for a coming round, or nothing where the run is over or goes on without this site.
+
+    Who the HELLOs are of is only looked at here; `deal` checks them before anything is dealt.
+    """
+    own = site.roster.member(site.name).index
+    if index == manifest.rounds or own not in map(messages.claimed_sender, hellos):
         return b"", (), ()
     return deal(site, run, manifest, index, 0, hellos)
 
@@ -116,7 +116,7 @@ def check_sum(session: SiteSession, manifest: RunManifest, result: bytes, eviden
         SecAggError: The evidence is not what was signed.
     """
     if manifest.sums.verify == "recompute":
-        session.recompute(result, wire.read_evidence(evidence))
+        session.recompute(result, records.read_evidence(evidence))
     else:
         session.verify(result)
 

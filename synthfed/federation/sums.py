@@ -1,4 +1,9 @@
-"""What every secure sum of a run is about, computed by each party from its own copy of manifest and roster."""
+"""What every secure sum of a run is about, computed by each party from its own copy of manifest and roster.
+
+Each message of a round asks for the same values; they are functions of frozen ones and are kept.
+"""
+
+from functools import lru_cache
 
 from synthfed.federation.manifest import RunManifest
 from synthfed.federation.policy import Policy
@@ -40,6 +45,7 @@ def smallest_set(manifest: RunManifest, roster: Roster, policy: Policy | None = 
     return max(roster.smallest, len(roster.members) - missing)
 
 
+@lru_cache(maxsize=256)
 def sum_config(manifest: RunManifest, roster: Roster, round_index: int) -> SumConfig:
     """The public settings of one round's sum."""
     step, settings = manifest.step(round_index), manifest.sums
@@ -60,6 +66,7 @@ def sum_config(manifest: RunManifest, roster: Roster, round_index: int) -> SumCo
     )
 
 
+@lru_cache(maxsize=256)
 def sum_context(manifest: RunManifest, roster: Roster, round_index: int, attempt: int) -> Context0:
     """The context of one round's sum: nothing in it is taken from the wire."""
     return Context0(

@@ -1,27 +1,15 @@
-"""The messages between coordinator and sites, as frozen values, and the one place that knows Flower's records.
+"""The messages between coordinator and sites, as frozen values; how they are written is in `records`.
 
-A message becomes a `RecordDict` with one `ConfigRecord` (numbers and short texts) and one `ArrayRecord` (every blob
-as `uint8`: arrays are chunked and hashed once, `ConfigRecord` bytes are not). Nothing else travels: no metric, no
-number of examples, no loss, no text of an exception. Decoding is strict: another protocol number, another message,
-a missing, unknown or mistyped field is `BadMessage`, and nothing of it is used.
+Nothing else travels: no metric, no number of examples, no loss, no text of an exception.
 """
 
-import hashlib
-import json
-import struct
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, TypeVar, get_type_hints
-
-import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar
 
 from synthfed.errors import FederationError
-from synthfed.secagg.evidence import Evidence
 
-PROTOCOL = 1
-_CONFIG = "message"
-_BLOBS = "blobs"
+M = TypeVar("M")  # any of these messages
 
 
 class BadMessage(FederationError):
@@ -305,6 +293,7 @@ class SettleReply:
 REFUSALS: Mapping[str, str] = {
     "message": "the message did not decode; the coordinator may run another version",
     "site": "the site's folder, keys or pinned roster cannot be used",
+    "left": "the hospital left this run for good",
     "busy": "another message of this run is still being worked on",
     "manifest": "the run manifest is unknown, altered, or not signed by the roster's relay key",
     "roster": "the run names another roster than the pinned one",
@@ -344,203 +333,3 @@ class Refusal:
     def __post_init__(self) -> None:
         if self.code not in REFUSALS:
             raise BadMessage("a refusal carries a code outside the closed table")
-
-
-M = TypeVar("M")
-_PLAIN = (str, int, bool)
-
-
-def to_record(message: Any) -> RecordDict:
-    """Write a message of this module as Flower records."""
-    config: dict[str, Any] = {"protocol": PROTOCOL, "kind": message.KIND}
-    blobs: dict[str, Array] = {}
-    for name, kind in _shape(type(message)).items():
-        value = getattr(message, name)
-        if kind is bytes:
-            blobs[name] = _array(value)
-        elif kind == tuple[bytes, ...]:
-            blobs[name] = _array(_framed(value))
-        elif kind == tuple[int, ...]:
-            blobs[name] = _array(struct.pack(f"<{len(value)}Q", *value))
-        else:
-            config[name] = value
-    records: dict[str, Any] = {_CONFIG: ConfigRecord(config)}
-    if blobs:
-        records[_BLOBS] = ArrayRecord(blobs)
-    return RecordDict(records)
-
-
-def from_record(record: RecordDict, kind: type[M]) -> M:
-    """Read a message of the wanted kind.
-
-    Raises:
-        BadMessage: Anything but exactly that message in this protocol.
-    """
-    shape = _shape(kind)
-    config, blobs = _parts(record)
-    wanted = getattr(kind, "KIND")  # noqa: B009 - a ClassVar of every message, invisible to the type variable
-    if config.get("protocol") != PROTOCOL or config.get("kind") != wanted:
-        raise BadMessage(
-            f"found protocol {config.get('protocol')!r}, message {config.get('kind')!r}; "
-            f"wanted protocol {PROTOCOL}, message {wanted!r}: run the same synthfed everywhere"
-        )
-    plain = {name for name, hint in shape.items() if hint in _PLAIN}
-    if set(config) != plain | {"protocol", "kind"} or set(blobs) != set(shape) - plain:
-        raise BadMessage(f"message {wanted!r} has missing or unknown fields")
-    values: dict[str, Any] = {}
-    for name, hint in shape.items():
-        if hint in _PLAIN:
-            if type(config[name]) is not hint:
-                raise BadMessage(f"field {name!r} of message {wanted!r} has another type than {hint.__name__}")
-            values[name] = config[name]
-            continue
-        values[name] = _blob(_bytes_of(blobs[name], name), hint, name)
-    return kind(**values)
-
-
-def kind_of(record: RecordDict) -> str:
-    """The name of the message inside, empty when there is none."""
-    found = record.get(_CONFIG)
-    kind = found.get("kind", "") if isinstance(found, ConfigRecord) else ""
-    return kind if isinstance(kind, str) else ""
-
-
-def size(record: RecordDict) -> int:
-    """Payload bytes: every blob, and eight bytes or the text per plain field."""
-    total = 0
-    for part in record.values():
-        if isinstance(part, ArrayRecord):
-            total += sum(int(np.prod(array.shape, dtype=np.int64)) for array in part.values())
-        elif isinstance(part, ConfigRecord):
-            total += sum(len(value.encode()) if isinstance(value, str) else 8 for value in part.values())
-    return total
-
-
-def pack(message: Any) -> bytes:
-    """Canonical bytes of a message: what a site stores and what a request is recognised by."""
-    parts = [message.KIND.encode()]
-    for name, kind in _shape(type(message)).items():
-        value = getattr(message, name)
-        if kind == tuple[bytes, ...]:
-            value = _framed(value)
-        elif kind == tuple[int, ...]:
-            value = struct.pack(f"<{len(value)}Q", *value)
-        elif kind is not bytes:
-            value = json.dumps(value).encode()
-        parts.append(value)
-    return _framed(parts)
-
-
-def unpack(raw: bytes, kind: type[M]) -> M:
-    """Undo `pack`.
-
-    Raises:
-        BadMessage: The bytes hold another message.
-    """
-    shape = _shape(kind)
-    parts = _items(raw, "packed message")
-    if len(parts) != len(shape) + 1 or parts[0] != getattr(kind, "KIND").encode():  # noqa: B009 - see from_record
-        raise BadMessage("the stored bytes hold another message")
-    values: dict[str, Any] = {}
-    for (name, hint), part in zip(shape.items(), parts[1:], strict=True):
-        values[name] = _blob(part, hint, name) if hint not in _PLAIN else json.loads(part)
-    return kind(**values)
-
-
-def fingerprint(message: Any) -> bytes:
-    """SHA-256 of a message's canonical bytes: the same request has the same fingerprint, and only it."""
-    return hashlib.sha256(b"synthfed/wire/v1\0" + pack(message)).digest()
-
-
-def pack_evidence(evidence: Evidence) -> bytes:
-    """What a relay received and opened in one attempt, as one run of bytes."""
-    opened = [part for index, key in sorted(evidence.opened.items()) for part in (struct.pack("<Q", index), key)]
-    return _framed((_framed(evidence.masked), _framed(opened)))
-
-
-def read_evidence(raw: bytes) -> Evidence:
-    """Undo `pack_evidence`.
-
-    Raises:
-        BadMessage: The bytes are none.
-    """
-    outer = _items(raw, "evidence")
-    if len(outer) != 2:
-        raise BadMessage("evidence is missing, though this run's sums are added up by every site")
-    opened = _items(outer[1], "evidence")
-    if len(opened) % 2 or any(len(index) != 8 for index in opened[::2]):
-        raise BadMessage("evidence names a key without its site")
-    indices = [struct.unpack("<Q", index)[0] for index in opened[::2]]
-    return Evidence(_items(outer[0], "evidence"), dict(zip(indices, opened[1::2], strict=True)))
-
-
-def enrol_statement(manifest: str, site: str, node_id: int) -> bytes:
-    """What a site signs on enrolment: this run, this name, this node."""
-    return _framed((b"synthfed/enrol/v1", manifest.encode(), site.encode(), str(node_id).encode()))
-
-
-def _shape(kind: type) -> dict[str, Any]:
-    found = _SHAPES.get(kind)
-    if found is None:
-        hints = get_type_hints(kind)
-        found = _SHAPES[kind] = {field.name: hints[field.name] for field in fields(kind)}
-    return found
-
-
-_SHAPES: dict[type, dict[str, Any]] = {}
-
-
-def _array(raw: bytes) -> Array:
-    return Array(np.frombuffer(raw, dtype=np.uint8))
-
-
-def _parts(record: RecordDict) -> tuple[ConfigRecord, Mapping[str, Array]]:
-    config = record.get(_CONFIG)
-    blobs = record.get(_BLOBS)
-    if not isinstance(config, ConfigRecord) or set(record) - {_CONFIG, _BLOBS}:
-        raise BadMessage("a message has one record of plain fields and one of blobs; found other records")
-    if blobs is None:
-        return config, {}
-    if not isinstance(blobs, ArrayRecord):
-        raise BadMessage("the blobs of a message are not an array record")
-    return config, blobs
-
-
-def _bytes_of(array: Array, name: str) -> bytes:
-    if array.dtype != "uint8" or array.stype != "numpy.ndarray" or len(array.shape) != 1:
-        raise BadMessage(f"field {name!r} is not a plain run of bytes")
-    try:
-        values = array.numpy()
-    except (ValueError, OSError, EOFError) as error:
-        raise BadMessage(f"field {name!r} cannot be read as an array") from error
-    if values.dtype != np.uint8 or values.shape != tuple(array.shape):
-        raise BadMessage(f"field {name!r} has another size than it declares")
-    return values.tobytes()
-
-
-def _blob(raw: bytes, hint: Any, name: str) -> Any:
-    if hint is bytes:
-        return raw
-    if hint == tuple[bytes, ...]:
-        return _items(raw, name)
-    if len(raw) % 8:
-        raise BadMessage(f"field {name!r} is not a list of 64-bit numbers")
-    return struct.unpack(f"<{len(raw) // 8}Q", raw)
-
-
-def _framed(items: Iterable[bytes]) -> bytes:
-    return b"".join(part for item in items for part in (struct.pack("<Q", len(item)), item))
-
-
-def _items(raw: bytes, name: str) -> tuple[bytes, ...]:
-    items, at = [], 0
-    while at < len(raw):
-        if at + 8 > len(raw):
-            raise BadMessage(f"field {name!r} ends inside a length")
-        (length,) = struct.unpack_from("<Q", raw, at)
-        at += 8
-        if length > len(raw) - at:
-            raise BadMessage(f"field {name!r} ends inside an item")
-        items.append(raw[at : at + length])
-        at += length
-    return tuple(items)

@@ -20,6 +20,25 @@ from synthfed.secagg.state import SiteState
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class Opened:
+    """What the SHAREs of U1 and the boxes beside them hold, checked.
+
+    Attributes:
+        shares: The SHAREs, as received.
+        held: Per dealer its share of b and of rho, 66 bytes, the own ones included.
+        tag_parts: kappa per site.
+        halves: h of the pair with each peer, in hybrid attempts.
+        seed_digests: H(b_v) per site.
+    """
+
+    shares: Mapping[int, bytes]
+    held: Mapping[int, bytes]
+    tag_parts: Mapping[int, bytes]
+    halves: Mapping[int, bytes]
+    seed_digests: Mapping[int, bytes]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Dealing:
     """One site's secrets of one attempt, and what it does with them towards its peers. Changes no state."""
 
@@ -65,10 +84,8 @@ class Dealing:
         )
         return public, sealed, self_shares[self.own] + mask_shares[self.own]
 
-    def open_all(
-        self, public: Mapping[int, bytes], sealed: Sequence[bytes]
-    ) -> tuple[dict[int, bytes], dict[int, bytes], dict[int, bytes]]:
-        """Open and check one sealed share per peer of U1; returns held shares, tag parts and halves.
+    def open_all(self, public: Mapping[int, bytes], sealed: Sequence[bytes]) -> Opened:
+        """Open and check one sealed share per peer of U1.
 
         Raises:
             BadShare: A dealer's box does not open or does not hold what it published; `party` names it.
@@ -85,8 +102,8 @@ class Dealing:
             raise SplitView("the sealed shares do not come from exactly the sites whose SHAREs were shown")
         held, tag_parts = {self.own: self.state.own_shares}, {self.own: self.state.tag_part}
         halves: dict[int, bytes] = {}
-        for dealer, raw in public.items():
-            share = self.read_share(raw)
+        read = {dealer: self.read_share(raw) for dealer, raw in public.items()}
+        for dealer, share in read.items():
             name = self.roster.at(dealer).site
             if dealer not in self.state.hellos or share.box_digests.keys() != self.state.hellos.keys():
                 raise SplitView(f"site {name!r} dealt shares to another set of sites than this site was shown")
@@ -96,7 +113,8 @@ class Dealing:
             if self.config.post_quantum:
                 halves[dealer] = self._half(dealer, unpack_dealt(boxes[dealer], self.config).box)
             held[dealer], tag_parts[dealer] = dealt.self_share + dealt.mask_share, dealt.tag_part
-        return held, tag_parts, halves
+        seed_digests = {dealer: share.self_seed_digest for dealer, share in read.items()}
+        return Opened(dict(public), held, tag_parts, halves, seed_digests)
 
     def complaint(self, dealer: int, box: bytes) -> messages.Complaint:
         """What proves to others what `dealer` put into `box`: the key of this pair's boxes, and of no other's."""

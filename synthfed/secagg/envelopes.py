@@ -77,7 +77,7 @@ def read(raw: bytes, *, kind: Kind, context: bytes, roster: Roster) -> Envelope:
             f"a {kind.name} of another run, round, attempt, roster, configuration, layout or model; "
             "all parties must hold the same manifest and model"
         )
-    sender = int.from_bytes(raw[4:6], "little")
+    sender = claimed_sender(raw)
     body, signature = body_of(raw), signature_of(raw)
     if kind in _FROM_RELAY:
         if sender != RELAY:
@@ -104,6 +104,11 @@ def require_signature(roster: Roster, kind: Kind, context: bytes, sender: int, s
         verify(*keys, signature, _signed_bytes(kind, context, sender, signed))
     except InvalidSignature as error:
         raise BadSignature(f"a {kind.name} in the name of {name} is not signed with its key in the roster") from error
+
+
+def claimed_sender(raw: bytes) -> int:
+    """Whom a message says it is from, before anything about it is checked."""
+    return int.from_bytes(raw[4:6], "little")
 
 
 def body_of(raw: bytes) -> bytes:

@@ -66,7 +66,7 @@ class PartsSiteSession(SiteSession):
         dealt = parts.split(
             self._mode,
             Part(vector, agreed.tag_key.tag(vector, own)),
-            sorted(agreed.held),
+            sorted(agreed.opened.held),
             own=own,
             threshold=self._roster.threshold,
             entropy=self._entropy,

@@ -12,6 +12,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 from cryptography import x509
@@ -301,13 +302,14 @@ def sign_roster(
     )
 
 
+@lru_cache(maxsize=64)  # every message of every attempt asks for it
 def _roster_digest(
     version: int,
     valid_from: datetime.date,
     valid_until: datetime.date,
     steward_key: bytes,
     relay_key: bytes,
-    members: Sequence[Member],
+    members: tuple[Member, ...],
     threshold: int,
     relay_second_key: bytes,
 ) -> bytes:

@@ -11,7 +11,7 @@ from typing import Self
 from synthfed.secagg import masks, messages
 from synthfed.secagg.admission import checked_config, checked_smallest
 from synthfed.secagg.contexts import Context0, SumConfig
-from synthfed.secagg.dealing import Dealing
+from synthfed.secagg.dealing import Dealing, Opened
 from synthfed.secagg.messages import Kind
 from synthfed.secagg.refusals import AlreadyAnswered, OutOfOrder, RosterRefused, SplitView, WrongContext
 from synthfed.secagg.roster import Roster
@@ -77,6 +77,7 @@ class SiteAttempt:
         self._form = FORMS[self._config.ring]
         self._context0 = context.digest()
         self._state = SiteState()
+        self._opened: tuple[tuple[tuple[bytes, ...], tuple[bytes, ...]], Opened] | None = None
 
     @property
     def stage(self) -> Stage:
@@ -149,6 +150,7 @@ class SiteAttempt:
         if self._state.stage < Stage.VERIFIED:
             self._state.stage = Stage.ABORTED
         self._state.erase()
+        self._opened = None
 
     # --- for the steps ------------------------------------------------------------------------------------------------
 

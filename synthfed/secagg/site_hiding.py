@@ -12,6 +12,7 @@ from synthfed.secagg import hybrid, messages
 from synthfed.secagg.admission import require_enough, require_keys
 from synthfed.secagg.complaints import judge
 from synthfed.secagg.contexts import context1, digest, lp
+from synthfed.secagg.dealing import Opened
 from synthfed.secagg.hiding import hide
 from synthfed.secagg.messages import Kind, body_of
 from synthfed.secagg.refusals import BadShare, OutOfOrder, SplitView
@@ -115,13 +116,13 @@ class HidingSite(SiteAttempt):
             agreed.tag_key.tag(vector, self._own.index),
             own=self._own.index,
             private=self._dealing.mask_private,
-            mask_keys={i: self._shown(i).mask_key for i in agreed.held},
+            mask_keys={i: self._shown(i).mask_key for i in agreed.opened.held},
             context1=agreed.context1,
             self_seed=state.self_seed if self._config.deals_keys else b"",
-            halves=agreed.halves,
+            halves=agreed.opened.halves,
         )
         state.mask_request = request
-        return self._send_masked(masked, tag, released=() if self._config.deals_keys else agreed.held.keys())
+        return self._send_masked(masked, tag, released=() if self._config.deals_keys else agreed.opened.held)
 
     def complain(self, shares: Sequence[bytes], sealed: Sequence[bytes]) -> bytes:
         """SHARED -> ABORTED, in place of MASKED. Prove to everybody that a dealer's box is not what it published.
@@ -179,21 +180,28 @@ class HidingSite(SiteAttempt):
 
     def _agree(self, model_digest: bytes, shares: Sequence[bytes], sealed: Sequence[bytes]) -> "Agreed":
         """Check the SHAREs of U1 and what they sealed to this site; changes nothing."""
-        state = self._state
-        public = self._read_all(Kind.SHARE, self._context0, shares)
-        if public.get(self._own.index) != state.share:
-            raise SplitView("the SHAREs do not hold this site's own SHARE unchanged")
-        require_enough(self._roster, public, state.hellos, self._smallest, "SHARE")
-        held, tag_parts, halves = self._dealing.open_all(public, sealed)
-        hellos = {index: state.hellos[index] for index in public}
-        ctx1 = context1(self._context0, hellos=hellos, shares=public, model_digest=model_digest)
-        seed_digests = {index: self._dealing.read_share(raw).self_seed_digest for index, raw in public.items()}
-        return Agreed(held, seed_digests, halves, ctx1, TagKey.agree(tag_parts, ctx1))
+        opened = self._open(shares, sealed)
+        hellos = {index: self._state.hellos[index] for index in opened.shares}
+        ctx1 = context1(self._context0, hellos=hellos, shares=opened.shares, model_digest=model_digest)
+        return Agreed(opened, ctx1, TagKey.agree(opened.tag_parts, ctx1))
+
+    def _open(self, shares: Sequence[bytes], sealed: Sequence[bytes]) -> Opened:
+        """Check and open them once: `complain` looks before any row is touched, `mask` needs the same again."""
+        asked = tuple(shares), tuple(sealed)
+        if self._opened is None or self._opened[0] != asked:
+            state = self._state
+            public = self._read_all(Kind.SHARE, self._context0, shares)
+            if public.get(self._own.index) != state.share:
+                raise SplitView("the SHAREs do not hold this site's own SHARE unchanged")
+            require_enough(self._roster, public, state.hellos, self._smallest, "SHARE")
+            self._opened = asked, self._dealing.open_all(public, sealed)
+        return self._opened[1]
 
     def _agreed(self, agreed: "Agreed", commitment: bytes) -> None:
-        state = self._state
-        state.held, state.context1, state.tag_key = agreed.held, agreed.context1, agreed.tag_key.secret
-        state.seed_digests, state.halves, state.commitment = dict(agreed.seed_digests), dict(agreed.halves), commitment
+        state, opened = self._state, agreed.opened
+        state.held, state.context1, state.tag_key = dict(opened.held), agreed.context1, agreed.tag_key.secret
+        state.seed_digests, state.halves, state.commitment = dict(opened.seed_digests), dict(opened.halves), commitment
+        self._opened = None
 
     def _send_masked(self, vector: Ring, tag: Words, *, released: Collection[int]) -> bytes:
         """MASKED; where no key share will be asked for, sending it is the release of the sum over `released`."""
@@ -211,10 +219,8 @@ class HidingSite(SiteAttempt):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Agreed:
-    """What the SHAREs of U1 settle: key shares held, H(b_v), halves, `ctx1` and tag key."""
+    """What the SHAREs of U1 and the model settle: what was opened, `ctx1` and the tag key."""
 
-    held: dict[int, bytes]
-    seed_digests: Mapping[int, bytes]
-    halves: Mapping[int, bytes]
+    opened: Opened
     context1: bytes
     tag_key: TagKey

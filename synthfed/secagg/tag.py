@@ -68,7 +68,7 @@ class TagKey:
     context1: bytes
 
     @classmethod
-    def agree(cls, parts: dict[int, bytes], context1: bytes) -> "TagKey":
+    def agree(cls, parts: Mapping[int, bytes], context1: bytes) -> "TagKey":
         """K from the parts kappa_j that the sites of U1 sealed to each other."""
         listed = lp(*(u16(index) + parts[index] for index in sorted(parts)))
         return cls(hkdf(listed, context1, lp(b"tag"), KEY_BYTES), context1)

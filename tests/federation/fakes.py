@@ -2,11 +2,14 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+from flwr.app import Message
 
 from synthfed.errors import TrainingError
+from synthfed.federation import records
 from synthfed.generators.base import Codes, Layout, Plan, ServerState, Stint, Weights
 from synthfed.generators.plan import round_events
 from synthfed.pipeline import Pipeline
@@ -104,3 +107,15 @@ def unequal_sites(names: tuple[str, ...] = ("lyon", "milano", "berlin", "oslo"))
         )
         for number, name in enumerate(names)
     }
+
+
+def alter(message: Message, kind: type, **changes: Any) -> None:
+    """Change fields of a message on its way, as whoever carries it could."""
+    record = records.to_record(replace(records.from_record(message.content, kind), **changes))
+    for name, part in record.items():
+        message.content[name] = part
+
+
+def is_kind(message: Message, kind: Any) -> bool:
+    """Whether a message on its way is one of a kind."""
+    return message.has_content() and records.kind_of(message.content) == kind.KIND

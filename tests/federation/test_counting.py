@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr.app import Array, Message
+from flwr.app import Message
 
 from synthfed.cohorts.sites import load_cohort
 from synthfed.errors import SiteRefused
+from synthfed.federation import records, wire
 from synthfed.federation.in_process import FederationResult, Wiretap, run_in_process
 from synthfed.generators import counted
 from synthfed.generators.base import Layout
@@ -18,6 +19,7 @@ from synthfed.generators.marginal import MarginalModel, NoisyTables, count
 from synthfed.generators.plan import make_plan, run_workload
 from synthfed.pipeline import Pipeline
 from synthfed.tables.transform import public_transformer
+from tests.federation.fakes import alter, is_kind
 
 COLUMNS = ("patient_id", "age_years", "sex", "NPM1", "FLT3_ITD", "os_days", "os_event")
 PIPELINE = Pipeline.load("smoke").replace(
@@ -100,11 +102,10 @@ def test_a_run_stopped_in_a_counting_round_goes_on_to_the_same_tree(tmp_path, no
 
 def test_a_coordinator_that_asks_for_less_noise_is_refused_by_every_site(tmp_path):
     def sharpen(message: Message) -> None:
-        blobs = message.content.get("blobs") if message.has_content() else None
-        if message.metadata.message_type == "train.round" and blobs is not None and "model" in blobs:
-            tables = counted.from_bytes(blobs["model"].numpy().tobytes())
+        if is_kind(message, wire.RoundRequest):
+            tables = counted.from_bytes(records.from_record(message.content, wire.RoundRequest).model)
             sharper = counted.to_bytes([replace(table, stddev=table.stddev / 2) for table in tables])
-            blobs["model"] = Array(np.frombuffer(sharper, np.uint8))
+            alter(message, wire.RoundRequest, model=sharper)
 
     with pytest.raises(SiteRefused, match="training at the site cannot go on"):
         federate(tmp_path, tap=Wiretap(faults=sharpen))

@@ -12,10 +12,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from flwr.app import Array, Message
+from flwr.app import Message
 
 from synthfed.errors import DeadlineMissed, LedgerBroken, SecAggError, SiteBroken, SiteRefused
-from synthfed.federation import stages, training, wire, words
+from synthfed.federation import records, stages, training, wire, words
 from synthfed.federation.in_process import FederationResult, RoundDone, Wiretap, run_in_process
 from synthfed.federation.local_grid import Drop
 from synthfed.federation.refused import Refused
@@ -29,7 +29,7 @@ from synthfed.secagg.audit import verify_lines
 from synthfed.secagg.dealing import Dealing
 from synthfed.secagg.relay_session import RelaySession
 from synthfed.secagg.roster import RELAY
-from tests.federation.fakes import LAYOUT, MeanGenerator, TwoBlocks, small_pipeline, unequal_sites
+from tests.federation.fakes import LAYOUT, MeanGenerator, TwoBlocks, alter, is_kind, small_pipeline, unequal_sites
 
 NAMES = ("lyon", "milano", "berlin", "oslo", "wien", "graz", "bern")
 
@@ -59,7 +59,7 @@ class Away:
         node = message.metadata.src_node_id if is_reply else message.metadata.dst_node_id
         action, site = message.metadata.message_type, NAMES[node - 101]
         if action == "train.round" and not is_reply:
-            self.current = wire.from_record(message.content, wire.RoundRequest).round_index
+            self.current = records.from_record(message.content, wire.RoundRequest).round_index
         if not is_reply:
             self.seen.append((site, action, self.current))
         if self.when(site, action, self.current, is_reply):
@@ -436,7 +436,7 @@ def stopped_while_signing(work: Path) -> tuple[str, dict[str, wire.SurvivorsRequ
         if message.metadata.message_type == "query.unmask" and away.current == 1:
             raise KeyboardInterrupt
         if message.metadata.message_type == "query.survivors" and not message.metadata.reply_to_message_id:
-            request = wire.from_record(message.content, wire.SurvivorsRequest)
+            request = records.from_record(message.content, wire.SurvivorsRequest)
             asked[NAMES[message.metadata.dst_node_id - 101]] = request
 
     with pytest.raises(KeyboardInterrupt):
@@ -476,7 +476,7 @@ def test_a_site_that_was_told_a_false_sum_takes_no_further_part(tmp_path):
         is_reply = bool(message.metadata.reply_to_message_id)
         here = message.metadata.message_type, message.metadata.dst_node_id, is_reply
         if here == ("train.round", 104, False):
-            request = wire.from_record(message.content, wire.RoundRequest)
+            request = records.from_record(message.content, wire.RoundRequest)
             if request.round_index == 1:
                 relay = Ed25519PrivateKey.from_private_bytes((tmp_path / "coordinator" / "relay.key").read_bytes())
                 body = bytearray(messages.body_of(request.result))
@@ -485,7 +485,7 @@ def test_a_site_that_was_told_a_false_sum_takes_no_further_part(tmp_path):
                 forged = messages.write(
                     messages.Kind.RESULT, context=context, sender=RELAY, body=bytes(body), identity=relay
                 )
-                message.content["blobs"]["result"] = Array(np.frombuffer(forged, np.uint8))
+                alter(message, wire.RoundRequest, result=forged)
 
     done: list[RoundDone] = []
     with pytest.raises(SiteRefused, match="'oslo' refused close"):
@@ -500,10 +500,15 @@ def test_a_site_that_was_told_a_false_sum_takes_no_further_part(tmp_path):
 def test_a_site_that_comes_back_with_nonsense_disturbs_nobody(tmp_path):
     def garble(message: Message) -> None:
         away(message)
-        blobs = message.content.get("blobs") if message.has_content() else None
-        if blobs is not None and message.metadata.src_node_id == 104 and away.current >= 1:
-            for name in set(blobs) & {"hello", "share"}:
-                blobs[name] = Array(np.zeros(200, np.uint8))
+        if message.metadata.src_node_id == 104 and away.current >= 1:
+            for kind, name in (
+                (wire.HelloReply, "hello"),
+                (wire.RoundReply, "hello"),
+                (wire.ShareReply, "share"),
+                (wire.UnmaskReply, "share"),
+            ):
+                if is_kind(message, kind):
+                    alter(message, kind, **{name: bytes(200)})
 
     away = lose("oslo", "train.round", 1)
     sites = sites_of(4)

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr.app import Array, Message
+from flwr.app import Message
 
 from synthfed.cohorts.sites import load_cohort
 from synthfed.errors import SiteRefused
+from synthfed.federation import records, wire
 from synthfed.federation.in_process import FederationResult, Wiretap, run_in_process
 from synthfed.federation.manifest import read_manifest
 from synthfed.generators import central
@@ -20,6 +21,7 @@ from synthfed.pipeline import Pipeline
 from synthfed.privacy.accounting import epsilon_of
 from synthfed.tables.schema import Schema
 from synthfed.tables.transform import Transformer
+from tests.federation.fakes import alter, is_kind
 
 COLUMNS = ("patient_id", "age_years", "sex", "wbc_10e9_l", "NPM1", "os_days", "os_event")
 PIPELINE = Pipeline.load("smoke").replace(
@@ -137,13 +139,12 @@ def test_an_encoder_that_the_dictionary_does_not_admit_is_refused_by_every_site(
         return replace(encoder, blocks=tuple(blocks))
 
     def swap(message: Message) -> None:
-        blobs = message.content.get("blobs") if message.has_content() else None
-        if message.metadata.message_type == "train.round" and blobs is not None and "model" in blobs:
-            raw = blobs["model"].numpy().tobytes()
+        if is_kind(message, wire.RoundRequest):
+            raw = records.from_record(message.content, wire.RoundRequest).model
             if raw:
                 end = 8 + int.from_bytes(raw[:8], "little")
                 forged = forge(Transformer.from_json(raw[8:end].decode())).to_json().encode()
-                blobs["model"] = Array(np.frombuffer(len(forged).to_bytes(8, "little") + forged + raw[end:], np.uint8))
+                alter(message, wire.RoundRequest, model=len(forged).to_bytes(8, "little") + forged + raw[end:])
 
     with pytest.raises(SiteRefused, match="do not fit the run's layout"):
         federate(tmp_path, tap=Wiretap(faults=swap))

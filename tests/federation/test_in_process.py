@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from flwr.app import Message
 
 from synthfed.errors import BudgetRefused, FederationError, SiteRefused, TooFewSites
-from synthfed.federation import stages, training, words
+from synthfed.federation import records, stages, training, wire, words
 from synthfed.federation.in_process import FederationResult, RoundDone, Wiretap, run_in_process
 from synthfed.federation.manifest import RunManifest
 from synthfed.federation.progress import Odometer
@@ -24,7 +24,7 @@ from synthfed.generators.plan import make_plan, round_events
 from synthfed.privacy import accounting
 from synthfed.secagg import ring
 from synthfed.secagg.audit import verify_lines
-from tests.federation.fakes import LAYOUT, MeanGenerator, TwoBlocks, small_pipeline, unequal_sites
+from tests.federation.fakes import LAYOUT, MeanGenerator, TwoBlocks, alter, is_kind, small_pipeline, unequal_sites
 
 SITES = unequal_sites()
 CROSSINGS = 88  # 11 trips of 4 sites, both ways
@@ -387,16 +387,13 @@ def test_a_generator_that_raises_ends_the_run_without_its_words(tmp_path):
 
 def test_an_altered_model_or_result_is_refused_by_the_sites(tmp_path):
     """A relay that changes one coordinate of the announced sum is caught by every site's tag."""
-    from flwr.app import Array
 
     def tamper(message: Message) -> None:
-        content = message.content if message.has_content() else {}
-        blobs = content.get("blobs")
-        if message.metadata.message_type == "train.round" and blobs is not None and "result" in blobs:
-            raw = blobs["result"].numpy().copy()
-            if raw.size:
+        if is_kind(message, wire.RoundRequest):
+            raw = bytearray(records.from_record(message.content, wire.RoundRequest).result)
+            if raw:
                 raw[-80] ^= 1
-                blobs["result"] = Array(raw)
+                alter(message, wire.RoundRequest, result=bytes(raw))
 
     with pytest.raises(SiteRefused, match="secure sum"):
         federate(tmp_path, tap=Wiretap(faults=tamper))

@@ -10,7 +10,7 @@ from flwr.clientapp import ClientApp
 from flwr.supercore.task_identity import TaskIdentity
 
 from synthfed.errors import BudgetRefused, DeadlineMissed, FederationError, SiteBroken, SiteRefused
-from synthfed.federation import wire
+from synthfed.federation import records, wire
 from synthfed.federation.asking import Answers, Beside, Traffic, ask, ask_some
 from synthfed.federation.local_grid import Drop, LocalGrid
 
@@ -26,10 +26,10 @@ def echo_app() -> ClientApp:
         if site == "broken":
             raise ValueError("age=47")
         if site == "refusing":
-            return Message(wire.to_record(wire.Refusal("busy")), reply_to=message)
+            return Message(records.to_record(wire.Refusal("busy")), reply_to=message)
         if site == "poor":
-            return Message(wire.to_record(wire.Refusal("budget")), reply_to=message)
-        return Message(wire.to_record(wire.HelloReply(site.encode())), reply_to=message)
+            return Message(records.to_record(wire.Refusal("budget")), reply_to=message)
+        return Message(records.to_record(wire.HelloReply(site.encode())), reply_to=message)
 
     return app
 
@@ -125,11 +125,11 @@ def test_one_site_handles_one_message_at_a_time():
             threading.Event().wait(0.01)
         finally:
             busy.release()
-        return Message(wire.to_record(wire.HelloReply(b"x")), reply_to=message)
+        return Message(records.to_record(wire.HelloReply(b"x")), reply_to=message)
 
     grid = LocalGrid(app, {7: {"site": "lyon"}}, workers=3)
     with grid.as_server():
-        messages = [Message(wire.to_record(wire.HelloRequest("m", i, 0)), 7, "query.hello") for i in range(4)]
+        messages = [Message(records.to_record(wire.HelloRequest("m", i, 0)), 7, "query.hello") for i in range(4)]
         replies = list(grid.send_and_receive(messages))
     assert len(replies) == 4
     assert not any(reply.has_error() for reply in replies)
@@ -145,7 +145,7 @@ class FlakyGrid(LocalGrid):
 
     def keep(self, message: Message) -> None:
         if message.metadata.dst_node_id == 8:
-            self.seen.append(wire.fingerprint(wire.from_record(message.content, wire.HelloRequest)))
+            self.seen.append(records.fingerprint(records.from_record(message.content, wire.HelloRequest)))
 
     def get_node_ids(self):
         self.polls += 1

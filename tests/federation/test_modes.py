@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr.app import Array, Message
+from flwr.app import Message
 
 from synthfed.errors import FederationError, PipelineError, SecAggError, SiteRefused
-from synthfed.federation import rounds, wire, words
+from synthfed.federation import records, rounds, wire, words
 from synthfed.federation.in_process import FederationResult, Wiretap, run_in_process
 from synthfed.federation.local_grid import Drop
 from synthfed.federation.questions import ask_in_process
@@ -17,7 +17,7 @@ from synthfed.generators.base import flatten
 from synthfed.pipeline import Pipeline
 from synthfed.secagg.analytics import Plan
 from synthfed.secagg.questions import Count
-from tests.federation.fakes import MeanGenerator, TwoBlocks, small_pipeline, unequal_sites
+from tests.federation.fakes import MeanGenerator, TwoBlocks, alter, is_kind, small_pipeline, unequal_sites
 
 SITES = unequal_sites()
 MODES = ("compressed", "pairwise", "full", "shamir")
@@ -108,7 +108,7 @@ def test_in_shamir_mode_a_round_may_go_on_without_a_site_that_vanished(tmp_path)
     def lose(message: Message) -> None:
         if message.metadata.message_type != "train.round" or message.metadata.reply_to_message_id:
             return
-        request = wire.from_record(message.content, wire.RoundRequest)
+        request = records.from_record(message.content, wire.RoundRequest)
         if message.metadata.dst_node_id == 104 and request.round_index == 1:
             raise Drop
 
@@ -125,18 +125,17 @@ def _altering(message_type: str, field: str, kind: type, *, node: int, times: in
     """A fault that alters one site's reply of a kind: well formed, and signed by nobody."""
     left = [times]
 
-    def alter(message: Message) -> None:
+    def fault(message: Message) -> None:
         metadata = message.metadata
         if metadata.message_type != message_type or not metadata.reply_to_message_id or metadata.src_node_id != node:
             return
-        if left[0] and wire.kind_of(message.content) == kind.KIND:
+        if left[0] and is_kind(message, kind):
             left[0] -= 1
-            blobs = message.content["blobs"]
-            raw = blobs[field].numpy().copy()
+            raw = bytearray(getattr(records.from_record(message.content, kind), field))
             raw[-1] ^= 1
-            blobs[field] = Array(raw)
+            alter(message, kind, **{field: bytes(raw)})
 
-    return alter
+    return fault
 
 
 @pytest.mark.parametrize(
@@ -162,12 +161,11 @@ def test_what_one_site_forges_loses_that_site_and_no_other(tmp_path, message_typ
 
 def test_in_recompute_mode_sites_refuse_evidence_that_is_not_what_was_signed(tmp_path):
     def tamper(message: Message) -> None:
-        blobs = message.content.get("blobs") if message.has_content() else None
-        if message.metadata.message_type == "train.round" and blobs is not None and "evidence" in blobs:
-            raw = blobs["evidence"].numpy().copy()
-            if raw.size:
+        if is_kind(message, wire.RoundRequest):
+            raw = bytearray(records.from_record(message.content, wire.RoundRequest).evidence)
+            if raw:
                 raw[200] ^= 1
-                blobs["evidence"] = Array(raw)
+                alter(message, wire.RoundRequest, evidence=bytes(raw))
 
     with pytest.raises(SiteRefused, match="secure sum"):
         federate(tmp_path, pipeline_with(verify="recompute"), Wiretap(faults=tamper))

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr.app import Array, Message
+from flwr.app import Message
 
 from synthfed.errors import BudgetRefused, SiteRefused, TooFewSites
-from synthfed.federation import words
+from synthfed.federation import records, wire, words
 from synthfed.federation.inquiry import Inquiry, InquiryWork
 from synthfed.federation.manifest import ManifestError, read_manifest
 from synthfed.federation.one_process import Wiretap
@@ -20,6 +20,7 @@ from synthfed.federation.steps import SumSettings
 from synthfed.federation.wire import BadMessage
 from synthfed.secagg.analytics import Plan, answer_in_clear, noisy_plan
 from synthfed.secagg.questions import Bounds, Frequency, Moments, Quantiles, Table
+from tests.federation.fakes import alter, is_kind
 
 AGE = Bounds("age", 0, 120)
 PLAN = Plan((Moments(AGE), Frequency("sex", ("male", "female")), Quantiles(AGE, 1.0, (0.25, 0.5))), records=10_000)
@@ -112,11 +113,9 @@ def test_the_relay_sees_no_count_minimum_maximum_or_level_of_one_site(tmp_path):
 
 def test_sums_of_earlier_rounds_that_are_no_sums_are_refused(tmp_path):
     def tamper(message: Message) -> None:
-        blobs = message.content.get("blobs") if message.has_content() else None
-        if message.metadata.message_type == "train.round" and blobs is not None and "model" in blobs:
-            raw = blobs["model"].numpy().tobytes()
-            if raw != b"[]":
-                blobs["model"] = Array(np.frombuffer(b"[[1, 2]]", np.uint8))
+        asked = is_kind(message, wire.RoundRequest)
+        if asked and records.from_record(message.content, wire.RoundRequest).model != b"[]":
+            alter(message, wire.RoundRequest, model=b"[[1, 2]]")
 
     with pytest.raises(SiteRefused, match="did not decode"):
         ask(tmp_path, wiretap=Wiretap(faults=tamper))
