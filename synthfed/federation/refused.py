@@ -51,13 +51,15 @@ def next_step(code: str) -> str:
     kind, _, key = code.partition(".")
     if code == "policy.pipelines":
         return "the hospital reads the pipeline and approves it: synthfed site approve FOLDER --pipeline FILE"
+    if code == "policy.questions":
+        return "the hospital allows more of them if it agrees: synthfed site approve FOLDER --questions NUMBER"
     if kind == "policy":
         return f"submit a run within it, or the hospital changes {key} in its policy.toml if it agrees"
     return _NEXT.get(code, "the site's own site.log says where")
 
 
 _NEXT = {
-    "budget": "lower privacy.epsilon, or the hospital raises epsilon_total in its policy.toml if it agrees",
+    "budget": "begin a run that costs less, or the hospital raises epsilon_total in its policy.toml if it agrees",
     "versions": "install one version everywhere, and approve it: synthfed site approve FOLDER --code",
     "roster": "the hospital approves the newest invitation: synthfed site approve FOLDER --invitation FILE",
     "ledger": "restore the site's newest ledger.sqlite; nothing is charged until then",
@@ -65,6 +67,7 @@ _NEXT = {
     "holdout": "keep one cohort.holdout_fraction in all runs, or set evaluation.release = 'synthetic-only'",
     "site": "the hospital runs: synthfed site check FOLDER",
     "parts": "resume: the sites hand their parts over once more",
+    "left": "begin a new run; this one cannot be closed without that site",
     "busy": "wait until that message is done, then resume",
 }
 
@@ -73,6 +76,6 @@ def refusal_error(site: str, step: str, refusal: Refusal) -> SynthfedError:
     """The error that a coordinator raises for a site's refusal."""
     said = (
         f"site {site!r} refused {step}: {REFUSALS[refusal.code]} ({refusal.code}); nothing more is released. "
-        f"Next: {next_step(refusal.code)}; then resume"
+        f"Next: {next_step(refusal.code)}"
     )
     return BudgetRefused(said) if refusal.code == "budget" else SiteRefused(said)

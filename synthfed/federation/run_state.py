@@ -148,6 +148,19 @@ class RunState:
         """Note for ever that the sum of a round was false: this site takes no further part in the run."""
         self.base.execute("INSERT OR IGNORE INTO stage VALUES (?, 0, 'false sum', x'', NULL)", (round_index,))
 
+    def leave(self) -> None:
+        """Note for ever that the hospital takes no further part; inside a transaction."""
+        self.base.execute("INSERT OR IGNORE INTO stage VALUES (0, 0, 'left', x'', NULL)")
+
+    def require_not_left(self) -> None:
+        """Refuse to go on with a run that the hospital left.
+
+        Raises:
+            Refused: `left`.
+        """
+        if self.last_round("left") >= 0:
+            raise Refused("left")
+
     @property
     def ended(self) -> bool:
         """Whether a sum of this run was false."""

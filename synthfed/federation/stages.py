@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from synthfed.federation import wire
+from synthfed.federation import records, wire
 from synthfed.federation.direct import forget_parts, hand_over_parts, with_parts_at_hand
 from synthfed.federation.durable import write_durably
 from synthfed.federation.holdout import require_disjoint
@@ -70,6 +70,7 @@ def enrol(site: Site, node_id: int, request: wire.EnrolRequest, *, version: str)
     if manifest.version != version:
         raise Refused("versions")
     with site.run(name) as run:
+        run.require_not_left()
         if not (run.folder / "manifest.json").exists():
             if planned := manifest.events():  # exact answers cost no epsilon: none covers them, and policy allowed them
                 site.ledger().reserve(name, planned)
@@ -79,7 +80,7 @@ def enrol(site: Site, node_id: int, request: wire.EnrolRequest, *, version: str)
         site=site.name,
         versions=version,
         last_round=last_round,
-        signature=site.identity.sign(wire.enrol_statement(name, site.name, node_id)),
+        signature=site.identity.sign(records.enrol_statement(name, site.name, node_id)),
     )
 
 
@@ -253,13 +254,14 @@ def settle(site: Site, request: wire.SettleRequest) -> wire.SettleReply:
 
 def _once(run: RunState, key: Key, request: object, kind: type[R], work: Callable[[], R]) -> R:
     """Answer a stage once: the same request gets the stored bytes, another one is refused."""
-    asked = wire.fingerprint(request)
+    asked = records.fingerprint(request)
     stored = run.answered(key, asked)
     if stored is not None:
-        return wire.unpack(stored, kind)
+        return records.unpack(stored, kind)
+    run.require_not_left()
     with run.transaction():
         reply = work()
-        run.store_answer(key, asked, wire.pack(reply))
+        run.store_answer(key, asked, records.pack(reply))
     return reply
 
 
@@ -281,12 +283,13 @@ def _contribute(
         hello_next = open_session(site, run, manifest, index + 1, 0) if index + 1 < manifest.rounds else b""
         return wire.RoundReply(complaint, b"", (), (), hello_next)
 
-    path = run.parked(index, hashlib.sha256(request.model).digest())
+    model = hashlib.sha256(request.model).digest()
+    path = run.parked(index, model)
     if not path.exists():
         _work_and_park(site, run, manifest, request.model, index, path, work_of)
     parked = path.read_bytes()
     charged = _charge(site, manifest, index, parked)
-    vector, model = _vector_in(parked), hashlib.sha256(request.model).digest()
+    vector = _vector_in(parked)
     masked, parts = b"", dict[int, bytes]()
     if isinstance(session, PartsSiteSession):
         parts = dict(sorted(session.deal(vector, model, request.shares, request.sealed).items()))

@@ -81,11 +81,24 @@ def test_questions_need_a_coordinator_that_is_up_and_leave_nothing_where_it_is_d
     assert "run " not in said("coordinator", "status", folder)
     with pytest.raises(FederationError, match="is not up"):
         said("coordinator", "score", folder, "first")
-    with pytest.raises(FederationError, match="asked no questions"):
-        said("coordinator", "answers", folder, "ask-1")
     shown = said("site", "approve", tmp_path / "lyon", "--questions", "3")
     assert "3 question runs in all, with noise only, epsilon 10 each at most and 10 with all other runs" in shown
     assert "questions = 3" in (tmp_path / "lyon" / "policy.toml").read_text()
+
+
+def test_a_run_that_is_unknown_or_not_closed_is_named_with_what_there_is(invited):
+    folder, _ = invited
+    for words in (("finish", "first"), ("answers", "first"), ("stop", "--run", "first")):
+        with pytest.raises(FederationError, match=r"there is no run 'first' .* start one with"):
+            said("coordinator", words[0], folder, *words[1:])
+    with pytest.raises(FederationError, match="is not up"):
+        said("coordinator", "submit", folder, "smoke", "--name", "begun")
+    with pytest.raises(FederationError, match=r"there is no run 'first' .* there are: begun"):
+        said("coordinator", "submit", folder, "--name", "first", "--resume")
+    with pytest.raises(FederationError, match=r"'begun' is not closed .*no site was asked yet.*coordinator status"):
+        said("coordinator", "finish", folder, "begun")
+    with pytest.raises(FederationError, match="asked no questions"):
+        said("coordinator", "answers", folder, "begun")
 
 
 def test_orders_that_contradict_themselves_are_refused(invited, tmp_path):

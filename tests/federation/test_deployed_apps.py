@@ -12,6 +12,7 @@ from synthfed.cohorts.sites import load_cohort
 from synthfed.errors import FederationError, SiteRefused
 from synthfed.federation import client_app, server_app
 from synthfed.federation.deployment.runs import status_of
+from synthfed.federation.deployment.site_home import SiteHome
 from synthfed.federation.durable import make_private_folder, write_durably
 from synthfed.federation.inquiry import Inquiry, InquiryCourse
 from synthfed.federation.local_grid import LocalGrid
@@ -20,6 +21,7 @@ from synthfed.federation.policy import Policy
 from synthfed.federation.site import create_site, pin_roster
 from synthfed.federation.steps import SumSettings
 from synthfed.pipeline import Pipeline
+from synthfed.privacy.events import Budget
 from synthfed.privacy.ledger import Ledger
 from synthfed.secagg.analytics import Plan, noisy_plan
 from synthfed.secagg.questions import Bounds, Count, Frequency, Moments
@@ -141,3 +143,24 @@ def test_deployed_sites_answer_questions_over_all_their_rows_as_often_as_their_p
         ask(1)
     with grid.as_server(), pytest.raises(SiteRefused, match="no more question runs"):
         ask(2)
+
+
+def test_a_run_that_a_hospital_left_cannot_go_on_with_it_and_says_so(federation, tmp_path):
+    grid, context = federation
+    table, home = tmp_path / "milano.csv", SiteHome(tmp_path / "lyon", "lyon", "Hospital of lyon", None, None)
+    text = table.read_text()
+    table.write_text("patient_id\n1\n")
+    with grid.as_server(), pytest.raises(SiteRefused, match="'milano' refused round"):
+        server_app.app(grid, context)
+    table.write_text(text)
+    with pytest.raises(FederationError, match=r"0 open runs .* see: synthfed site status"):
+        home.leave("none")
+    with Ledger.open(home.folder / "ledger.sqlite", site="lyon", limit=Budget(10.0, 1e-5)) as ledger:
+        (run,) = ledger.open_runs()
+        assert ledger.committed() > ledger.spent()
+    assert home.leave(run[:8]) == run
+    context.run_config["resume"] = True
+    with grid.as_server(), pytest.raises(SiteRefused, match=r"refused enrol: .*left this run.*begin a new run"):
+        server_app.app(grid, context)
+    with Ledger.open(home.folder / "ledger.sqlite", site="lyon", limit=Budget(10.0, 1e-5)) as ledger:
+        assert ledger.committed() == ledger.spent() > 0  # round 0 was charged before milano failed, and stays charged

@@ -118,6 +118,21 @@ class CoordinatorHome:
             raise FederationError(f"run name {name!r} is not a plain name; take letters, digits, '-' and '_'")
         return self.folder / "runs" / name
 
+    def known_run(self, name: str) -> Path:
+        """The folder of a run that was submitted.
+
+        Raises:
+            FederationError: There is none of that name.
+        """
+        folder = self.run_folder(name)
+        if not folder.is_dir():
+            known = ", ".join(path.name for path in self.runs())
+            raise FederationError(
+                f"there is no run {name!r} in {self.folder / 'runs'}; "
+                + (f"there are: {known}" if known else f"start one with: synthfed coordinator submit {self.folder} aml")
+            )
+        return folder
+
     def runs(self) -> tuple[Path, ...]:
         """The folders of all runs, by name."""
         return tuple(sorted(path for path in (self.folder / "runs").iterdir() if path.is_dir()))

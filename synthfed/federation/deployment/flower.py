@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -110,6 +111,27 @@ def interrupted_once() -> Iterator[Callable[[], None]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def told_to_end(*, with_parent: bool) -> Callable[[float], bool]:
+    """From here on, requests to end only count; returns what waits some seconds and says whether there was one.
+
+    Args:
+        with_parent: That whoever started this process has ended, by whatever, counts too.
+    """
+    told = threading.Event()
+
+    def end(_: int, __: FrameType | None) -> None:
+        told.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    parent = os.getppid()
+
+    def waited(seconds: float) -> bool:
+        return told.wait(seconds) or (with_parent and os.getppid() != parent)
+
+    return waited
 
 
 def children_of(flwr_home: Path) -> list[int]:

@@ -31,6 +31,7 @@ _NEXT: Mapping[Kind, str] = {
     "asks": "read it with `answers`",
     "scores": "put it into the dossier of the run it scored, with `finish --scores`",
 }
+_DOES: Mapping[Kind, str] = {"trains": "a round", "asks": "questions", "scores": "counting held-out patients"}
 _FLOWER_RUN = "flower-run"
 _ENDS = ("finished:",)  # "finished:completed", "finished:failed", "finished:stopped"
 
@@ -148,7 +149,7 @@ def wait(
     while True:
         for line in progress_of(folder)[told:]:
             told += 1
-            stage = line.get("stage") or "a round"
+            stage = line.get("stage") or _DOES[status_of(folder).kind]
             say(
                 f"round {line['round_index'] + 1} of {line['rounds']}: {stage}; epsilon {line['epsilon_so_far']:.3g}, "
                 f"{_size(int(line['bytes_moved']))} moved, {line['seconds']:.0f} s"
@@ -166,7 +167,7 @@ def wait(
         time.sleep(poll_s)
     if state != "finished:completed" or not is_closed(folder):
         raise FlowerFailed(
-            f"run {folder.name!r} ended as {state!r}: {_why(home, folder, number)}; when that is mended, go on with: "
+            f"run {folder.name!r} ended as {state!r}: {_why(home, folder, number)}. When that is settled, go on with: "
             f"synthfed coordinator submit {home.folder} --name {folder.name} --resume"
         )
 

@@ -247,6 +247,7 @@ class SiteHome:
                 )
             with site.run(named[0]) as state, state.transaction():
                 state.audit("left", {}, site.identity)
+                state.leave()
                 state.forget_secrets()
             site.ledger().close(named[0])
         return named[0]

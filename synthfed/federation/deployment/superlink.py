@@ -1,16 +1,12 @@
 """The coordinator's side of Flower: the SuperLink on loopback, the front before it, and the sites that may connect."""
 
-import contextlib
 import fcntl
 import json
 import os
-import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 from synthfed.errors import FederationError
@@ -24,6 +20,7 @@ from synthfed.federation.deployment.flower import (
     require_free,
     start,
     stop,
+    told_to_end,
     wait_for_port,
 )
 from synthfed.federation.durable import write_durably
@@ -60,14 +57,14 @@ def front_command(home: CoordinatorHome) -> list[str]:
 
 
 @contextmanager
-def serving(home: CoordinatorHome, *, front: bool = True) -> Iterator[Callable[[float], bool]]:
+def serving(home: CoordinatorHome, *, front: bool = True) -> Iterator[Callable[[], bool]]:
     """Keep SuperLink and front up, with the roster's sites let in; all are stopped at the end.
 
     Args:
         front: False where nginx stands in front.
 
     Yields:
-        A function that waits some seconds and says whether everything still runs.
+        A function that says whether everything still runs.
 
     Raises:
         FederationError: The coordinator is up already.
@@ -97,9 +94,7 @@ def serving(home: CoordinatorHome, *, front: bool = True) -> Iterator[Callable[[
             started.append(door)
             wait_for_port(home.port, door, home.log("front"))
 
-        def still_up(seconds: float) -> bool:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                started[0].wait(seconds)
+        def still_up() -> bool:
             return all(process.poll() is None for process in started)
 
         yield still_up
@@ -120,18 +115,11 @@ def serve(home: CoordinatorHome, *, front: bool = True, with_parent: bool = Fals
     Raises:
         FlowerFailed: A program ended by itself.
     """
-    told = threading.Event()
-
-    def end(_: int, __: FrameType | None) -> None:
-        told.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
-    parent = os.getppid()
+    ended = told_to_end(with_parent=with_parent)
     with serving(home, front=front) as still_up:
         ready()
-        while not told.is_set() and not (with_parent and os.getppid() != parent):
-            if not still_up(0.5) and not told.is_set():
+        while not ended(0.5):
+            if not still_up() and not ended(0.0):
                 raise FlowerFailed(f"the SuperLink or the front ended by itself; {home.folder / 'logs'} says why")
 
 

@@ -1,19 +1,25 @@
 """A hospital's side of Flower: its SuperNode, and what can be checked before it is started."""
 
 import os
-import signal
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from types import FrameType
 
 from synthfed.errors import FederationError, SynthfedError
 from synthfed.federation.deployment.bundle import installed_bundle
-from synthfed.federation.deployment.flower import FlowerFailed, end_leftovers, free_port, program, start, stop, tail
+from synthfed.federation.deployment.flower import (
+    FlowerFailed,
+    end_leftovers,
+    free_port,
+    program,
+    start,
+    stop,
+    tail,
+    told_to_end,
+)
 from synthfed.federation.deployment.site_home import SiteHome
 from synthfed.federation.mailbox import CONFIG, Mailbox
 from synthfed.federation.peer_link import look_up
@@ -90,33 +96,22 @@ def serve(
         raise FederationError(f"site {home.site!r} approved no code; run: synthfed site approve {home.folder} --code")
     with Site(home.folder, home.site):
         pass  # keys, roster and policy hold, or this raises
-    told = threading.Event()
-
-    def end(_: int, __: FrameType | None) -> None:
-        told.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
-    parent = os.getppid()
-
-    def alone() -> bool:
-        return with_parent and os.getppid() != parent
-
+    ended = told_to_end(with_parent=with_parent)
     end_leftovers(home.flwr_home, patience_s=0.0)  # of one that was killed
     with Mailbox(home.folder, home.site, say=say):
-        while not told.is_set() and not alone():
+        while not ended(0.0):
             command = supernode_command(home, local_port=local_port or free_port())
             node = start(command, flwr_home=home.flwr_home, log=home.log)
             say(f"site {home.site!r} keeps a connection to {home.address} (process {node.pid}); it stops with Ctrl-C")
             try:
-                while not told.wait(0.5) and node.poll() is None and not alone():
+                while node.poll() is None and not ended(0.5):
                     pass
             finally:
                 stop(node)
                 end_leftovers(home.flwr_home)
-            if not told.is_set() and not alone():
+            if not ended(0.0):
                 say(f"the SuperNode ended ({tail(home.log, 1)}); it starts again in {again_s:g} s")
-                told.wait(again_s)
+                ended(again_s)
 
 
 def check(home: SiteHome) -> list[Found]:
