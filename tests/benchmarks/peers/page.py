@@ -78,11 +78,12 @@ def front(plan: Comparison, summary: Summary) -> str:
             and **what each epsilon covers** are in [tables.md](tables.md), every number is in `measured.json`.""",
             _short_table(plan, summary, shown),
             "![Gap in AUC by budget](prediction.png)",
+            "![Prediction against likeness of pairs](map.png)",
             f"Of {len(aims)} aims set beforehand {sum(aim.met for aim in aims)} are met; "
             "[tables.md](tables.md#aims) names all."
             if aims
             else "",
-            (Path(__file__).with_name("words.md")).read_text(encoding="utf-8").strip(),
+            *Path(__file__).with_name("words.md").read_text(encoding="utf-8").strip().split("\n\n"),
         ]
     )
 
@@ -117,7 +118,7 @@ def all_tables(plan: Comparison, summary: Summary) -> str:
 
 def _short_table(plan: Comparison, summary: Summary, shown: list[str]) -> str:
     budgets = sorted({epsilon for one in plan.contestants for epsilon in one.epsilons})
-    heading = " | ".join(["gap in AUC", *(f"{name}, {_budget(e)}" for name in shown for e in budgets), "CPU s"])
+    heading = " | ".join(["gap in AUC", *(f"{name} {_budget(e)}" for name in shown for e in budgets), "CPU s"])
     rows = []
     for one in plan.contestants:
         if sits_out(one, summary) or not any(cell.contestant == one.name for cell in summary.cells):
@@ -180,7 +181,7 @@ def _budgets(summary: Summary, name: str) -> list[float]:
 
 
 def _budget(epsilon: float) -> str:
-    return "no privacy" if math.isinf(epsilon) else f"{epsilon:g}"
+    return "∞" if math.isinf(epsilon) else f"{epsilon:g}"
 
 
 def _number(value: float | None, digits: int) -> str:

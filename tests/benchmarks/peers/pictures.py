@@ -8,8 +8,16 @@ from tests.benchmarks.pages import ACCENT, GREY, INK, RULE, drawing
 from tests.benchmarks.peers.plan import Comparison
 from tests.benchmarks.peers.summary import Cell, Summary
 
-_OURS = {"synthfed marginal": ACCENT, "synthfed tvae": "#d55e00", "synthfed ctgan": "#009e73"}
-_MARKS = "osD^vP*Xhp<>"
+_COLOURS = {  # by the start of a name
+    "synthfed marginal": ACCENT,
+    "synthfed tvae": "#d55e00",
+    "synthfed ctgan": "#009e73",
+    "PGM": "#cc79a7",
+    "mostlyai": "#e69f00",
+    "SDV": INK,
+    "smartnoise": GREY,
+}
+_MARKS = "osD^vP"
 _PANELS = ("flchain", "beat aml")
 
 
@@ -25,16 +33,19 @@ def draw(plan: Comparison, summary: Summary, folder: Path) -> None:
 
 
 def _look(plan: Comparison, name: str) -> dict[str, Any]:
-    """Ours in colour, others grey, each with a mark of its own."""
-    place = [one.name for one in plan.contestants].index(name)
-    colour = _OURS.get(name, ACCENT if name.startswith("synthfed") else GREY)
-    dashed = "--" if name not in _OURS and name.startswith("synthfed") else "-"
-    return {"color": colour, "marker": _MARKS[place % len(_MARKS)], "linestyle": dashed}
+    """A colour per family, a mark per contestant in it; ours with a suffix are dashed."""
+    start = next(start for start in _COLOURS if name.startswith(start))
+    family = [one.name for one in plan.contestants if one.name.startswith(start)]
+    return {
+        "color": _COLOURS[start],
+        "marker": _MARKS[family.index(name)],
+        "linestyle": "--" if "," in name else "-",
+    }
 
 
 def _prediction(plt: Any, plan: Comparison, summary: Summary, shown: list[str]) -> Any:
     budgets = sorted({one.epsilon for one in summary.cells})
-    figure, places = plt.subplots(1, len(shown), figsize=(11.5, 5.0), dpi=110, squeeze=False)
+    figure, places = plt.subplots(1, len(shown), figsize=(12.0, 4.8), dpi=110, squeeze=False, layout="constrained")
     for axes, table in zip(places[0], shown, strict=True):
         floor, ceiling = summary.floors[table].median("gap AUC"), summary.ceilings[table].median("gap AUC")
         assert floor is not None
@@ -67,20 +78,13 @@ def _prediction(plt: Any, plan: Comparison, summary: Summary, shown: list[str]) 
         axes.set_xlabel("epsilon of one patient, delta 1e-5")
         axes.set_title(f"{table}: gap in AUC to training on real rows", loc="left", fontsize=10.5)
         axes.grid(axis="y", color=RULE, linewidth=0.6)
-    handles: dict[str, Any] = {}
-    for axes in places[0]:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
-    figure.legend(
-        handles.values(), handles.keys(), frameon=False, fontsize=8.5, loc="center left", bbox_to_anchor=(1, 0.5)
-    )
-    figure.set_layout_engine("constrained")
+    _legend(figure, places[0])
     return figure
 
 
 def _map(plt: Any, plan: Comparison, summary: Summary, shown: list[str]) -> Any:
     """Prediction against likeness at epsilon 3 (filled) and without privacy (hollow)."""
-    figure, places = plt.subplots(1, len(shown), figsize=(11.5, 4.8), dpi=110, squeeze=False)
+    figure, places = plt.subplots(1, len(shown), figsize=(12.0, 4.8), dpi=110, squeeze=False, layout="constrained")
     for axes, table in zip(places[0], shown, strict=True):
         for epsilon in (3.0, math.inf):
             for cell in summary.ranked(table, epsilon):
@@ -94,20 +98,21 @@ def _map(plt: Any, plan: Comparison, summary: Summary, shown: list[str]) -> Any:
         axes.set_ylabel("gap in AUC")
         axes.set_title(f"{table}: epsilon 3 filled, no privacy hollow", loc="left", fontsize=10.5)
         axes.grid(color=RULE, linewidth=0.6)
-    figure.set_layout_engine("constrained")
+    _legend(figure, places[0])
     return figure
 
 
 def _point(axes: Any, plan: Comparison, cell: Cell, *, hollow: bool) -> None:
-    look = _look(plan, cell.contestant)
-    x, y = cell.median("TV2"), cell.median("gap AUC")
+    look = _look(plan, cell.contestant) | {"linestyle": ""}
     face = "none" if hollow else look["color"]
-    axes.plot(x, y, marker=look["marker"], color=look["color"], markerfacecolor=face, markersize=7, linestyle="")
-    axes.annotate(
-        cell.contestant.removeprefix("synthfed ").removeprefix("smartnoise "),
-        (x, y),
-        xytext=(6, -3),
-        textcoords="offset points",
-        fontsize=7.5,
-        color=look["color"],
-    )
+    x, y = cell.median("TV2"), cell.median("gap AUC")
+    axes.plot(x, y, markerfacecolor=face, markersize=7, label=cell.contestant, **look)
+
+
+def _legend(figure: Any, places: Any) -> None:
+    """One for all panels, at the right."""
+    handles: dict[str, Any] = {}
+    for axes in places:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    figure.legend(handles.values(), handles.keys(), frameon=False, fontsize=8.5, loc="outside right center")

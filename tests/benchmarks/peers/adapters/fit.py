@@ -15,6 +15,7 @@ import resource
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,7 +40,7 @@ def main(job_path: str) -> None:
     (out / "done.json").write_text(json.dumps(done), encoding="utf-8")
 
 
-def read_rows(job: dict) -> pd.DataFrame:
+def read_rows(job: dict[str, Any]) -> pd.DataFrame:
     """Numbers as float64 with NaN, levels as text with None."""
     rows = pd.read_csv(job["train"], dtype={one["name"]: str for one in job["columns"] if one["levels"]})
     for one in job["columns"]:

@@ -5,18 +5,19 @@ default. Where the whole budget is below 2 that would leave nothing to train wit
 """
 
 import tempfile
+from typing import Any
 
 import pandas as pd
 
 
-def prepare(job: dict) -> None:
+def prepare(job: dict[str, Any]) -> None:
     import torch
     from mostlyai import engine  # noqa: F401
 
     torch.set_num_threads(1)
 
 
-def fit(job: dict, rows: pd.DataFrame) -> pd.DataFrame:
+def fit(job: dict[str, Any], rows: pd.DataFrame) -> pd.DataFrame:
     from mostlyai.engine import TabularARGN
 
     privacy = None

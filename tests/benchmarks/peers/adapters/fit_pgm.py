@@ -9,22 +9,23 @@ noise.
 """
 
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-Pair = tuple[int, int]
+Clique = tuple[int, ...]
 MODEL_MB = 80  # largest junction tree of AIM, as its authors set it
 
 
-def prepare(job: dict) -> None:
+def prepare(job: dict[str, Any]) -> None:
     import jax
 
     jax.config.update("jax_enable_x64", True)
     import mbi.estimation  # noqa: F401
 
 
-def fit(job: dict, rows: pd.DataFrame) -> np.ndarray:
+def fit(job: dict[str, Any], rows: pd.DataFrame) -> np.ndarray:
     codes = np.load(job["codes"])
     rng = np.random.default_rng(job["seed"])
     mechanism = {"mst": _mst, "aim": _aim}[job["kind"]]
@@ -65,12 +66,14 @@ def _mst(codes: np.ndarray, widths: list[int], rho: float, wanted: int, rng: np.
     first = MirrorDescent().estimate(domain, measured, known_total=total, iters=2500)
     shares = [_cells_of(first, (c,)) for c in columns]
     shares = [one / one.sum() for one in shares]
-    pairs = list(combinations(columns, 2))
-    exact = {pair: _counted(small, pair, sizes) for pair in pairs}
-    score = {(a, b): np.abs(exact[a, b] - total * np.outer(shares[a], shares[b]).ravel()).sum() for a, b in pairs}
+    pairs: list[Clique] = list(combinations(columns, 2))
+    exact: dict[Clique, np.ndarray] = {pair: _counted(small, pair, sizes) for pair in pairs}
+    score: dict[Clique, float] = {
+        (a, b): np.abs(exact[a, b] - total * np.outer(shares[a], shares[b]).ravel()).sum() for a, b in pairs
+    }
     epsilon = np.sqrt(8 * part / (len(widths) - 1))  # of one choice: epsilon^2 / 8 is its rho
     group = list(columns)
-    edges: list[Pair] = []
+    edges: list[Clique] = []
     while len(edges) < len(widths) - 1:
         open_pairs = {pair: score[pair] for pair in pairs if group[pair[0]] != group[pair[1]]}
         a, b = _chosen(open_pairs, epsilon, rng)
@@ -99,9 +102,9 @@ def _aim(codes: np.ndarray, widths: list[int], rho: float, wanted: int, rng: np.
 
     columns = range(len(widths))
     domain = Domain([str(c) for c in columns], widths)
-    pairs = list(combinations(columns, 2))
+    pairs: list[Clique] = list(combinations(columns, 2))
     exact = {clique: _counted(codes, clique, widths) for clique in [*((c,) for c in columns), *pairs]}
-    weight = {(c,): float(len(widths) - 1) for c in columns} | dict.fromkeys(pairs, 2.0)
+    weight: dict[Clique, float] = {(c,): float(len(widths) - 1) for c in columns} | dict.fromkeys(pairs, 2.0)
     for a, b in pairs:  # overlap with every pair of the workload
         weight[a, b] += 2.0 * (len(widths) - 2)
 
@@ -134,30 +137,30 @@ def _aim(codes: np.ndarray, widths: list[int], rho: float, wanted: int, rng: np.
     return _drawn(model, wanted, len(widths))
 
 
-def _counted(codes: np.ndarray, clique: tuple[int, ...], widths: list[int]) -> np.ndarray:
+def _counted(codes: np.ndarray, clique: Clique, widths: list[int]) -> np.ndarray:
     place, size = np.zeros(len(codes), dtype=np.int64), 1
     for column in clique:
         place, size = place * widths[column] + codes[:, column], size * widths[column]
     return np.bincount(place, minlength=size).astype(float)
 
 
-def _noised(exact: np.ndarray, clique: tuple[int, ...], sigma: float, rng: np.random.Generator) -> object:
+def _noised(exact: np.ndarray, clique: Clique, sigma: float, rng: np.random.Generator) -> Any:
     from mbi import LinearMeasurement
 
     return LinearMeasurement(exact + rng.normal(0, sigma, len(exact)), tuple(map(str, clique)), sigma)
 
 
-def _cells_of(model: object, clique: tuple[int, ...]) -> np.ndarray:
+def _cells_of(model: Any, clique: Clique) -> np.ndarray:
     return np.asarray(model.project(tuple(map(str, clique))).datavector(), dtype=float)
 
 
-def _chosen(quality: dict[tuple[int, ...], float], epsilon: float, rng: np.random.Generator) -> tuple[int, ...]:
+def _chosen(quality: dict[Clique, float], epsilon: float, rng: np.random.Generator) -> Clique:
     """By the exponential mechanism; one patient moves a quality by 1."""
     logits = epsilon / 2 * np.array(list(quality.values()))
     chances = np.exp(logits - logits.max())
     return list(quality)[rng.choice(len(quality), p=chances / chances.sum())]
 
 
-def _drawn(model: object, wanted: int, columns: int) -> np.ndarray:
+def _drawn(model: Any, wanted: int, columns: int) -> np.ndarray:
     drawn = model.synthetic_data(wanted).to_dict()
     return np.stack([np.asarray(drawn[str(c)])[:wanted] for c in range(columns)], axis=1).astype(np.int32)

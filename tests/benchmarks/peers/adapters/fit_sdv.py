@@ -1,18 +1,19 @@
 """SDV: GaussianCopula, TVAE and CTGAN with their own encoders and default settings."""
 
 import warnings
+from typing import Any
 
 import pandas as pd
 
 
-def prepare(job: dict) -> None:
+def prepare(job: dict[str, Any]) -> None:
     import sdv.single_table  # noqa: F401
     import torch
 
     torch.set_num_threads(1)
 
 
-def fit(job: dict, rows: pd.DataFrame) -> pd.DataFrame:
+def fit(job: dict[str, Any], rows: pd.DataFrame) -> pd.DataFrame:
     import torch
     from sdv import single_table
     from sdv.metadata import Metadata

@@ -5,19 +5,20 @@ that span orders of magnitude are given as logarithms.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 
-def prepare(job: dict) -> None:
+def prepare(job: dict[str, Any]) -> None:
     import snsynth  # noqa: F401
     import torch
 
     torch.set_num_threads(1)
 
 
-def fit(job: dict, rows: pd.DataFrame) -> pd.DataFrame:
+def fit(job: dict[str, Any], rows: pd.DataFrame) -> pd.DataFrame:
     import torch
     from snsynth import Synthesizer
 
@@ -31,7 +32,7 @@ def fit(job: dict, rows: pd.DataFrame) -> pd.DataFrame:
     return drawn.assign(**{name: np.exp(drawn[name].astype(float)) for name in logs})
 
 
-def _transformer(job: dict, rows: pd.DataFrame, *, gan: bool) -> object:
+def _transformer(job: dict[str, Any], rows: pd.DataFrame, *, gan: bool) -> Any:
     """Fitted to what is public alone: the bounds and levels, never the rows."""
     from snsynth.transform import BinTransformer, ChainTransformer, LabelTransformer, MinMaxTransformer, OneHotEncoder
     from snsynth.transform.table import TableTransformer

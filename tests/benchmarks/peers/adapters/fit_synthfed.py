@@ -7,7 +7,9 @@ run on patients refuses.
 
 import math
 import tempfile
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +17,7 @@ import pandas as pd
 SHARES = (0.4, 0.3, 0.2, 0.1)
 
 
-def prepare(job: dict) -> None:
+def prepare(job: dict[str, Any]) -> None:
     import synthfed.federation.in_process
     import synthfed.run.drawing
     import synthfed.run.training  # noqa: F401
@@ -26,7 +28,7 @@ def prepare(job: dict) -> None:
         torch.set_num_threads(1)
 
 
-def fit(job: dict, rows: pd.DataFrame) -> pd.DataFrame:
+def fit(job: dict[str, Any], rows: pd.DataFrame) -> pd.DataFrame:
     from synthfed.cohorts.sites import Cohort
     from synthfed.pipeline import Pipeline
     from synthfed.run.drawing import draw_table
@@ -62,7 +64,8 @@ def fit(job: dict, rows: pd.DataFrame) -> pd.DataFrame:
         pipeline = pipeline.replace(federation__rounds=math.ceil(steps / pipeline.federation.local_steps))
     parts = [rows]
     if job["sites"] > 1:
-        parts = np.split(rows, (np.cumsum(SHARES[:-1]) * len(rows)).astype(int))
+        cuts = [0, *(np.cumsum(SHARES[:-1]) * len(rows)).astype(int), len(rows)]
+        parts = [rows.iloc[first:last] for first, last in pairwise(cuts)]
     sites = {f"site-{number}": schema.cast(part.reset_index(drop=True)) for number, part in enumerate(parts)}
     sites = {name: rules.derive(part) for name, part in sites.items()}
     cohort = Cohort(schema, rules, sites, {}, simulated=True, origin="benchmark", reports={})
