@@ -15,7 +15,7 @@ from synthfed.tables.transform import public_transformer
 from tests.benchmarks.peers import page
 from tests.benchmarks.peers.adapters.fit import read_rows
 from tests.benchmarks.peers.environments import portable, why
-from tests.benchmarks.peers.plan import HERE, Comparison, Contestant, read_plan
+from tests.benchmarks.peers.plan import HERE, Comparison, Contestant, Environment, read_plan
 from tests.benchmarks.peers.running import typed
 from tests.benchmarks.peers.summary import Cell, check_aims, summarise
 from tests.benchmarks.scores import score, shuffled
@@ -57,7 +57,7 @@ def table() -> Table:
 
 
 def _plan(*contestants: Contestant, **changes: object) -> Comparison:
-    plan = Comparison(1e-5, 100, 60, 60, contestants, {"x": ("x==1.0",)}, {"tiny": (0, 9)})
+    plan = Comparison(1e-5, 100, 60, 60, contestants, {"x": Environment(("x==1.0",))}, {"tiny": (0, 9)})
     return replace(plan, **changes)
 
 
@@ -187,7 +187,7 @@ def test_every_tool_of_the_committed_plan_has_its_program_and_its_packages() -> 
     plan = read_plan()
     assert len({fit.name for fit in plan.fits()}) == len(plan.fits())
     for one in plan.contestants:
-        packages = plan.environments[one.environment]
+        packages = plan.environments[one.environment].packages
         assert all("==" in package for package in packages)
         if (HERE / "constraints" / f"{one.environment}.txt").exists() or not packages:
             assert (HERE / "adapters" / f"{one.tool}.py").exists()

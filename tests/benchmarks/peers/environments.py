@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.benchmarks.peers.plan import HERE
+from tests.benchmarks.peers.plan import HERE, Environment
 
 _DONE, _FAILED = "installed.txt", "failed.txt"
 
@@ -19,16 +19,16 @@ class NotInstalled(Exception):
     """An environment that pip could not make; the message is pip's."""
 
 
-def interpreter(name: str, packages: tuple[str, ...], folder: Path) -> Path:
+def interpreter(name: str, environment: Environment, folder: Path) -> Path:
     """The Python of an environment, which is made if need be.
 
     Raises:
         NotInstalled: pip refused, now or before; delete the environment's folder to try again.
     """
-    if not packages:
+    if not environment.packages:
         return Path(sys.executable)
     place = folder / name
-    wanted, python = "\n".join(packages) + "\n", place / "bin" / "python"
+    wanted, python = environment.note + "\n", place / "bin" / "python"
     for note in (_DONE, _FAILED):
         file = place / note
         known, _, reason = file.read_text(encoding="utf-8").partition("\n\n") if file.exists() else ("", "", "")
@@ -36,16 +36,20 @@ def interpreter(name: str, packages: tuple[str, ...], folder: Path) -> Path:
             if note == _DONE:
                 return python
             raise NotInstalled(reason.strip())
-    print(f"installing {' '.join(packages)} for {name}", flush=True)
+    print(f"installing {' '.join(environment.packages)} for {name}", flush=True)
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(place)], check=True)
     pins = HERE / "constraints" / f"{name}.txt"
     pip = [str(python), "-m", "pip", "--disable-pip-version-check"]
     chosen = ["--constraint", str(pins)] if pins.exists() else []
-    found = subprocess.run([*pip, "install", *packages, *chosen], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        [*pip, "install", *environment.packages, *chosen], capture_output=True, text=True, check=False
+    )
     if found.returncode:
         reason = why(found.stderr + found.stdout)
         (place / _FAILED).write_text(f"{wanted}\n{reason}\n", encoding="utf-8")
         raise NotInstalled(reason)
+    if environment.without:
+        subprocess.run([*pip, "uninstall", "--yes", *environment.without], capture_output=True, check=True)
     if not pins.exists():
         frozen = subprocess.run([*pip, "freeze"], capture_output=True, text=True, check=True).stdout
         pins.parent.mkdir(exist_ok=True)

@@ -95,7 +95,8 @@ def all_tables(plan: Comparison, summary: Summary) -> str:
         "Written by `make bench-peers`; see [README.md](README.md).",
         "## Who",
         table(
-            "tool | version | licence | splits | what its epsilon covers", [_who(plan, one) for one in plan.contestants]
+            "tool | version | licence | splits planned | what its epsilon covers",
+            [_who(plan, one) for one in plan.contestants],
         ),
         "## Scores",
         """`TV1`, `TV2`: mean total variation of columns and of pairs to the training rows; `KM`: largest distance of
@@ -144,7 +145,9 @@ def _short(contestant: Contestant, cell: Cell | None, epsilon: float) -> str:
 
 def _scores(plan: Comparison, summary: Summary, name: str, epsilon: float) -> str:
     cells = summary.ranked(name, epsilon)
-    anchors = [("*fresh patients*", summary.ceilings[name]), ("*shuffled columns*", summary.floors[name])]
+    train, fresh, _ = summary.sizes[name]
+    sample = f"*fresh patients, {min(train, fresh // 2)}*"
+    anchors = [(sample, summary.ceilings[name]), ("*shuffled columns*", summary.floors[name])]
     ours = {one.name for one in plan.contestants if one.ours}
     named = [(f"**{one.contestant}**" if one.contestant in ours else one.contestant, one) for one in cells if one.runs]
     every = [*anchors, *named]
@@ -170,7 +173,7 @@ def _aims(plan: Comparison, summary: Summary) -> str:
 
 
 def _who(plan: Comparison, one: Contestant) -> str:
-    packages = [package for package in plan.environments[one.environment] if not package.startswith("torch")]
+    packages = [package for package in plan.environments[one.environment].packages if not package.startswith("torch")]
     if not packages:
         packages = [f"{name}=={version(name)}" for name in ([one.name.split()[0].lower()])]
     return f"{one.name} | {packages[0]} | {one.licence} | {one.seeds} | {one.covers}"

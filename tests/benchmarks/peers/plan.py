@@ -39,6 +39,23 @@ class Contestant:
 
 
 @dataclass(frozen=True, slots=True)
+class Environment:
+    """Pinned packages of a virtual environment; without any it is the project's own.
+
+    Attributes:
+        without: Taken out again after the installation.
+    """
+
+    packages: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+
+    @property
+    def note(self) -> str:
+        """What it was made from."""
+        return "\n".join([*self.packages, *(f"without {name}" for name in self.without)])
+
+
+@dataclass(frozen=True, slots=True)
 class Fit:
     """One run of one contestant on one split; the seed is that of the split and of the run."""
 
@@ -59,7 +76,6 @@ class Comparison:
     """All of `peers.toml`.
 
     Attributes:
-        environments: The packages of each; none for the project's own.
         tables: Name to rank and largest number of splits.
         cpu_seconds, wall_seconds: Limits of one fit.
         aims: (table, contestant, epsilon, score, what was aimed at).
@@ -70,7 +86,7 @@ class Comparison:
     cpu_seconds: int
     wall_seconds: int
     contestants: tuple[Contestant, ...]
-    environments: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    environments: Mapping[str, Environment] = field(default_factory=dict)
     tables: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     aims: tuple[tuple[str, str, float, str, float], ...] = ()
 
@@ -101,7 +117,10 @@ def read_plan(file: Path = HERE / "peers.toml") -> Comparison:
         cpu_seconds=raw["cpu_seconds"],
         wall_seconds=raw["wall_seconds"],
         contestants=tuple(contestants),
-        environments={name: tuple(one.get("packages", ())) for name, one in raw["environment"].items()},
+        environments={
+            name: Environment(**{key: tuple(values) for key, values in one.items()})
+            for name, one in raw["environment"].items()
+        },
         tables={name: (one["rank"], one.get("seeds", 99)) for name, one in raw["table"].items()},
         aims=tuple(
             (table, contestant, float(epsilon), score, aim)

@@ -19,11 +19,14 @@ def prepare(job: dict[str, Any]) -> None:
 
 def fit(job: dict[str, Any], rows: pd.DataFrame) -> pd.DataFrame:
     from mostlyai.engine import TabularARGN
+    from mostlyai.engine.domain import DifferentialPrivacyConfig
 
     privacy = None
     if job["epsilon"] is not None:
         values = min(1.0, job["epsilon"] / 2)
-        privacy = {"max_epsilon": job["epsilon"], "delta": job["delta"], "value_protection_epsilon": values}
+        privacy = DifferentialPrivacyConfig(
+            max_epsilon=job["epsilon"], delta=job["delta"], value_protection_epsilon=values
+        )
     levels = {one["name"]: "TABULAR_CATEGORICAL" for one in job["columns"] if one["levels"]}
     with tempfile.TemporaryDirectory() as folder:
         model = TabularARGN(
