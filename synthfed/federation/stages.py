@@ -148,6 +148,7 @@ def parts(site: Site, request: wire.PartsRequest) -> wire.PartsReply:
                 raise Refused("order")
             masked = session.add_up(request.parts)
             note_reduced(site, run, session, index)
+            session.forget_masked()
             run.store_session(index, attempt, session.freeze())
             return wire.PartsReply(masked, *deal_if_invited(site, run, manifest, index + 1, request.hellos))
 
@@ -304,6 +305,7 @@ def _contribute(
         "masked": _hash(masked or b"".join(parts.values())),
     }
     run.audit("masked", entry, site.identity)
+    session.forget_masked()  # the stored reply has it
     run.store_session(index, attempt, session.freeze())
     if index:
         run.erase(index - 1)

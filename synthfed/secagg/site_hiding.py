@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from synthfed.secagg import hybrid, messages
 from synthfed.secagg.admission import require_enough, require_keys
 from synthfed.secagg.complaints import judge
-from synthfed.secagg.contexts import context1, digest, lp
+from synthfed.secagg.contexts import context1, digest, lp, u64
 from synthfed.secagg.dealing import Opened
 from synthfed.secagg.hiding import hide
 from synthfed.secagg.messages import Kind, body_of
@@ -124,6 +124,13 @@ class HidingSite(SiteAttempt):
         state.mask_request = request
         return self._send_masked(masked, tag, released=() if self._config.deals_keys else agreed.opened.held)
 
+    def forget_masked(self) -> None:
+        """Drop the MASKED that the caller keeps and sends again itself: here it is the bulk of every `freeze`.
+
+        From here on, asking for it once more is refused, whatever the request.
+        """
+        self._state.masked = b""
+
     def complain(self, shares: Sequence[bytes], sealed: Sequence[bytes]) -> bytes:
         """SHARED -> ABORTED, in place of MASKED. Prove to everybody that a dealer's box is not what it published.
 
@@ -208,6 +215,7 @@ class HidingSite(SiteAttempt):
         state = self._state
         body = messages.Masked(vector, tag, state.commitment).pack()
         state.masked = self._write(Kind.MASKED, state.context1, body)
+        state.sent_length = u64(vector.size)
         state.head = messages.head_of(body)
         state.counted = dict.fromkeys(released, b"")
         state.stage = Stage.RELEASED if released else Stage.MASKED

@@ -10,7 +10,7 @@ import numpy as np
 from synthfed.secagg import messages
 from synthfed.secagg.contexts import digest
 from synthfed.secagg.evidence import Evidence
-from synthfed.secagg.messages import Kind, body_of
+from synthfed.secagg.messages import Kind
 from synthfed.secagg.refusals import (
     AlreadyAnswered,
     MalformedMessage,
@@ -175,8 +175,8 @@ class SiteSession(HidingSite):
         if set(found.members) != state.counted.keys():
             raise SplitView("the RESULT is a sum over another set than the one that was released")
         if state.stage == Stage.RELEASED:
-            if length != self._length_of_masked():
-                raise MalformedMessage(f"the RESULT has {length} coordinates; sent were {self._length_of_masked()}")
+            if length != self._sent_length:
+                raise MalformedMessage(f"the RESULT has {length} coordinates; sent were {self._sent_length}")
             accepted = TagKey(state.tag_key, state.context1).accepts(found.total, found.members, found.tag)
             if evidence is not None:
                 total, tag = self._add_up(evidence)
@@ -200,7 +200,7 @@ class SiteSession(HidingSite):
             heads=state.counted | {self._own.index: state.head},
             mask_keys={i: self._shown(i).mask_key for i in state.held},
             seed_digests=state.seed_digests if self._config.deals_keys else {},
-            length=self._length_of_masked(),
+            length=self._sent_length,
             form=self._form,
         )
 
@@ -208,6 +208,6 @@ class SiteSession(HidingSite):
         overhead = len(messages.pack_set((), self._roster)) + self._form.tag_bytes
         return max(0, len(result_body) - overhead) // self._form.dtype.itemsize
 
-    def _length_of_masked(self) -> int:
-        overhead = self._form.tag_bytes + messages.HASH_BYTES
-        return (len(body_of(self._state.masked)) - overhead) // self._form.dtype.itemsize
+    @property
+    def _sent_length(self) -> int:
+        return int.from_bytes(self._state.sent_length, "little")

@@ -46,6 +46,7 @@ class SiteState:
         halves: h of the pair with each peer of U1, in hybrid attempts; see `hybrid`.
         seed_digests: H(b_v) per site of U1.
         counted: Head of MASKED per site of U2, the one set for which this site releases shares. Stays for ever.
+        sent_length: d of the vector in MASKED, u64; stays when the message itself is forgotten.
         complaint: COMPLAINT, as sent in place of MASKED; stays.
         *_request: Digest of the request a stage answered; the same request gets the same reply again.
     """
@@ -70,6 +71,7 @@ class SiteState:
     tag_key: bytes = b""
     mask_request: bytes = b""
     masked: bytes = b""
+    sent_length: bytes = b""
     head: bytes = b""
     commitment: bytes = b""
     halves: dict[int, bytes] = field(default_factory=dict)

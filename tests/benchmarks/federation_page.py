@@ -27,12 +27,6 @@ def _page(tables: Mapping[str, Any]) -> str:
     curves, deployed = tables["curves"], tables.get("deployed")
     traffic = _by_sites(tables)
     loss, accuracy, last = curves["loss"], curves["accuracy"], len(curves["apart"])
-    steps = sorted({row["local_steps"] for row in tables["time"]})
-    added = {
-        row["sites"]: row["secure_cpu_s"] - row["plain_cpu_s"]
-        for row in tables["time"]
-        if row["local_steps"] == steps[0]
-    }
     parts = [
         "# Secure sums beside plain FedAvg",
         """Simulated AML patients, 400 at each site, a TVAE trained by DP-SGD (`start = "cold"`), one thread. Plain
@@ -52,27 +46,32 @@ def _page(tables: Mapping[str, Any]) -> str:
         leaves a real site. Accuracy is 1 - mean total variation between one-way shares of 2,000 sampled rows
         and of all rows. The noise of epsilon 10 moves both curves alike.""",
         "## What a round takes",
-        "![seconds per round](time.png)",
+        "![what secure sums add, by the time a site trains](time.png)",
         """CPU seconds of a round, all sites one after the other; the ratio is of the sums over all rounds but the
         first. Wall: the fastest round, which includes waiting until the disk has it (the secure run syncs its
         state before it sends anything; plain FedAvg writes nothing).""",
         table(
-            "local steps | sites | plain s | secure s | ratio | ratio by the short rows | wall plain s | wall secure s",
+            "local steps | sites | training s a site | plain s | secure s | ratio | added ms a site | "
+            "wall plain s | wall secure s",
             [
-                f"{row['local_steps']} | {row['sites']} | {row['plain_cpu_s']:.3f} | {row['secure_cpu_s']:.3f} | "
-                f"{row['cpu_ratio']:.3f} | {1 + added[row['sites']] / row['plain_cpu_s']:.3f} | "
+                f"{row['local_steps']} | {row['sites']} | {_training_s(row):.3f} | {row['plain_cpu_s']:.3f} | "
+                f"{row['secure_cpu_s']:.3f} | {row['cpu_ratio']:.3f} | {_added_ms(row):.0f} | "
                 f"{row['wall_plain_s']:.2f} | {row['wall_secure_s']:.2f}"
                 for row in tables["time"]
             ],
         ),
         f"""What synthfed adds does not depend on the training: keys, shares, masks, signatures, ledger, sealed
-        state and a second message per site and round, {_span([1000 * added[n] / n for n in added])}
-        milliseconds a site. The short rows show it best: "by the short rows" of a long row is that cost over
-        its plain round, while its own ratio scatters by a few hundredths on a machine with other work. So it is
-        at most a twentieth where a site trains for a second or two ({steps[-1]} steps), and more than the
-        training itself in short rounds of {steps[0]} steps, as the shipped pipelines take them, where a stint
-        is some twenty milliseconds. Between hospitals neither shows: there a round is what it takes to start a
-        process for each message.""",
+        state and a second message per site and round, {_span([_added_ms(row) for row in _short(tables)])}
+        milliseconds a site, as the shortest rounds show best. So secure rounds cost at most a twentieth more where a
+        site trains for {_enough_s(tables):.1f} s or longer between two sums, as it does at {_steps(tables)[-1]} local
+        steps, and a multiple of plain ones in rounds of {_steps(tables)[0]} steps, as the shipped pipelines take
+        them, where a stint is some twenty milliseconds. The line in the picture is the longest of those times over
+        the time of training; on a machine with other work a long row's own ratio scatters about it by a few
+        hundredths. Between hospitals neither shows: there a round is what it takes to start a process for each
+        message.""",
+        """Two trips a round are what `compressed` sums need: a vector is hidden from the coordinator by its site's own
+        mask too, and that mask may be opened only once it is settled whose vectors count, which is after all have
+        come. Nor can the opening ride with the next training, which starts from the sum.""",
     ]
     if deployed:
         parts.append(
@@ -97,6 +96,29 @@ def _page(tables: Mapping[str, Any]) -> str:
         sum, so that it can check it, and key shares.""",
     ]
     return page(parts)
+
+
+def _steps(tables: Mapping[str, Any]) -> list[int]:
+    return sorted({row["local_steps"] for row in tables["time"]})
+
+
+def _short(tables: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The rows of the shortest rounds, which show best what is added."""
+    return [row for row in tables["time"] if row["local_steps"] == _steps(tables)[0]]
+
+
+def _training_s(row: Mapping[str, Any]) -> float:
+    """CPU seconds of one site in a plain round: training, and one message."""
+    return float(row["plain_cpu_s"] / row["sites"])
+
+
+def _added_ms(row: Mapping[str, Any]) -> float:
+    return float(1000 * (row["secure_cpu_s"] - row["plain_cpu_s"]) / row["sites"])
+
+
+def _enough_s(tables: Mapping[str, Any]) -> float:
+    """Training time a site and round from which the secure round costs at most a twentieth more."""
+    return max(_added_ms(row) for row in _short(tables)) / 1000 / 0.05
 
 
 def _by_sites(tables: Mapping[str, Any]) -> list[tuple[int, Mapping[str, float]]]:
@@ -131,33 +153,36 @@ def _curves(plt: Any, tables: Mapping[str, Any]) -> Any:
 
 
 def _time(plt: Any, tables: Mapping[str, Any]) -> Any:
-    kinds = sorted({row["local_steps"] for row in tables["time"]})
-    figure, places = plt.subplots(1, len(kinds), figsize=(9.0, 3.4), dpi=110, squeeze=False)
-    for axes, steps in zip(places[0], kinds, strict=True):
-        rows = [row for row in tables["time"] if row["local_steps"] == steps]
-        sites = [row["sites"] for row in rows]
+    figure, axes = plt.subplots(figsize=(6.6, 3.8), dpi=110)
+    rows, enough = tables["time"], _enough_s(tables)
+    least, most = (pick(_training_s(row) for row in rows) for pick in (min, max))
+    ends = (0.6 * least, 1.8 * most)
+    axes.plot(ends, [5 * enough / end for end in ends], color=GREY, linewidth=1.2)
+    for sites, marker in zip(sorted({row["sites"] for row in rows}), "osD", strict=False):
+        shown = [row for row in rows if row["sites"] == sites]
         axes.plot(
-            sites, [row["plain_cpu_s"] for row in rows], color=GREY, marker="o", markersize=4, label="plain FedAvg"
+            [_training_s(row) for row in shown],
+            [max(0.5, 100 * (row["cpu_ratio"] - 1)) for row in shown],
+            color=ACCENT,
+            marker=marker,
+            markersize=5,
+            linestyle="none",
+            alpha=0.8,
+            label=f"{sites} sites",
         )
-        axes.plot(
-            sites, [row["secure_cpu_s"] for row in rows], color=ACCENT, marker="o", markersize=4, label="secure sums"
-        )
-        for row in rows:
-            more = 100 * (row["cpu_ratio"] - 1)
-            axes.annotate(
-                f"+{more:.0f} %" if more >= 10 else f"+{more:.1f} %",
-                (row["sites"], row["secure_cpu_s"]),
-                xytext=(0, 7),
-                textcoords="offset points",
-                ha="center",
-                color=ACCENT,
-                fontsize=9,
-            )
-        axes.set(xlabel="sites", xlim=(2, 11), ylim=(0, 1.25 * max(row["secure_cpu_s"] for row in rows)))
-        axes.set_xticks(sites)
-        axes.set_title(f"CPU seconds per round, {steps} local steps", loc="left", fontsize=10.5)
-        axes.grid(axis="y", color=RULE, linewidth=0.6)
-    places[0][0].legend(frameon=False, loc="lower right")
+    for draw, at, words, place in (
+        (axes.axhline, 5.0, "a twentieth", (ends[0], 5.0)),
+        (axes.axvline, enough, f"{enough:.2f} s", (enough, 0.6)),
+    ):
+        draw(at, color=INK, linewidth=0.8, linestyle="--")
+        axes.annotate(words, place, xytext=(4, 4), textcoords="offset points", color=INK, fontsize=9)
+    axes.set(xscale="log", yscale="log", xlim=ends, ylim=(0.5, 400), xlabel="CPU seconds a site trains in a round")
+    ticks = [tick for tick in (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0) if ends[0] < tick < ends[1]]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_yticks([1, 5, 10, 50, 100], ["1 %", "5 %", "10 %", "50 %", "100 %"])
+    axes.set_title("What secure sums add to a round of plain FedAvg", loc="left", fontsize=10.5)
+    axes.legend(frameon=False, loc="upper right")
+    axes.grid(color=RULE, linewidth=0.6)
     return figure
 
 

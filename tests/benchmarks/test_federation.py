@@ -37,6 +37,7 @@ PATIENTS = 400  # per site
 COLD = ['generator={kind="tvae", start="cold"}', "cohort.min_rows=20"]
 GATE = 1.05
 LONG = 300  # local steps that take a site a second or two
+PACES = ((3, 10), (30, 6), (LONG, 4))  # local steps, and rounds of them
 
 
 @dataclass
@@ -245,7 +246,7 @@ def test_the_curves_of_secure_and_plain_training_are_the_same(measured, tmp_path
     assert found.losses["plain"][-1] < found.losses["plain"][0]
 
 
-@pytest.mark.parametrize(("local_steps", "rounds"), [(3, 10), (LONG, 6)])
+@pytest.mark.parametrize(("local_steps", "rounds"), PACES)
 def test_a_secure_round_costs_at_most_a_twentieth_more_where_sites_train_for_a_second(
     measured, tmp_path, local_steps, rounds
 ):

@@ -312,6 +312,27 @@ def test_a_masked_vector_is_added_once():
     assert np.array_equal(run.relay.result()[1].view(np.int32), int64_sum(run.vectors.values()))
 
 
+def test_a_site_that_forgets_what_it_sent_checks_the_sum_and_never_masks_again():
+    """Whoever stored the reply may drop it from the session; the sum and its tag come out as before."""
+    run = attempt(3)
+    masked, delivery = run.masked(), run.relay.deliveries(MODEL)[3]
+    whole = len(run.sites[3].freeze())
+    for index, site in run.sites.items():
+        site.forget_masked()
+        name = run.roster.at(index).site
+        run.sites[index] = SiteSession.thaw(site.freeze(), run.roster, name, key(name), run.context)
+    assert len(run.sites[3].freeze()) == whole - len(masked[3])
+    with pytest.raises(AlreadyAnswered):
+        run.sites[3].mask(run.inputs[3], MODEL, delivery.shares, delivery.sealed)
+    for message in masked.values():
+        run.relay.add_masked(message)
+    for site in run.sites.values():
+        run.relay.add_unmask(site.unmask(run.relay.heads()))
+    result, total = run.relay.result()
+    assert np.array_equal(total.view(np.int32), int64_sum(run.vectors.values()))
+    assert all(np.array_equal(site.verify(result), total) for site in run.sites.values())
+
+
 def test_the_relay_fixes_the_model_once():
     run = attempt(3)
     run.deliveries()
