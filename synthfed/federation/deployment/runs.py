@@ -166,10 +166,10 @@ def wait(
                 break
         time.sleep(poll_s)
     if state != "finished:completed" or not is_closed(folder):
-        raise FlowerFailed(
-            f"run {folder.name!r} ended as {state!r}: {_why(home, folder, number)}. When that is settled, go on with: "
-            f"synthfed coordinator submit {home.folder} --name {folder.name} --resume"
-        )
+        why = _why(home, folder, number)
+        again = f"synthfed coordinator submit {home.folder} --name {folder.name} --resume"
+        rest = "" if "(left)" in why else f". When that is settled, go on with: {again}"
+        raise FlowerFailed(f"run {folder.name!r} ended as {state!r}: {why}{rest}")
 
 
 def _listed(line: Mapping[str, Any]) -> str:
