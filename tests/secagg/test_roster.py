@@ -1,8 +1,10 @@
 import datetime
 from dataclasses import replace
+from ssl import PEM_cert_to_DER_cert
 
 import pytest
 
+from synthfed.federation.deployment.certificates import make_link
 from synthfed.secagg.refusals import RosterRefused, UnknownSender
 from synthfed.secagg.roster import Member, Roster, default_threshold, sign_roster
 from tests.secagg.federation import FROM, UNTIL, key, make_roster, public
@@ -23,6 +25,43 @@ def test_a_roster_reads_back_from_its_file():
     listed = [*members(2), Member(9, "milano", 'Clinica "Sant\\Anna" però', public("m"))]
     roster = signed(listed)
     assert Roster.from_toml(roster.to_toml(), steward_key=STEWARD, on=FROM) == roster
+
+
+def certificate(name):
+    return PEM_cert_to_DER_cert(make_link(name).public.decode())
+
+
+def test_an_address_and_a_certificate_for_direct_links_are_signed_with_the_rest():
+    plain = members(3)
+    linked = [replace(plain[0], address="lyon.example.org:9443", certificate=certificate("lyon")), *plain[1:]]
+    roster = signed(linked)
+    assert Roster.from_toml(roster.to_toml(), steward_key=STEWARD, on=FROM) == roster
+    assert signed(plain).digest() not in (roster.digest(), b"")
+    moved = roster.to_toml().replace("lyon.example.org", "evil.example.org")
+    with pytest.raises(RosterRefused, match="not signed by its steward"):
+        Roster.from_toml(moved, steward_key=STEWARD, on=FROM)
+    exchanged = roster.to_toml().replace(linked[0].certificate.hex(), certificate("lyon").hex())
+    with pytest.raises(RosterRefused, match="not signed by its steward"):
+        Roster.from_toml(exchanged, steward_key=STEWARD, on=FROM)
+    with pytest.raises(RosterRefused, match="one key"):
+        signed([linked[0], replace(plain[1], address="b:1", certificate=linked[0].certificate), plain[2]])
+
+
+@pytest.mark.parametrize(
+    ("address", "shown", "match"),
+    [
+        ("lyon.example.org:9443", b"", "no usable certificate"),
+        ("lyon.example.org:9443", b"\x30\x00", "no usable certificate"),
+        ("lyon.example.org:9443", bytes(5000), "no usable certificate"),
+        ("", b"\x30\x00", "wanted host:port"),
+        ("lyon.example.org", certificate("lyon"), "wanted host:port"),
+        ("lyon.example.org:70000", certificate("lyon"), "wanted host:port"),
+        ('lyon"\n:1', certificate("lyon"), "wanted host:port"),
+    ],
+)
+def test_a_link_needs_an_address_and_a_certificate(address, shown, match):
+    with pytest.raises(RosterRefused, match=match):
+        replace(members(1)[0], address=address, certificate=shown)
 
 
 @pytest.mark.parametrize(("sites", "threshold"), [(3, 3), (4, 3), (5, 4), (6, 5), (7, 5), (10, 7), (20, 14), (50, 34)])

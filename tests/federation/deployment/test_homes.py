@@ -2,18 +2,24 @@
 
 import datetime
 import stat
+from dataclasses import replace
 
 import pytest
 
 from synthfed.errors import FederationError
+from synthfed.federation.deployment.certificates import make_link
 from synthfed.federation.deployment.coordinator_home import CoordinatorHome
+from synthfed.federation.deployment.flower import free_port
 from synthfed.federation.deployment.joining import FileRefused, Invitation
 from synthfed.federation.deployment.site_home import CAUTIOUS, SiteHome
 from synthfed.federation.deployment.superlink import front_command, require_running, superlink_command
-from synthfed.federation.deployment.supernode import require_unprivileged, supernode_command
+from synthfed.federation.deployment.supernode import Found, check, require_unprivileged, supernode_command
+from synthfed.federation.mailbox import Mailbox
+from synthfed.federation.peer_tls import own_certificate
 from synthfed.federation.site import Site
 from synthfed.pipeline import Pipeline
 from synthfed.run.contents import pipeline_toml
+from tests.federation.linked_faults import nonsense, standing_in
 
 
 def pinned(homes) -> tuple[CoordinatorHome, SiteHome, Invitation]:
@@ -56,6 +62,70 @@ def test_a_second_init_keeps_keys_and_policy(homes):
     assert coordinator.sign_roster() == invited
     with pytest.raises(FederationError, match="folder of site 'lyon'"):
         SiteHome.init(site.folder, site="nantes", organisation="CHU de Nantes")
+
+
+@pytest.fixture
+def linked(homes) -> dict[str, SiteHome]:
+    """Lyon and milano offer direct links on loopback, barcelona does not; all have pinned the roster."""
+    coordinator, sites = homes
+    for name in ("lyon", "milano"):
+        address = f"127.0.0.1:{free_port()}"
+        SiteHome.init(sites[name].folder, site=name, organisation=sites[name].organisation, direct=address)
+        coordinator.add((sites[name].folder / f"{name}.join").read_text())
+    invited = coordinator.sign_roster()
+    for home in sites.values():
+        home.pin(invited, invited.fingerprint)
+    return sites
+
+
+def allow_direct(home: SiteHome) -> None:
+    policy = replace(home.policy(), direct=True)
+    (home.folder / "policy.toml").write_text(policy.to_toml())
+
+
+def found(home: SiteHome, what: str) -> Found | None:
+    return next((one for one in check(home) if one.what == what), None)
+
+
+def test_the_roster_lists_address_and_certificate_of_sites_that_offer_direct_links(linked):
+    with Site(linked["lyon"].folder, "lyon") as site:
+        addresses = {member.site: bool(member.address) for member in site.roster.members}
+        own = site.roster.member("lyon")
+    assert addresses == {"lyon": True, "milano": True, "barcelona": False}
+    assert own.certificate == own_certificate(linked["lyon"].folder / "identity")
+    again = SiteHome.init(linked["lyon"].folder, site="lyon", organisation=linked["lyon"].organisation)
+    assert again.join() == linked["lyon"].join()
+    key = linked["lyon"].folder / "identity" / "peer.key"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert not (linked["barcelona"].folder / "identity" / "peer.key").exists()
+
+
+def test_check_says_which_peers_answer_and_who_stands_in_for_one(linked):
+    lyon, milano = linked["lyon"], linked["milano"]
+    assert found(linked["barcelona"], "direct links") is None
+    assert "direct = false" in found(lyon, "direct links").says
+    allow_direct(lyon)
+    allow_direct(milano)
+    down = found(lyon, "direct links")
+    assert down.good
+    assert "NOT site 'milano'" in down.says
+    assert "firewall" in down.says
+    assert "barcelona has no address" in down.says
+    with Mailbox(milano.folder, "milano"):
+        assert "milano answers" in found(lyon, "direct links").says
+    stranger = make_link("milano")
+    (milano.folder / "identity" / "peer.key").write_bytes(stranger.private)
+    (milano.folder / "identity" / "peer.crt").write_bytes(stranger.public)
+    listed = found(milano, "direct links")
+    assert not listed.good
+    assert "milano.join" in listed.says
+    with Site(lyon.folder, "lyon") as site:
+        member = site.roster.member("milano")
+    certificates = [site.roster.member("lyon").certificate]
+    with standing_in(int(member.address[-5:]), milano.folder / "identity", nonsense, listed=certificates):
+        other = found(lyon, "direct links")
+    assert not other.good
+    assert "is not site 'milano'" in other.says
 
 
 def test_secrets_are_readable_by_their_owner_only(homes):

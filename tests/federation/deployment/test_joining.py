@@ -1,11 +1,12 @@
 """The files that people carry between hospitals and coordinator."""
 
 import dataclasses
+from ssl import PEM_cert_to_DER_cert
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from synthfed.federation.deployment.certificates import make_node_key
+from synthfed.federation.deployment.certificates import make_link, make_node_key
 from synthfed.federation.deployment.joining import FileRefused, Invitation, Join, same_fingerprint
 from synthfed.secagg.refusals import RosterRefused
 
@@ -19,6 +20,21 @@ def test_a_request_reads_back_as_it_was_written():
     identity = Ed25519PrivateKey.generate()
     asked = join(identity)
     assert Join.from_toml(asked.to_toml(identity)) == asked
+
+
+def test_a_request_may_offer_direct_links_and_is_signed_with_them():
+    identity = Ed25519PrivateKey.generate()
+    certificate = PEM_cert_to_DER_cert(make_link("lyon").public.decode())
+    asked = dataclasses.replace(join(identity), address="lyon.example.org:9443", certificate=certificate)
+    text = asked.to_toml(identity)
+    assert Join.from_toml(text) == asked
+    assert asked.fingerprint != join(identity).fingerprint
+    other = PEM_cert_to_DER_cert(make_link("lyon").public.decode())
+    for changed in (text.replace(":9443", ":9444"), text.replace(certificate.hex(), other.hex())):
+        with pytest.raises(FileRefused, match="not signed by the key"):
+            Join.from_toml(changed)
+    with pytest.raises(RosterRefused, match="no usable certificate"):
+        dataclasses.replace(asked, certificate=b"")
 
 
 def test_a_request_with_one_changed_field_is_refused():
