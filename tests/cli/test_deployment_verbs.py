@@ -9,6 +9,7 @@ from synthfed.cli.app import app
 from synthfed.cohorts.sites import load_cohort
 from synthfed.errors import ConfigError, FederationError
 from synthfed.federation.deployment.flower import free_port
+from synthfed.secagg.refusals import RosterRefused
 from synthfed.tables.writing import write_csv
 
 
@@ -36,6 +37,25 @@ def invited(tmp_path) -> tuple[Path, str]:
         assert read.split("fingerprint ")[1][:39] in shown  # what the two people compare
     text = said("coordinator", "roster", folder)
     return folder, text.split("read out")[1].split()[0]
+
+
+def test_a_hospital_that_wants_direct_links_sees_what_it_opens_and_the_roster_shows_where(tmp_path):
+    folder = tmp_path / "coordinator"
+    said("coordinator", "init", folder, "--address", f"localhost:{free_port()}")
+    for name in ("lyon", "milano", "berlin"):
+        made = ["--name", name, "--organisation", f"Hospital of {name}"]
+        link = ["--direct", f"{name}.example.org:9443", "--listen", "0.0.0.0:9443"] if name != "berlin" else []
+        shown = said("site", "init", tmp_path / name, *made, *link)
+        assert (f"opens        {name}.example.org:9443 to the other hospitals" in shown) == bool(link)
+        said("coordinator", "add", folder, tmp_path / name / f"{name}.join")
+    text = said("coordinator", "roster", folder)
+    assert "Hospital of lyon; direct links at lyon.example.org:9443" in text
+    assert "Hospital of berlin\n" in text
+    with pytest.raises(ConfigError, match="give both"):
+        said("site", "init", tmp_path / "lyon", *made, "--listen", "0.0.0.0:9443")
+    with pytest.raises(RosterRefused, match="wanted host:port"):
+        said("site", "init", tmp_path / "oslo", "--name", "oslo", "--organisation", "Oslo", "--direct", "oslo")
+    assert not (tmp_path / "oslo").exists()
 
 
 def test_a_site_is_not_ready_until_federation_code_and_pipeline_are_approved(invited, tmp_path):
