@@ -9,7 +9,6 @@ deployed site does, from its node config (`site`, `site-dir`, `data`, `dictionar
 """
 
 import datetime
-import os
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -20,13 +19,14 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from synthfed.federation import pair_keys, records, stages, wire
+from synthfed.federation.durable import append_private
 from synthfed.federation.inquiry import Inquiry, InquiryWork
 from synthfed.federation.manifest import Manifest, RunManifest, synthfed_version
 from synthfed.federation.policy import Policy
 from synthfed.federation.refused import Refused, next_step, refusal_of
 from synthfed.federation.scoring import Scoring, ScoringWork
 from synthfed.federation.simulated import is_simulated_site, simulated_place, simulated_rows
-from synthfed.federation.site import Site, split_key
+from synthfed.federation.site import LOG, Site, split_key
 from synthfed.federation.training import SiteRows, TableRows, TrainingWork
 from synthfed.federation.work import SiteWork
 from synthfed.generators.base import Generator
@@ -202,9 +202,7 @@ def _note(context: Context, error: Exception) -> None:
     chain = type(error).__name__ + (f" from {type(error.__cause__).__name__}" if error.__cause__ else "")
     code = error.noted if isinstance(error, Refused) else refusal_of(error).code
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    handle = os.open(folder / "site.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    with os.fdopen(handle, "a", encoding="utf-8") as log:
-        log.write(f"{now} {chain} ({code}) at {' > '.join(frames)}; next: {next_step(code)}\n")
+    append_private(folder / LOG, f"{now} {chain} ({code}) at {' > '.join(frames)}; next: {next_step(code)}")
 
 
 def work_from_node_config(context: Context, manifest: RunManifest) -> SiteWork:

@@ -4,19 +4,21 @@ A site that has dealt (its state is durable by then) hands each peer its part. A
 left out of the reply to the coordinator; any other stays in it and goes the old way, in the same trips. The receiver
 puts both together, so what it adds up, and what it remembers of the request, does not depend on which way a part came.
 
-The coordinator is told who dealt, and sees no part that went by a link. A link that fails is written to the site's
-audit chain, with the one word that says why.
+The coordinator is told who dealt, and sees no part that went by a link. A link that fails is written to the site's own
+log, and to its audit chain with the one word that says why.
 """
 
+import datetime
 from dataclasses import replace
 
 from synthfed.federation import wire
+from synthfed.federation.durable import append_private
 from synthfed.federation.inbox import Inbox
 from synthfed.federation.manifest import RunManifest
 from synthfed.federation.peer_tls import LinkFailed, fingerprint, own_certificate
 from synthfed.federation.refused import Refused
 from synthfed.federation.run_state import RunState
-from synthfed.federation.site import Site
+from synthfed.federation.site import LOG, Site
 from synthfed.secagg import messages
 from synthfed.secagg.roster import Member, Roster
 
@@ -42,6 +44,9 @@ def hand_over_parts(
     by_link = {receiver: parts[receiver] for receiver in peers}
     failed = hand_over(manifest.hash(), index, by_link, own=own.index, peers=peers, identity=identity)
     if failed:
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        for why in failed.values():
+            append_private(site.folder / LOG, f"{now} direct link failed ({why.reason}): {why}")
         with run.transaction():
             entry = {"round": index, "links": [_noted(peers[receiver], why) for receiver, why in failed.items()]}
             run.audit("relayed", entry, site.identity)

@@ -19,6 +19,13 @@ def write_durably(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     flush_folder(path.parent)
 
 
+def append_private(path: Path, text: str) -> None:
+    """Add a line to a log that only its owner reads."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(handle, "a", encoding="utf-8") as log:
+        log.write(text + "\n")
+
+
 def flush_folder(folder: Path) -> None:
     """Make renames and deletions in a folder durable."""
     handle = os.open(folder, os.O_RDONLY)

@@ -178,10 +178,11 @@ def _called(member: Member, identity: Path) -> Iterator[ssl.SSLSocket]:
     """A link on which both sides know each other; whatever goes wrong on it is a `LinkFailed`."""
     whom = f"site {member.site!r} at {member.address}"
     host, _, port = member.address.rpartition(":")
+    context = calling_context(identity)
     try:
         with socket.create_connection((host, int(port)), timeout=CONNECT_S) as plain:
             plain.settimeout(ANSWER_S)
-            with calling_context(identity).wrap_socket(plain) as link:
+            with context.wrap_socket(plain) as link:
                 require_listed(link.getpeercert(binary_form=True) or b"", member)
                 if read_exactly(link, 1, within_s=ANSWER_S) != WELCOME:
                     raise LinkFailed(f"{whom} answers what no site says", "garbage")

@@ -22,7 +22,7 @@ from synthfed.secagg.roster import Member
 
 KEY, CERTIFICATE = "peer.key", "peer.crt"  # PEM, in a site's identity folder
 
-Reason = Literal["unreachable", "timeout", "certificate", "refused", "cut", "garbage", "not taken"]
+Reason = Literal["unreachable", "timeout", "certificate", "refused", "cut", "garbage", "not taken", "own key"]
 
 
 class LinkFailed(FederationError):
@@ -49,12 +49,20 @@ def calling_context(identity: Path) -> ssl.SSLContext:
 
     OpenSSL is told not to judge the other certificate: it could only build chains, and if it failed it would not say
     what it found. That the other side holds the key is proved either way.
+
+    Raises:
+        LinkFailed: `own key`: this site's key or certificate cannot be used.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    context.load_cert_chain(identity / CERTIFICATE, identity / KEY)
+    try:
+        context.load_cert_chain(identity / CERTIFICATE, identity / KEY)
+    except OSError as error:
+        raise LinkFailed(
+            f"this site's own {KEY} or {CERTIFICATE} cannot be used ({error}); restore the identity folder", "own key"
+        ) from error
     return context
 
 

@@ -24,6 +24,8 @@ from synthfed.federation.scoring import SCHEMA as SCORING
 from synthfed.privacy.ledger import Ledger
 from synthfed.secagg.roster import Roster
 
+LOG = "site.log"  # what went wrong here, for the hospital alone
+
 
 class SiteUnusable(FederationError):
     """A site's folder lacks a file or holds one that cannot be used."""

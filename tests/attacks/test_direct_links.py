@@ -144,6 +144,9 @@ def test_another_certificate_is_named_and_hears_nothing(up, wanted, tmp_path):
         assert part in str(told.value)
     assert {(link["listed"], link["found"]) for link in relayed_entries(result)} == {(listed, fingerprint(found))}
     assert set(said) <= {b"handshake"}
+    log = (up.folder("lyon") / "site.log").read_text()
+    assert listed in log
+    assert fingerprint(found) in log
 
 
 def test_another_listed_site_cannot_stand_in(up):
@@ -389,7 +392,17 @@ def test_a_lost_inbox_is_said_and_a_resume_fills_it_again(up, wanted):
     np.testing.assert_array_equal(flatten(result.final), wanted)
 
 
-def test_a_stolen_or_lost_link_key_only_costs_the_link(up, wanted):
+def test_a_link_key_that_cannot_be_used_costs_the_links_that_it_was_for(up, wanted):
+    progress: list = []
+    with up.listening():
+        (identity(up, "lyon") / KEY).write_bytes(b"")
+        result = federate(up.work, progress=progress)
+    np.testing.assert_array_equal(flatten(result.final), wanted)
+    assert set(progress[0].by_relay) == {"lyon to milano", "lyon to berlin"}
+    assert {link["why"] for link in relayed_entries(result)} == {"own key"}
+
+
+def test_a_lost_link_key_and_certificate_only_cost_the_links(up, wanted):
     (identity(up, "lyon") / KEY).unlink()
     (identity(up, "lyon") / CERTIFICATE).unlink()
     progress: list = []
