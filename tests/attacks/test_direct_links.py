@@ -15,7 +15,7 @@ import pytest
 from flwr.app import Message
 
 from synthfed.errors import FederationError
-from synthfed.federation import peer_link, rounds, wire
+from synthfed.federation import peer_link, records, rounds, wire
 from synthfed.federation.in_process import FederationResult, Wiretap, run_in_process
 from synthfed.federation.inbox import Inbox
 from synthfed.federation.mailbox import Mailbox
@@ -198,7 +198,7 @@ def enrolled(up: Linked, rounds_done: int = 0) -> str:
 
     def stop(message: Message) -> None:
         if message.metadata.message_type == "train.round" and not message.metadata.reply_to_message_id:
-            request = wire.from_record(message.content, wire.RoundRequest)
+            request = records.from_record(message.content, wire.RoundRequest)
             if request.round_index >= left[0]:
                 raise KeyboardInterrupt
 
@@ -321,8 +321,8 @@ def test_the_very_same_bytes_go_by_link_and_by_relay(up, wanted, monkeypatch):
         return {receiver: LinkFailed("lost", "cut") for receiver in envelopes}
 
     def watch(message: Message, _: bytes) -> None:
-        if message.has_content() and wire.kind_of(message.content) == wire.PartsRequest.KIND:
-            request = wire.from_record(message.content, wire.PartsRequest)
+        if message.has_content() and records.kind_of(message.content) == wire.PartsRequest.KIND:
+            request = records.from_record(message.content, wire.PartsRequest)
             receiver = message.metadata.dst_node_id - 100
             for part in request.parts:
                 by_relay[request.round_index, int.from_bytes(part[:2], "little"), receiver] = part
