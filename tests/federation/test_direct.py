@@ -63,12 +63,21 @@ def wanted(tmp_path_factory) -> np.ndarray:
     return flatten(result.final)
 
 
-@pytest.mark.parametrize("workers", [1, 4])
-@pytest.mark.parametrize("shares", ["full", "shamir"])
-def test_direct_gives_the_same_weights(tmp_path, wanted, shares, workers):
-    up = linked(tmp_path, shares=shares)
+@pytest.mark.parametrize(
+    ("workers", "federation"),
+    [
+        (1, {"shares": "full"}),
+        (4, {"shares": "full"}),
+        (4, {"shares": "shamir"}),
+        (1, {"shares": "shamir", "pq": True}),
+        (1, {"shares": "full", "verify": "recompute"}),
+    ],
+    ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else str(value),
+)
+def test_direct_gives_the_same_weights(tmp_path, wanted, workers, federation):
+    up = linked(tmp_path, **federation)
     with up.listening():
-        result = federate(tmp_path, shares=shares, workers=workers)
+        result = federate(tmp_path, workers=workers, **federation)
     np.testing.assert_array_equal(flatten(result.final), wanted)
     assert [done.by_relay for done in PROGRESS] == [(), (), ()]
 

@@ -239,6 +239,43 @@ def dealt_by(run, gone=()):
     return run.relay.part_deliveries()
 
 
+@pytest.mark.parametrize(("mode", "ring"), [("full", "2^32"), ("full", "2^64"), ("shamir", "2^32")])
+def test_the_size_of_a_part_is_known_before_it_comes(mode, ring):
+    dtype = np.uint32 if ring == "2^32" else np.uint64
+    run = attempt(3, vectors={i: np.arange(9, dtype=dtype) for i in range(3)}, config={"mode": mode, "ring": ring})
+    sizes = {len(part) for received in dealt_by(run).values() for part in received}
+    assert sizes == {parts.box_bytes(9, run.config)}
+
+
+@pytest.mark.parametrize("mode", ["full", "shamir"])
+def test_parts_that_the_sites_gave_each_other_need_not_pass_the_relay(mode):
+    """Where the configuration says so; the relay still knows who dealt, and checks what it is given."""
+    run = attempt(4, config={"mode": mode, "transport": "direct"})
+    dealt = {
+        index: run.sites[index].deal(run.inputs[index], MODEL, delivery.shares, delivery.sealed)
+        for index, delivery in run.deliveries().items()
+    }
+    first, second, *_ = dealt
+    wrong = {second: dealt[second][first]}  # its own part for another
+    with pytest.raises(MalformedMessage, match="did not seal one part"):
+        run.relay.add_parts(first, wrong)
+    run.relay.add_parts(first, {second: dealt[first][second]})
+    for index in dealt.keys() - {first}:
+        run.relay.add_parts(index, {})
+    passed = run.relay.part_deliveries()
+    assert passed == {index: (dealt[first][second],) if index == second else () for index in dealt}
+    for index in dealt:
+        received = [boxes[index] for boxes in dealt.values() if index in boxes]
+        run.relay.add_masked(run.sites[index].add_up(received))
+    _, total = run.relay.result()
+    assert np.array_equal(total.view(np.int32), int64_sum(run.inputs.values()))
+    through = attempt(4, config={"mode": mode})
+    delivery = through.deliveries()[first]
+    one = through.sites[first].deal(through.inputs[first], MODEL, delivery.shares, delivery.sealed)
+    with pytest.raises(MalformedMessage, match="did not seal one part"):
+        through.relay.add_parts(first, {second: one[second]})
+
+
 def test_shamir_survives_drops_before_and_after_the_parts():
     run = attempt(7, smallest=5, config={"mode": "shamir"})
     boxes = dealt_by(run, gone=(10,))
