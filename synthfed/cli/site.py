@@ -187,6 +187,9 @@ def status(folder: FolderArgument) -> None:
     typer.echo(f"site         {home.site} ({home.organisation})")
     typer.echo(f"code         {installed_bundle(home.flwr_home) or 'none approved'}")
     typer.echo(f"pipelines    {', '.join(digest[:16] for digest in policy.pipelines) or 'none allowed'}")
+    if address := home.join().address:
+        heard = "listens there while it is up" if policy.direct else "listens nowhere: policy.toml says direct = false"
+        typer.echo(f"direct       {address}; {heard}")
     with Site(home.folder, home.site) as opened:
         kept = (home.folder / "ledger.sqlite").exists()
         spent, unfinished = (opened.ledger().committed(), opened.ledger().open_runs()) if kept else (0.0, ())

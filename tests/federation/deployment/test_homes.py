@@ -5,7 +5,9 @@ import stat
 from dataclasses import replace
 
 import pytest
+from typer.testing import CliRunner
 
+from synthfed.cli.app import app
 from synthfed.errors import FederationError
 from synthfed.federation.deployment.certificates import make_link
 from synthfed.federation.deployment.coordinator_home import CoordinatorHome
@@ -98,6 +100,10 @@ def test_the_roster_lists_address_and_certificate_of_sites_that_offer_direct_lin
     key = linked["lyon"].folder / "identity" / "peer.key"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert not (linked["barcelona"].folder / "identity" / "peer.key").exists()
+    for name, said in (("lyon", f"direct       {own.address}; listens nowhere"), ("barcelona", "")):
+        shown = CliRunner().invoke(app, ["site", "status", str(linked[name].folder)]).stdout
+        assert said in shown
+        assert bool(said) == ("direct  " in shown)
 
 
 def test_check_says_which_peers_answer_and_who_stands_in_for_one(linked):
