@@ -106,7 +106,7 @@ def status(folder: FolderArgument) -> None:
 
     Example: synthfed coordinator status /srv/synthfed
     """
-    from synthfed.federation.deployment.runs import status_of
+    from synthfed.federation.deployment.runs import status_of, with_site_names
     from synthfed.federation.deployment.superlink import connected, running
 
     home = open_home(folder)
@@ -116,7 +116,7 @@ def status(folder: FolderArgument) -> None:
         for site, here in connected(home).items():
             typer.echo(f"site         {site}: {'connected' if here else 'not connected'}")
     for path in home.runs():
-        typer.echo(f"run          {path.name}: {status_of(path).words}")
+        typer.echo(f"run          {path.name}: {with_site_names(home, status_of(path).words)}")
 
 
 def stop(

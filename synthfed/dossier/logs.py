@@ -27,8 +27,9 @@ def site_logs(path: Path) -> dict[str, tuple[bytes, list[str]]]:
 
 
 def check_logs(files: Mapping[str, bytes]) -> list[Finding]:
-    """Each site's log, where there is one: order and links, and signatures where `audit_keys.json` names the keys."""
-    from synthfed.secagg.audit import verify_lines
+    """Each site's log, where there is one: order and links, and where `audit_keys.json` names the keys, signatures and
+    the heads that the sites saw of each other."""
+    from synthfed.secagg.audit import require_seen_heads, verify_lines
 
     findings = []
     for name in (_LOGS, _SCORING):
@@ -38,8 +39,10 @@ def check_logs(files: Mapping[str, bytes]) -> list[Finding]:
             if _KEYS not in files:
                 _split_logs(files[name].decode().splitlines())
                 continue
-            for key, lines in _logs_of(files, name).values():
+            logs = _logs_of(files, name)
+            for key, lines in logs.values():
                 verify_lines(lines, key)
+            require_seen_heads(logs)
         except (DossierError, ValueError, TypeError, KeyError, AttributeError, RecursionError, SecAggError) as error:
             findings.append(Finding("audit", name, f"a site's chain does not hold: {error}"))
     return findings

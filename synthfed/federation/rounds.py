@@ -145,7 +145,7 @@ class Coordinator:
             sites.welcome()
             point = self._round(sites, point)
         sites.welcome()
-        closed = close(sites, self.manifest, point)
+        closed = close(sites, self.manifest, self.roster, point)
         return self._outcome(point, closed)
 
     def _begin(self, sites: Connections) -> Checkpoint:

@@ -45,6 +45,7 @@ from synthfed.federation.site import Site
 from synthfed.federation.sums import check_roster
 from synthfed.federation.work import SiteWork
 from synthfed.privacy.mechanisms import seeded_key
+from synthfed.secagg.audit import seen_heads
 from synthfed.secagg.protocol import PartsSiteSession
 from synthfed.secagg.ring import Ring
 
@@ -303,6 +304,7 @@ def _contribute(
         "verified": _hash(request.result) if before is not None else "",
         "charged": charged,
         "masked": _hash(masked or b"".join(parts.values())),
+        "heads": seen_heads({site.roster.at(i).public_key: head for i, head in session.shown_heads.items()}),
     }
     run.audit("masked", entry, site.identity)
     session.forget_masked()  # the stored reply has it

@@ -6,7 +6,7 @@ show: that the site wrote down everything. Bodies hold hashes, sets and verdicts
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from synthfed.secagg.refusals import AuditBroken
 from synthfed.secagg.signatures import Signer, first_key
 
 _DOMAIN = b"synthfed/secagg/v1/audit"
+_SHORT = 32  # hexadecimal digits of a hash in a line about other logs
 _KEYS = ("seq", "prev", "time", "kind", "body", "id", "signature")
 
 
@@ -68,6 +69,39 @@ def verify_lines(lines: Iterable[str], public_key: bytes, *, expected: AuditHead
             "it was cut or restored from an older copy"
         )
     return head
+
+
+def seen_heads(heads: Mapping[bytes, bytes]) -> dict[str, str]:
+    """What a line says of other logs (`heads` of its body): by public key where each stood, both cut to 128 bits."""
+    return {key.hex()[:_SHORT]: head.hex()[:_SHORT] for key, head in heads.items()}
+
+
+def require_seen_heads(logs: Mapping[str, tuple[bytes, Sequence[str]]]) -> None:
+    """Check that every log passed through the heads which other sites wrote down of it.
+
+    A log that was begun again, cut or rewritten while the run went on may hold by itself; against its peers' it does
+    not. What this cannot show: that two sites changed their logs together, or which of two speaks the truth.
+
+    Args:
+        logs: By site its public key and its lines, whose chains hold.
+
+    Raises:
+        AuditBroken: Names a site whose log never had a head, and a site that wrote it down.
+    """
+    entries = {site: [json.loads(line) for line in lines] for site, (_, lines) in logs.items()}
+    passed = {
+        key.hex()[:_SHORT]: (site, {AuditHead().id.hex()[:_SHORT], *(entry["id"][:_SHORT] for entry in entries[site])})
+        for site, (key, _) in logs.items()
+    }
+    for witness, lines in entries.items():
+        for entry in lines:
+            for key, head in entry["body"].get("heads", {}).items():
+                site, had = passed.get(key, ("", {head}))
+                if head not in had:
+                    raise AuditBroken(
+                        f"the log of site {site!r} never had the head {head} that site {witness!r} was shown (line "
+                        f"{entry['seq'] + 1} of its log): one was cut, rewritten or restored from an older copy"
+                    )
 
 
 def _verify_line(line: str, number: int, head: AuditHead, key: Ed25519PublicKey) -> AuditHead:

@@ -174,6 +174,11 @@ class HidingSite(SiteAttempt):
             shares=public,
         )
 
+    @property
+    def shown_heads(self) -> dict[int, bytes]:
+        """Where each other site's audit log stood when it said HELLO, by roster index; empty before SHARED."""
+        return {index: self._shown(index).audit_head for index in self._state.hellos if index != self._own.index}
+
     # --- the steps' parts ---------------------------------------------------------------------------------------------
 
     def _commit(self, vector: Ring) -> bytes:

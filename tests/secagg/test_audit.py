@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthfed.secagg.audit import AuditHead, append_line, verify_lines
+from synthfed.secagg.audit import AuditHead, append_line, require_seen_heads, seen_heads, verify_lines
 from synthfed.secagg.refusals import AuditBroken
 from tests.secagg.federation import key, public
 
@@ -75,3 +75,45 @@ def test_another_sites_log_is_refused():
 def test_lines_that_are_no_entries_are_refused(line):
     with pytest.raises(AuditBroken):
         verify_lines([line], public("site0"))
+
+
+def watched(rounds: int) -> dict[str, tuple[bytes, list[str]]]:
+    """Logs of three sites, each of which writes down where the others stood before every round."""
+    names = ("site0", "site1", "site2")
+    heads, logs = dict.fromkeys(names, AuditHead()), {name: (public(name), []) for name in names}
+    for number in range(rounds):
+        seen = dict(heads)
+        for name in names:
+            body = {"round": number, "heads": seen_heads({public(o): seen[o].id for o in names if o != name})}
+            heads[name], line = append_line(
+                heads[name], time="2026-01-01", kind="masked", body=body, identity=key(name)
+            )
+            logs[name][1].append(line)
+    return logs
+
+
+def test_logs_that_saw_each_other_grow_agree():
+    require_seen_heads(watched(3))
+    require_seen_heads({})
+    _, log = make_log()
+    require_seen_heads({"site0": (public("site0"), log)})  # one that says nothing of others
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_a_log_that_was_rewritten_holds_by_itself_and_not_beside_the_others(kept):
+    """The site signs a new chain for the rounds since; its peers were shown the old one."""
+    logs = watched(3)
+    lines = logs["site1"][1][:kept]
+    head = verify_lines(lines, public("site1"))
+    for _ in range(kept, 3):
+        head, line = append_line(head, time="2026-01-01", kind="masked", body={}, identity=key("site1"))
+        lines.append(line)
+    assert verify_lines(lines, public("site1")).length == 3
+    with pytest.raises(AuditBroken, match=r"log of site 'site1' never had the head .* that site 'site0' was shown"):
+        require_seen_heads({**logs, "site1": (public("site1"), lines)})
+
+
+def test_a_log_that_lost_its_end_is_named_by_whoever_saw_it():
+    logs = watched(3)
+    with pytest.raises(AuditBroken, match="log of site 'site2' never had"):
+        require_seen_heads({**logs, "site2": (public("site2"), logs["site2"][1][:1])})

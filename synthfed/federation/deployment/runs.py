@@ -32,6 +32,7 @@ _NEXT: Mapping[Kind, str] = {
     "scores": "put it into the dossier of the run it scored, with `finish --scores`",
 }
 _DOES: Mapping[Kind, str] = {"trains": "a round", "asks": "questions", "scores": "counting held-out patients"}
+_LEFT = "(left)"  # the code with which a site refuses a run that it left
 _FLOWER_RUN = "flower-run"
 _ENDS = ("finished:",)  # "finished:completed", "finished:failed", "finished:stopped"
 
@@ -64,7 +65,14 @@ class RunStatus:
         if not self.begun:
             return "submitted; no site was asked yet"
         done = f"{self.rounds_done} of {self.rounds or '?'} rounds done"
-        return f"{done}; it stopped ({self.stopped}), go on with `submit --resume`" if self.stopped else done
+        if not self.stopped:
+            return done
+        return f"{done}; it stopped ({self.stopped})" + (", go on with `submit --resume`" if self.goes_on else "")
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a run that stopped can be gone on with: not without a site that left it for good."""
+        return _LEFT not in self.stopped
 
 
 def status_of(folder: Path) -> RunStatus:
@@ -168,7 +176,7 @@ def wait(
     if state != "finished:completed" or not is_closed(folder):
         why = _why(home, folder, number)
         again = f"synthfed coordinator submit {home.folder} --name {folder.name} --resume"
-        rest = "" if "(left)" in why else f". When that is settled, go on with: {again}"
+        rest = "" if _LEFT in why else f". When that is settled, go on with: {again}"
         raise FlowerFailed(f"run {folder.name!r} ended as {state!r}: {why}{rest}")
 
 
@@ -222,6 +230,11 @@ def _why(home: CoordinatorHome, folder: Path, number: int) -> str:
             text = ""
         lines = [line.strip() for line in text.splitlines() if "Error" in line]
         said = lines[-1] if lines else f"its process was killed, or see {home.log('superlink')}"
+    return with_site_names(home, said)
+
+
+def with_site_names(home: CoordinatorHome, said: str) -> str:
+    """A message about sites; before one has signed in, Flower's number is its name."""
     for site, node in node_ids(home).items():
-        said = said.replace(f"'node {node}'", repr(site))  # before a site has signed in, Flower's number is its name
+        said = said.replace(f"'node {node}'", repr(site))
     return said
