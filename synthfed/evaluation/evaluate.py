@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from synthfed.errors import DataError, SynthfedError
@@ -46,6 +47,8 @@ from synthfed.tables.schema import Schema, Survival
 
 Progress = Callable[[str], None]
 
+MOST_ROWS = 10_000  # of each table in scores of likeness and use: a hundred splits of more take hours and say no more
+
 
 def evaluate(
     synthetic: pd.DataFrame,
@@ -61,6 +64,9 @@ def evaluate(
     likeness_only: bool = False,
 ) -> Scorecard:
     """Score `synthetic`; the same tables and seed give the same scorecard, whatever the order of their rows.
+
+    Rules, repeated rows and attacks see every row; of a table of more than `MOST_ROWS`, scores of likeness and use see
+    so many, drawn at random.
 
     Args:
         train: The rows the generator saw; `None` for the edition that leaves the sites.
@@ -114,36 +120,37 @@ def _evaluate(
         fresh, _ = _read(holdout if holdout is not None else train.iloc[:0], schema, rules)
         sizes = {"train": len(real), "holdout": len(fresh), "synthetic": len(fake)}
         soft = fake.broken.shape[1] > 0 and real.broken.shape == (len(real), fake.broken.shape[1])
+        known, unseen, drawn = (_some(rows, seed) for rows in (real, fresh, fake))
         say("columns and pairs")
-        scores.update(_anchored(FidelityScore(real), real, fresh, fake, seed))
+        scores.update(_anchored(FidelityScore(known), known, unseen, drawn, seed))
         metrics += [*_validity(scores, real, fake, sizes, soft=soft), *_fidelity(scores, real, fake, sizes, seed)]
-        divergence = _anchored(divergence_score, real, fresh, fake, seed)
+        divergence = _anchored(divergence_score, known, unseen, drawn, seed)
         metrics.append(_divergence(divergence.get("js_bins")))
         say("genomics")
-        genomic = GenomicScore(real, candidate_rows=min(len(fresh), len(fake)))
+        genomic = GenomicScore(known, candidate_rows=min(len(unseen), len(drawn)))
         if len(genomic.names) > 1:
-            metrics += genomic_metrics(genomic, _anchored(genomic, real, fresh, fake, seed), holdout=len(fresh))
+            metrics += genomic_metrics(genomic, _anchored(genomic, known, unseen, drawn, seed), holdout=len(unseen))
         say("coverage")
-        metrics += coverage_metrics(real, fresh, fake, seed=seed)
+        metrics += coverage_metrics(known, unseen, drawn, seed=seed)
         if not likeness_only:
             say("detection")
-            metrics += detection_metrics(real, fresh, fake, seed=seed)
+            metrics += detection_metrics(known, unseen, drawn, seed=seed)
             say("sdmetrics")
-            quality = quality_metric(real, fresh, fake, seed=seed)
+            quality = quality_metric(known, unseen, drawn, seed=seed)
             metrics += [quality] if quality is not None else []
             say("published scores")
-            metrics += published_metrics(real, fresh, fake, schema=schema, targets=settings.targets, seed=seed)
+            metrics += published_metrics(known, unseen, drawn, schema=schema, targets=settings.targets, seed=seed)
         say("survival")
-        follow = SurvivalScore(schema.survivals, settings.groups, real, fresh)
+        follow = SurvivalScore(schema.survivals, settings.groups, known, unseen)
         if schema.survivals:
-            scores.update(_anchored(follow, real, fresh, fake, seed))
+            scores.update(_anchored(follow, known, unseen, drawn, seed))
         for endpoint in schema.survivals:
             suffix = "" if endpoint == schema.primary_survival else f".{endpoint.name}"
-            metrics += _survival(endpoint, suffix, scores, real, fresh, fake)
+            metrics += _survival(endpoint, suffix, scores, known, unseen, drawn)
         if not likeness_only:
-            metrics += prognosis_metrics(schema.survivals, schema.primary_survival, real, fresh, fake, seed=seed)
+            metrics += prognosis_metrics(schema.survivals, schema.primary_survival, known, unseen, drawn, seed=seed)
         say("prediction")
-        metrics += utility_metrics(settings.targets, schema, real, fresh, fake, seed=seed, groups=settings.groups)
+        metrics += utility_metrics(settings.targets, schema, known, unseen, drawn, seed=seed, groups=settings.groups)
     if real is not None and fresh is not None and not likeness_only:
         say("copies")
         metrics += copy_metrics(real, fresh, fake, seed=seed)
@@ -152,12 +159,12 @@ def _evaluate(
         metrics += membership_metrics(membership, sizes)
         say("other attacks")
         metrics.append(unique_value_metric(real, fresh, fake))
-        known = settings.quasi_identifiers
-        metrics.append(attribute_metric(real, fresh, fake, quasi_identifiers=known, seed=seed))
+        quasi = settings.quasi_identifiers
+        metrics.append(attribute_metric(real, fresh, fake, quasi_identifiers=quasi, seed=seed))
         metrics += identification_metrics(real, fresh, fake, seed=seed)
     metrics.append(guarantee_metric(privacy))
     say("figures")
-    drawn = figures(
+    pictures = figures(
         schema=schema,
         groups=settings.groups,
         synthetic=fake,
@@ -172,7 +179,7 @@ def _evaluate(
         "train": len(real) if real is not None else None,
         "holdout": len(fresh) if fresh is not None and holdout is not None else None,
     }
-    return Scorecard(tuple(metrics), drawn, seed, counts)
+    return Scorecard(tuple(metrics), pictures, seed, counts)
 
 
 def _read(table: pd.DataFrame, schema: Schema, rules: RuleSet) -> tuple[Rows, pd.DataFrame | None]:
@@ -184,6 +191,13 @@ def _read(table: pd.DataFrame, schema: Schema, rules: RuleSet) -> tuple[Rows, pd
         return read_rows(table, shape), None
     soft = [rule.id for rule in rules.rules if not rule.hard]
     return read_rows(table, shape, broken[soft]), broken[[rule.id for rule in rules.rules if rule.hard]]
+
+
+def _some(rows: Rows, seed: int) -> Rows:
+    """At most `MOST_ROWS` of them, drawn at random."""
+    if len(rows) <= MOST_ROWS:
+        return rows
+    return rows.take(np.random.default_rng([seed, 21]).permutation(len(rows))[:MOST_ROWS])
 
 
 def _anchored(score: Score, real: Rows, fresh: Rows, fake: Rows, seed: int) -> dict[str, Anchored]:

@@ -53,6 +53,7 @@ class Inputs:
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Keep scikit-learn's and BLAS's thread pools at one while the block runs."""
+    import sklearn.utils  # noqa: F401  # a pool that is not loaded yet would keep all its threads
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     with threadpool_limits(limits=1):

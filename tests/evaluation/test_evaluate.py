@@ -34,6 +34,14 @@ def test_likeness_alone_gives_the_same_scores_and_runs_no_attack(card):
     assert all(card[m.id] == m for m in quick.metrics)
 
 
+def test_of_a_large_table_likeness_sees_some_rows_and_copies_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("synthfed.evaluation.evaluate.MOST_ROWS", 100)
+    copied = pd.concat([REAL.fresh.iloc[:-20], REAL.train.iloc[:20]], ignore_index=True)
+    large = cheats.score(copied, REAL)
+    assert large["faithful.association"].n == {"matched": 100}
+    assert large["private.exact"].value > 0
+
+
 def test_names_of_levels_do_not_matter(card):
     names = {"low": "z", "middle": "a", "high": "m"}
     raw = cheats.SCHEMA.to_dict()
