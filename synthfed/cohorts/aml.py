@@ -200,7 +200,9 @@ def _baseline(
     secondary, therapy = of_class("secondary"), of_class("therapy_related")
     other = np.full(rows, 0.088)  # measured: 47 of 531
     by_type = {"de_novo": 1 - secondary - therapy - other, "secondary": secondary, "therapy_related": therapy}
-    drawn["aml_type"] = pick(np.column_stack([by_type.get(level, other) for level in levels]), rng).astype(float)
+    decades = (drawn["age_years"] - of_class("age_years", 0)) / 10
+    odds = [by_type.get(name, other) * np.exp(prior["aml_type_age"].get(name, 0.0) * decades) for name in levels]
+    drawn["aml_type"] = pick(np.column_stack(odds), rng).astype(float)
     after_mds = np.select(
         [drawn["aml_type"] == levels.index("secondary"), drawn["aml_type"] == levels.index("therapy_related")],
         [0.55, 0.08],  # assumption, chosen so that 8.5 % have a prior MDS
@@ -231,7 +233,10 @@ def _labs(
     rows = len(kind)
     uniforms = correlated_uniforms(normal_of_spearman(np.array(facts["spearman"])), rows, rng)
     z = dict(zip(facts["order"], ndtri(np.clip(uniforms, 1e-9, 1 - 1e-9)).T, strict=True))
-    u = dict(zip(facts["order"], uniforms.T, strict=True))
+    for gene, sizes in facts["shift"].items():
+        usual = np.array(prior["genes"][gene])[kind] / 100
+        for key, size in sizes.items():
+            z[key] = z[key] + size * (drawn[gene] - usual)
     usual_itd = np.array(prior["genes"]["FLT3_ITD"])[kind] / 100
     shift = facts["itd_log_wbc"] * (drawn["FLT3_ITD"] - usual_itd) + site.lab_shift
     within = of_class("wbc_10e9_l", 1) ** 2 - facts["itd_log_wbc"] ** 2 * usual_itd * (1 - usual_itd)
@@ -249,7 +254,7 @@ def _labs(
     ):
         mean, sd = of_class(column, 0) / 100, of_class(column, 1) / 100
         size = mean * (1 - mean) / sd**2 - 1
-        exact = _moved(maps, column, 100 * betaincinv(mean * size, (1 - mean) * size, u[key]))
+        exact = _moved(maps, column, 100 * betaincinv(mean * size, (1 - mean) * size, ndtr(z[key])))
         rounded = np.where(chance(to_five, rows, rng), 5 * np.round(exact / 5), np.round(exact))
         if column == "pb_blasts_pct":
             rounded = np.where(exact < 5, np.round(exact), rounded)

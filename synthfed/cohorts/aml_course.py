@@ -81,10 +81,8 @@ def survive(drawn: Grid, rng: np.random.Generator, prior: dict[str, Any], schema
     death = np.zeros(rows)
     for g, knots in enumerate(solved.baseline):
         death[group == g] = DAYS_PER_MONTH * _time_of(reached[group == g], knots, log_months)
-    early, usual, late = prior["survival"]["follow_up_months"]
-    long = chance(prior["survival"]["late_follow_up"], rows, rng)
-    uniform = rng.random(rows)
-    follow_up = DAYS_PER_MONTH * np.where(long, usual + (late - usual) * uniform, early + (usual - early) * uniform)
+    lost = 1.0 - np.array(prior["survival"]["followed"])
+    follow_up = DAYS_PER_MONTH * np.interp(rng.random(rows), lost, prior["survival"]["follow_up_months"])
     drawn["os_days"] = np.maximum(1, np.round(np.minimum(death, follow_up)))
     drawn["os_event"] = (death <= follow_up).astype(float)
     drawn["death_days"] = np.maximum(1, np.round(death))

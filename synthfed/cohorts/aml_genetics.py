@@ -26,7 +26,8 @@ def draw_karyotype(
     named = {name: float(i) for i, name in enumerate(fusions)}
     normal = chance(normal_share, rows, rng)
     aneuploid = kind == level["aneuploidy"]
-    complex_ = aneuploid & ~normal & chance(facts["complex_of_aneuploidy"] / 0.95, rows, rng)
+    open_share = 1.0 - prior["class"]["aneuploidy"]["normal_karyotype"]
+    complex_ = aneuploid & ~normal & chance(facts["complex_of_aneuploidy"] / open_share, rows, rng)
     with_tp53 = complex_ & chance(facts["tp53_of_complex"], rows, rng)
     leading = list(facts["leading"])
     lead = pick(np.broadcast_to(np.array(list(facts["leading"].values())), (rows, len(leading))), rng)

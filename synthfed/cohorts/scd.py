@@ -162,7 +162,7 @@ def _blood(drawn: Grid, kind: Codes, rng: np.random.Generator, prior: dict[str, 
     transfused_hb = moves["hb"][0] + moves["hb"][1] * rng.standard_normal(rows)
     drawn["hb_g_dl"] = np.round(np.where(chronic, np.maximum(hb, transfused_hb), hb), 1)
     ratio = prior["red_cells"]["hct_per_hb"]
-    hct = drawn["hb_g_dl"] * np.clip(ratio[0] + ratio[1] * rng.standard_normal(rows), 2.65, 3.5)
+    hct = drawn["hb_g_dl"] * np.clip(ratio[0] + ratio[1] * rng.standard_normal(rows), 2.65, 3.55)
     drawn["hct_pct"] = np.round(np.clip(hct, 9, 54), 1)
     mcv = _of(prior, "mcv", kind) + _of(prior, "mcv_sd", kind) * z["mcv"] + fetal["mcv"] * surplus
     mcv = mcv + alpha["mcv"] * (drawn["deletions"] - 0.28) + drug["mcv"] * treated
@@ -253,17 +253,20 @@ def _events(drawn: Grid, kind: Codes, rng: np.random.Generator, prior: dict[str,
     shape = facts["frailty_shape"]
     frailty = rng.gamma(shape, 1.0 / shape, rows)
     modifier = np.exp(facts["crises_per_hct_point"] * thick + prior["fetal"]["crises"] * surplus)
+    age = drawn["age_years"]
+    modifier = modifier * np.interp(age, facts["crises_ages"], facts["crises_age_factors"])
     rate = _of(prior, "voc", kind) * frailty * modifier * np.where(treated, drug["crises_factor"], 1.0)
     drawn["voc_last_12m"] = np.minimum(rng.poisson(rate), 60).astype(float)
     drawn["voc_hosp_last_12m"] = rng.binomial(drawn["voc_last_12m"].astype(np.int64), facts["in_hospital"]).astype(
         float
     )
 
-    age = drawn["age_years"]
     chest_shape = facts["chest_frailty_shape"]
     proneness = rng.gamma(chest_shape, 1.0 / chest_shape, rows) * np.exp(-0.02 * surplus)
     usual = _of(prior, "acs", kind)
-    by_age = np.select([age < 5, age >= 20], [facts["chest_age_2_to_4"], facts["chest_adult"]], 1.0)
+    by_age = np.select(
+        [age < 5, age >= 20], [facts["chest_age_2_to_4"], facts["chest_adult"]], facts["chest_age_5_to_19"]
+    )
     heavier = 0.7 + 0.3 * frailty
     now = usual * by_age * proneness * heavier * np.where(treated, drug["chest_factor"], 1.0)
     drawn["acs_last_12m"] = np.minimum(rng.poisson(now), 10).astype(float)

@@ -22,12 +22,12 @@ def cohort() -> pd.DataFrame:
     return simulate_aml(PATIENTS, seed=11)
 
 
-def surviving(rows: "pd.Series[bool]", months: float) -> float:
-    """Kaplan-Meier survival by hand: the product over deaths of 1 - 1/at risk."""
+def surviving(rows: "pd.Series[bool]", months: float, *, event: int = 1) -> float:
+    """Kaplan-Meier survival by hand: the product over deaths of 1 - 1/at risk; with `event` 0 the share followed."""
     table = cohort()[rows.fillna(False).astype(bool) & cohort()["os_days"].notna()]
     order = np.argsort(table["os_days"].to_numpy(dtype=float), kind="stable")
     days = table["os_days"].to_numpy(dtype=float)[order]
-    died = table["os_event"].to_numpy(dtype=float)[order]
+    died = (table["os_event"] == event).to_numpy(dtype=float)[order]
     steps = 1.0 - died / np.arange(len(days), 0, -1)
     return float(np.prod(steps[days <= months * MONTH]))
 
@@ -202,6 +202,20 @@ def test_prevalences_move_with_age_as_published(column: str, below: float, above
     assert 100 * cohort()[old][column].mean() == pytest.approx(above, abs=4.5)
 
 
+def test_survival_of_everybody_is_as_published() -> None:
+    everybody = cohort()["os_days"].notna()
+    for months, wanted in {6: 0.707, 12: 0.541, 24: 0.411, 36: 0.357, 60: 0.306}.items():
+        assert surviving(everybody, months) == pytest.approx(wanted, abs=0.02)
+
+
+def test_patients_are_followed_as_long_as_published() -> None:
+    # shares still followed, reverse Kaplan-Meier: Beat AML 2.0, n 526; 301 of the 526 died
+    everybody = cohort()["os_days"].notna()
+    for months, wanted in {3: 0.926, 12: 0.819, 24: 0.666, 36: 0.50, 48: 0.375, 72: 0.124}.items():
+        assert surviving(everybody, months, event=0) == pytest.approx(wanted, abs=0.02)
+    assert 100 * cohort()["os_event"].mean() == pytest.approx(57.2, abs=1.5)
+
+
 @pytest.mark.parametrize("group", ["favorable", "intermediate", "adverse"])
 def test_survival_of_a_risk_group_keeps_the_published_shares(group: str) -> None:
     rows = cohort()["eln2022"] == group
@@ -224,7 +238,6 @@ def test_median_survival_is_as_published() -> None:
     ("column", "level", "at_12_months"),
     [
         # Kaplan-Meier in Beat AML 2.0
-        ("aml_type", "de_novo", 0.634),
         ("aml_type", "other", 0.567),
         ("TP53", 0, 0.577),
         ("age_years", (18, 39), 0.852),
@@ -238,6 +251,54 @@ def test_survival_of_other_groups_lies_near_the_published_one(column: str, level
     values = cohort()[column]
     rows = values.between(*level) if isinstance(level, tuple) else values == level
     assert surviving(rows, 12) == pytest.approx(at_12_months, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ("aml_type", "months", "published", "tolerance"),
+    [
+        # Kaplan-Meier in Beat AML 2.0, two standard errors: 363 de novo, 76 secondary, 40 therapy-related
+        *[("de_novo", m, s, 0.05) for m, s in {6: 0.793, 12: 0.634, 24: 0.491, 36: 0.431, 60: 0.369}.items()],
+        ("secondary", 6, 0.441, 0.11),
+        ("secondary", 4.1, 0.5, 0.115),  # median
+        ("therapy_related", 4.9, 0.5, 0.16),  # median
+    ],
+)
+def test_secondary_leukaemia_is_deadlier_as_published(
+    aml_type: str, months: float, published: float, tolerance: float
+) -> None:
+    assert surviving(cohort()["aml_type"] == aml_type, months) == pytest.approx(published, abs=tolerance)
+
+
+def test_types_differ_in_age_as_published() -> None:
+    # medians in Beat AML 2.0, two standard errors of 76 and 40 patients
+    medians = cohort().groupby("aml_type", observed=True)["age_years"].median()
+    for aml_type, (wanted, tolerance) in {"de_novo": (60, 2), "secondary": (68, 3), "therapy_related": (67, 5)}.items():
+        assert medians[aml_type] == pytest.approx(wanted, abs=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("gene", "column", "mutated", "wild_type"),
+    [
+        # medians with and without, Beat AML 2.0
+        ("FLT3_ITD", "wbc_10e9_l", 55.4, 16.6),
+        ("FLT3_ITD", "ldh_u_l", 574.0, 437.5),
+        ("FLT3_ITD", "bm_blasts_pct", 81.0, 61.5),
+        ("FLT3_ITD", "pb_blasts_pct", 72.0, 44.4),
+        ("NPM1", "wbc_10e9_l", 52.1, 14.0),
+        ("NPM1", "platelets_10e9_l", 54.0, 40.0),
+        ("NPM1", "ldh_u_l", 503.5, 440.0),
+        ("NPM1", "bm_blasts_pct", 80.0, 61.5),
+        ("NPM1", "pb_blasts_pct", 64.0, 47.0),
+        ("TP53", "wbc_10e9_l", 8.9, 25.0),
+        ("TP53", "platelets_10e9_l", 31.5, 45.0),
+        ("TP53", "pb_blasts_pct", 25.0, 54.0),
+        ("NRAS", "bm_blasts_pct", 51.8, 70.3),
+    ],
+)
+def test_a_gene_shifts_the_laboratory_as_published(gene: str, column: str, mutated: float, wild_type: float) -> None:
+    found = cohort().groupby(gene)[column].median()
+    assert found[1] == pytest.approx(mutated, rel=0.20)
+    assert found[0] == pytest.approx(wild_type, rel=0.20)
 
 
 def test_npm1_is_good_only_without_itd() -> None:
@@ -268,7 +329,7 @@ def test_missing_values_are_as_frequent_and_as_telling_as_published() -> None:
     wanted = {
         "wbc_10e9_l": 14.1, "hb_g_dl": 33.8, "platelets_10e9_l": 25.9, "ldh_u_l": 53.2, "bm_blasts_pct": 10.7,
         "pb_blasts_pct": 31.0, "normal_karyotype": 8.6, "class_fusion": 7.7, "TET2": 5.3, "eln2022": 9.0,
-        "induction_response": 26.9, "os_days": 1.1, "FLT3_ITD_allelic_ratio": 82.5,
+        "induction_response": 26.9, "os_days": 1.1, "FLT3_ITD_allelic_ratio": 82.5, "cause_of_death": 43.4,
     }  # fmt: skip
     for column, percent in wanted.items():
         assert 100 * cohort()[column].isna().mean() == pytest.approx(percent, abs=2.0), column
