@@ -201,8 +201,8 @@ def _baseline(
     other = np.full(rows, 0.088)  # measured: 47 of 531
     by_type = {"de_novo": 1 - secondary - therapy - other, "secondary": secondary, "therapy_related": therapy}
     decades = (drawn["age_years"] - of_class("age_years", 0)) / 10
-    odds = [by_type.get(name, other) * np.exp(prior["aml_type_age"].get(name, 0.0) * decades) for name in levels]
-    drawn["aml_type"] = pick(np.column_stack(odds), rng).astype(float)
+    by_level = [by_type.get(name, other) * np.exp(prior["aml_type_age"].get(name, 0.0) * decades) for name in levels]
+    drawn["aml_type"] = pick(np.column_stack(by_level), rng).astype(float)
     after_mds = np.select(
         [drawn["aml_type"] == levels.index("secondary"), drawn["aml_type"] == levels.index("therapy_related")],
         [0.55, 0.08],  # assumption, chosen so that 8.5 % have a prior MDS
