@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthfed.tables.conditions import Grid, Mask, Values
-from synthfed.tables.rule_kinds import ROUNDING, Body, Implies, Order, Structural
+from synthfed.tables.rule_kinds import ROUNDING, Body, Implies, Order, Structural, Sum
 
 _Rows = NDArray[np.intp]
 
@@ -30,6 +30,9 @@ def exchanged(body: Body, grid: Grid, broken: Mask) -> Grid:
         bound = body.when.truth(grid, len(broken))[0]
         ceiling = grid[high] * body.factor + body.slack
         return {low: _under_their_ceiling(grid[low], ceiling, broken, bound & ~np.isnan(grid[low] + ceiling))}
+    if isinstance(body, Sum) and body.swap:
+        wanted = grid[body.swap] + body.total - body.added(grid)
+        return {body.swap: _where_they_fit(grid[body.swap], wanted, broken)}
     return {}
 
 
@@ -70,6 +73,14 @@ def _under_their_ceiling(values: Values, ceiling: Values, broken: Mask, known: M
     left, right = left[fits], right[fits]
     moved = values.copy()
     moved[left], moved[right] = values[right], values[left]
+    return moved
+
+
+def _where_they_fit(values: Values, wanted: Values, broken: Mask) -> Values:
+    """The smallest value to the broken row that wants least, and so on: nothing brings them nearer to `wanted`."""
+    rows = np.flatnonzero(broken)
+    moved = values.copy()
+    moved[rows[np.argsort(wanted[rows], kind="stable")]] = np.sort(values[rows])
     return moved
 
 

@@ -14,9 +14,9 @@
 
 The kinds that compute a column which is never learned stand in `tables.derived_kinds`.
 A missing operand breaks no rule, except where a blank is the point: `structural`, and what is derived.
-A repair changes broken rows only; before it, `structural` and, with `swap = true`, `implies` and `order` exchange
-values between synthetic rows (`tables.exchange`). Where no row is broken neither does anything: so enforcing is
-idempotent.
+A repair changes broken rows only. Before it `structural` exchanges values between synthetic rows, and so do, with
+`swap`, `implies`, `order` and (for the share it names) `sum` (`tables.exchange`). Where no row is broken neither does
+anything: so enforcing is idempotent.
 """
 
 from collections.abc import Iterable
@@ -312,12 +312,14 @@ class Sum:
     Attributes:
         shares: (column, lower bound, upper bound, decimals); the first takes what rounding leaves over.
         input_tolerance: How far a table that is read may be off and still be rescaled instead of blanked.
+        swap: The share whose values are exchanged among synthetic rows first (`exchange`); none where it is empty.
     """
 
     shares: tuple[tuple[str, float, float, int], ...]
     total: float
     tolerance: float
     input_tolerance: float = 0.0
+    swap: str = ""
 
     @property
     def reads(self) -> frozenset[str]:

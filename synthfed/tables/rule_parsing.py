@@ -32,7 +32,7 @@ _OPTIONS: Mapping[str, frozenset[str]] = {
     "implies": frozenset({"swap"}),
     "structural": frozenset({"fill"}),
     "at_most_one": frozenset(),
-    "sum": frozenset({"total", "tolerance", "input_tolerance"}),
+    "sum": frozenset({"total", "tolerance", "input_tolerance", "swap"}),
     "parts": frozenset({"whole"}),
     "identity": frozenset({"times", "over", "scale", "tolerance"}),
     "linear": frozenset({"terms", "least", "tolerance"}),
@@ -132,8 +132,10 @@ def _parse_body(kind: str, entry: Mapping[str, Any], schema: Schema, where: str,
     if kind == "sum":
         _need(len(names) >= 2 and all(schema[n].is_number for n in names), where, "a sum needs two or more numbers")
         shares = tuple((c.name, _edge(c.lower), _edge(c.upper), c.decimals) for c in (schema[n] for n in names))
-        numbers_of = (float(entry.get(key, 0.0)) for key in ("total", "tolerance", "input_tolerance"))
-        return Sum(shares, *numbers_of)
+        total, near, nearly = (float(entry.get(key, 0.0)) for key in ("total", "tolerance", "input_tolerance"))
+        swap = entry.get("swap", "")
+        _need(swap in ("", *names), where, "'swap' names one of the columns")
+        return Sum(shares, total, tolerance=near, input_tolerance=nearly, swap=swap)
     if kind == "parts":
         whole = known_column(schema, entry.get("whole"), where)
         _need(bool(names) and all(schema[n].is_number for n in (*names, whole.name)), where, "parts are numbers")

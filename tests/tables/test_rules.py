@@ -152,6 +152,16 @@ def test_sum_rescales_shares_and_rounds_to_the_total() -> None:
     assert after["c"].isna().tolist() == [False, False, True]
 
 
+def test_a_share_that_swaps_goes_where_the_others_leave_room_for_it() -> None:
+    # c was drawn without regard to the rest: both its values exist, in each other's row
+    table = typed(a=[60.0, 30.0, 50.0, 70.0], b=[10.0, 20.0, 30.0, None], c=[50.0, 30.0, 20.0, 5.0])
+    after = rule_set(rule("sum", columns=["a", "b", "c"], total=100, tolerance=0.05, swap="c")).enforce(table)
+    assert after["c"].tolist() == [30.0, 50.0, 20.0, 5.0]  # rows that add up or lack a share keep theirs
+    assert after["a"].tolist() == [60.0, 30.0, 50.0, 70.0]
+    plain = rule_set(rule("sum", columns=["a", "b", "c"], total=100, tolerance=0.05)).enforce(table)
+    assert plain["a"].tolist() == [40.0, 50.0, 50.0, 70.0]
+
+
 def test_identity_is_computed_and_blank_outside_the_bounds() -> None:
     rules = rule_set(rule("identity", columns=["ratio"], times=["a"], over=["b"], scale=10))
     after = rules.derive(typed(a=[10.0, 90.0, None, 5.0], b=[20.0, 1.0, 5.0, 0.0]))
@@ -259,6 +269,7 @@ def test_a_derived_column_has_one_writer() -> None:
         (rule("parts", columns=["a"], whole="color"), "parts are numbers"),
         (rule("order", columns=["low", "high", "a"], swap=True), "swap needs two columns"),
         (rule("implies", when={"x": 1}, then={"y": 0}, swap=1), "swap is true or false"),
+        (rule("sum", columns=["a", "b"], total=100, swap="c"), "'swap' names one of the columns"),
     ],
 )
 def test_a_wrong_rule_is_refused_with_its_name_and_the_next_step(entry: dict[str, object], words: str) -> None:
