@@ -3,19 +3,14 @@
 `load_cohort` draws simulated patients; `read_cohort` reads hospitals' tables. Both give the same `Cohort`, and
 `Cohort.simulated` says which it is, wherever it is shown.
 
-The hold-out is drawn before anything else looks at the rows, and by looking at one patient alone: a patient is held
-out iff HMAC-SHA256(site's split key, patient id) falls below the fraction. So no patient's presence moves another
-between the halves, scoring the hold-out costs the training patients nothing (parallel composition), and an outsider
-without the key cannot tell who was held out.
+Who is held out is decided first, patient by patient (`cohorts.holdout`).
 """
 
 import functools
 import hashlib
-import hmac
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -23,25 +18,38 @@ import numpy as np
 import pandas as pd
 
 from synthfed.cohorts.aml import simulate_aml
-from synthfed.cohorts.drawing import Codes as Rows
 from synthfed.cohorts.drawing import Mask
+from synthfed.cohorts.holdout import held_out
+from synthfed.cohorts.patients import (
+    ROWS_NAMED,
+    Findings,
+    OnViolation,
+    merge_duplicates,
+    number_patients,
+    settle_violations,
+)
 from synthfed.cohorts.scd import simulate_scd
-from synthfed.cohorts.skew import Split, deal, label_columns, site_effects
+from synthfed.cohorts.skew import (
+    Split,
+    SplitRule,
+    deal,
+    label_columns,
+    made_up_sites,
+    site_counts,
+    site_effects,
+    unrecorded_columns,
+)
 from synthfed.errors import ConfigError, DataError, EmptySite, MissingColumn
 from synthfed.tables.conditions import to_series
 from synthfed.tables.dictionary import Dictionary, header_key, load_dictionary
 from synthfed.tables.handover import list_tables, read_handover, site_name
-from synthfed.tables.reading import Finding, ImportReport, type_table
+from synthfed.tables.reading import ImportReport, type_table
 from synthfed.tables.rules import RuleSet
 from synthfed.tables.schema import Schema
 
-SplitRule = Literal["random", "size", "age"]
-Findings = tuple[Finding, ...]
 Source = Mapping[str, str | Path | pd.DataFrame] | pd.DataFrame | str | Path
 
 _SIMULATORS: Mapping[str, Callable[..., pd.DataFrame]] = {"aml": simulate_aml, "scd": simulate_scd}
-_ROWS_NAMED = 5
-_SETTLED = {"missing": "the cells are read as missing", "keep": "the cells are kept", "drop": "the rows are left out"}
 
 
 @dataclass(frozen=True)
@@ -146,7 +154,7 @@ def load_cohort(
     if profile != "beat" and disease != "aml":
         raise ConfigError(f"profile {profile!r} exists for 'aml' only; leave it out for {disease!r}")
     names = [f"site_{i}" for i in range(1, sites + 1)] if isinstance(sites, int) else list(sites)
-    counts = _counts(patients, names, shares)
+    counts = site_counts(patients, names, shares)
     dictionary = load_dictionary(disease)
     chosen = {"profile": profile} if disease == "aml" else {}
     wanted = columns if columns is None or columns == "all" else (*columns, *label_columns(disease))
@@ -170,14 +178,14 @@ def load_cohort(
     if absent:
         raise MissingColumn(f"the {disease!r} simulator does not draw {absent}; leave these columns out")
     rules = RuleSet.load(dictionary.folder, dictionary.schema).restrict(schema.names)
-    for name, blank in _unrecorded(schema, rules, names, unrecorded, seed).items():
+    for name, blank in unrecorded_columns(schema, rules, names, unrecorded, seed).items():
         nothing, index = np.full(len(tables[name]), np.nan), tables[name].index
         tables[name] = tables[name].assign(**{c: to_series(nothing, schema[c], schema, index) for c in blank})
     tables = {name: rules.derive(table[list(schema.names)]) for name, table in tables.items()}
     reports = {name: ImportReport(len(table), ()) for name, table in tables.items()}
     key = hashlib.sha256(f"synthfed simulated split {seed}".encode()).digest()
     origin = f"simulated {disease} cohort, {patients} patients, seed {seed}: no row stems from a patient"
-    held = {site: _held_out(table, None, key, site, holdout_fraction) for site, table in tables.items()}
+    held = {site: held_out(table, None, key, site, holdout_fraction) for site, table in tables.items()}
     return _cohort(schema, rules, tables, held, reports, simulated=True, origin=origin, min_rows=1)
 
 
@@ -193,7 +201,7 @@ def read_cohort(
     holdout_fraction: float = 0.2,
     min_rows: int = 1,
     on_out_of_range: Literal["error", "missing"] = "error",
-    on_violation: Literal["missing", "keep", "drop"] = "missing",
+    on_violation: OnViolation = "missing",
     split_key: bytes | None = None,
     ignore: Sequence[str] = (),
 ) -> Cohort:
@@ -241,30 +249,22 @@ def read_cohort(
     typed: dict[str, pd.DataFrame] = {}
     reports: dict[str, ImportReport] = {}
     for name in names:
-        raw = tables.pop(name)
-        absent = {f.column for f in noticed[name] if f.kind == "not_recorded"}
-        unanswerable = {rule.id for rule in rules.rules if rule.body.writes and set(rule.body.writes) <= absent}
-        labels = _site_labels(raw, site_column, name)
-        table, report = type_table(
-            raw, known, list(schema.names), origin=name, extra=extra, on_out_of_range=on_out_of_range
+        labels = _site_labels(tables[name], site_column, name)
+        table, report = type_table(  # which drops the texts: a tall table of them is larger than the typed one
+            tables.pop(name), known, list(schema.names), origin=name, extra=extra, on_out_of_range=on_out_of_range
         )
-        del raw  # a tall table of texts is larger than the typed one
-        table = _number_patients(table, schema)
-        for site in dict.fromkeys(labels):
-            rows = labels == site
-            findings = (*noticed[name], *report.findings)
-            part, merged = _merge_duplicates(table if rows.all() else table[rows], schema, site)
-            part, broken = _mend(part, rules, on_violation)
-            broken = tuple(finding for finding in broken if finding.column not in unanswerable)
-            typed[site] = part.reset_index(drop=True)
-            reports[site] = ImportReport(int(rows.sum()), (*findings, *merged, *broken))
+        found = (*noticed[name], *report.findings)
+        for site, (part, rows, findings) in _settled(table, labels, schema, rules, found, on_violation).items():
+            typed[site] = part
+            reports[site] = ImportReport(rows, findings)
+        del table  # as it was before the rules
     origin = f"{', '.join(names)}" if len(names) <= 6 else f"{len(names)} tables"
     key = secrets.token_bytes(32) if split_key is None else split_key
     identity = next((column.name for column in schema.columns if column.kind == "id"), None)
-    held = {site: _held_out(table, identity, key, site, holdout_fraction) for site, table in typed.items()}
+    held = {site: held_out(table, identity, key, site, holdout_fraction) for site, table in typed.items()}
     if split_sites is not None:
         (name, table), report = next(iter(typed.items())), next(iter(reports.values()))
-        parts = _split(table, split_sites, split_rule, seed)
+        parts = made_up_sites(table, split_sites, split_rule, seed)
         typed = {site: table.iloc[rows].reset_index(drop=True) for site, rows in parts.items()}
         held = {site: held[name][rows] for site, rows in parts.items()}
         reports = {site: replace(report, rows=len(rows)) for site, rows in parts.items()}
@@ -272,47 +272,8 @@ def read_cohort(
     return _cohort(schema, rules, typed, held, reports, simulated=False, origin=origin, min_rows=min_rows)
 
 
-@lru_cache(maxsize=64)
-def _site_key(key: bytes, site: str) -> bytes:
-    return hmac.digest(key, f"site:{site}".encode(), "sha256")
-
-
-def is_held_out(patient_id: str, *, key: bytes, site: str, fraction: float) -> bool:
-    """Whether a patient belongs to the site's hold-out; depends on nothing but the arguments."""
-    digest = hmac.digest(_site_key(key, site), patient_id.encode(), "sha256")
-    return int.from_bytes(digest[:8], "big") < fraction * 2.0**64
-
-
 def _pooled(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(list(tables.values()), ignore_index=True)
-
-
-def _counts(patients: int, names: Sequence[str], shares: Sequence[float] | None) -> list[int]:
-    """Whole patients per site by largest remainder."""
-    if not names or len(set(names)) != len(names):
-        raise ConfigError(f"sites are {list(names)}; they need different names, at least one")
-    parts = np.ones(len(names)) if shares is None else np.array(shares, dtype=float)
-    if len(parts) != len(names) or (parts <= 0).any():
-        raise ConfigError(f"shares {list(parts)} need one positive number for each of {len(names)} sites")
-    exact = patients * parts / parts.sum()
-    counts = np.floor(exact).astype(int)
-    for i in np.argsort(counts - exact, kind="stable")[: patients - counts.sum()]:
-        counts[i] += 1
-    if counts.min() < 1:
-        raise EmptySite(f"{patients} patients leave site {names[int(counts.argmin())]!r} empty; raise patients")
-    return [int(count) for count in counts]
-
-
-def _unrecorded(
-    schema: Schema, rules: RuleSet, names: Sequence[str], columns: int, seed: int
-) -> dict[str, tuple[str, ...]]:
-    """Columns that a hospital does not record: numbers that may be missing and that no hard rule needs."""
-    needed = {column for rule in rules.hard if rule.kind != "range" for column in rule.columns}
-    free = [c.name for c in schema.modelled if c.is_number and c.missing == "possible" and c.name not in needed]
-    if columns > len(free):
-        raise ConfigError(f"unrecorded is {columns}; only {len(free)} columns can be left out: {', '.join(free)}")
-    rng = np.random.default_rng([seed, 5])
-    return {name: tuple(str(c) for c in rng.choice(free, columns, replace=False)) for name in names[1:] if columns}
 
 
 def _tables_of(source: Source, known: Dictionary, extra: Sequence[str]) -> dict[str, tuple[pd.DataFrame, Findings]]:
@@ -329,13 +290,6 @@ def _tables_of(source: Source, known: Dictionary, extra: Sequence[str]) -> dict[
     path = Path(source)
     files = list_tables(path, known) if path.is_dir() else [path]
     return {site_name(file): read_handover(file, known, extra=extra) for file in files}
-
-
-def _number_patients(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
-    """Row numbers where a table came without patient ids: then every row is taken for another patient."""
-    numbers = pd.Series([str(i) for i in range(1, len(table) + 1)], index=table.index, dtype="string")
-    missing = [column.name for column in schema.columns if column.kind == "id" and column.name not in table]
-    return table.assign(**dict.fromkeys(missing, numbers))
 
 
 def _shared_columns(tables: Mapping[str, pd.DataFrame], known: Dictionary, extra: Sequence[str]) -> list[str]:
@@ -368,117 +322,34 @@ def _site_labels(raw: pd.DataFrame, site_column: str | None, name: str) -> pd.Se
     labels = raw[site_column].astype("string").fillna("").str.strip().reset_index(drop=True)
     if (labels == "").any():
         unnamed = np.flatnonzero(labels == "")
-        rows = [int(i) + 1 for i in unnamed[:_ROWS_NAMED]]
+        rows = [int(i) + 1 for i in unnamed[:ROWS_NAMED]]
         raise DataError(
             f"{name}: column {site_column!r} is empty in {len(unnamed)} rows (first: {rows}); name the site"
         )
     return labels.astype("object")
 
 
-def _merge_duplicates(table: pd.DataFrame, schema: Schema, site: str) -> tuple[pd.DataFrame, Findings]:
-    """One row per patient: identical rows are merged, complementary ones united, contradicting ones refused.
-
-    Raises:
-        DataError: Two rows of one patient differ in a cell that both know; the row numbers and the columns are named,
-            never the id.
-    """
-    identity = next((c.name for c in schema.columns if c.kind == "id" and c.name in table.columns), None)
-    if identity is None or not len(table):
-        return table, ()
-    ids = table[identity]
-    if ids.isna().any():
-        rows = [int(i) + 1 for i in table.index[ids.isna()][:_ROWS_NAMED]]
-        raise DataError(f"site {site!r}: {int(ids.isna().sum())} rows have no {identity!r} (first: {rows}); add it")
-    if ids.is_unique:
-        return table, ()
-    merged = table.drop_duplicates()
-    findings = []
-    if len(table) > len(merged):
-        note = "identical rows of one patient were merged"
-        findings.append(Finding("duplicate", identity, len(table) - len(merged), note))
-    again = merged[merged.duplicated(identity, keep=False)]
-    if not len(again):
-        return merged, tuple(findings)
-    known = again.groupby(identity, sort=False, observed=True).nunique()
-    contradicting = known.index[(known > 1).any(axis=1)]
-    if len(contradicting):
-        rows = [int(i) + 1 for i in again.index[again[identity].isin(contradicting)][: 2 * _ROWS_NAMED]]
-        columns = [str(name) for name in known.columns[(known > 1).any()]]
-        raise DataError(
-            f"site {site!r}: rows {rows} share a {identity!r} and contradict each other in {', '.join(columns)}; "
-            "resolve them in the file"
-        )
-    union = _united(merged, identity)
-    note = "rows of one patient that complete each other were united"
-    findings.append(Finding("duplicate", identity, len(merged) - len(union), note))
-    return union, tuple(findings)
-
-
-def _united(table: pd.DataFrame, identity: str) -> pd.DataFrame:
-    """The first row of each patient, its blanks filled from the patient's other rows."""
-    others = [name for name in table.columns if name != identity]
-    again = table[table.duplicated(identity, keep=False)]
-    filled = table.copy()
-    for name in others:
-        known = again.loc[again[name].notna()].drop_duplicates(identity).set_index(identity)[name]
-        blank = filled.index[filled[name].isna() & filled[identity].isin(known.index)]
-        filled.loc[blank, name] = known.reindex(filled.loc[blank, identity]).to_numpy()
-    return filled.drop_duplicates(identity)
-
-
-def _mend(table: pd.DataFrame, rules: RuleSet, on_violation: str) -> tuple[pd.DataFrame, tuple[Finding, ...]]:
-    """Derive what is derived and settle broken hard rules; counts and row numbers go to the site's own report."""
-    if not rules.rules:
-        return table, ()
-    blanked, rows_of = rules.blank(table)
-    text = {rule.id: rule.text for rule in rules.rules}
-    findings = tuple(
-        Finding("rule", rule, len(rows), f"{text[rule]} Broken {_named(table.index[rows])}; {_SETTLED[on_violation]}")
-        for rule, rows in rows_of.items()
-    )
-    if on_violation == "missing":
-        return blanked, findings
-    derived = rules.derive(table)
-    if on_violation == "keep":
-        return derived, findings
-    broken = rules.check(derived)[[rule.id for rule in rules.hard]].any(axis=1)
-    return derived[~broken], findings
-
-
-def _named(labels: pd.Index) -> str:
-    """Row numbers as in the file, the header not counted."""
-    numbers = [str(int(label) + 1) for label in labels[:_ROWS_NAMED]]
-    more = "" if len(labels) <= _ROWS_NAMED else f" and {len(labels) - _ROWS_NAMED} more"
-    return f"in row{'s' * (len(labels) > 1)} {', '.join(numbers)}{more}"
-
-
-def _split(table: pd.DataFrame, sites: int, rule: SplitRule, seed: int) -> dict[str, Rows]:
-    """Row positions of made-up sites; who is held out was decided before."""
-    if len(table) < sites:
-        raise EmptySite(f"{len(table)} rows cannot be split into {sites} sites; give more rows or fewer sites")
-    order = np.random.default_rng(seed).permutation(len(table))
-    parts = np.ones(sites) if rule != "size" else 1.0 / np.arange(1, sites + 1)
-    if rule == "age":
-        if "age_years" not in table.columns:
-            raise MissingColumn("split_rule 'age' needs the column 'age_years'; choose 'random' or 'size'")
-        ages = table["age_years"].to_numpy(dtype=float, na_value=np.inf)
-        order = order[np.argsort(ages[order], kind="stable")]
-    ends = np.round(len(table) * np.cumsum(parts) / parts.sum()).astype(int)
-    starts = np.concatenate([[0], ends[:-1]])
-    return {f"site_{i + 1}": np.sort(order[start:end]) for i, (start, end) in enumerate(zip(starts, ends, strict=True))}
-
-
-def _held_out(table: pd.DataFrame, identity: str | None, key: bytes, site: str, fraction: float) -> Mask:
-    """The hold-out as a mask; without ids a row's number stands for the patient."""
-    with_ids = identity is not None and identity in table.columns
-    names = table[identity].astype(str) if with_ids else [f"row {i}" for i in range(len(table))]
-    return np.array([is_held_out(name, key=key, site=site, fraction=fraction) for name in names], dtype=bool)
+def _settled(
+    table: pd.DataFrame, labels: pd.Series, schema: Schema, rules: RuleSet, found: Findings, on_violation: OnViolation
+) -> dict[str, tuple[pd.DataFrame, int, Findings]]:
+    """The table's sites: each one's patients, how many rows they came in, and what was noticed."""
+    absent = {finding.column for finding in found if finding.kind == "not_recorded"}
+    unanswerable = {rule.id for rule in rules.rules if rule.body.writes and set(rule.body.writes) <= absent}
+    table = number_patients(table, schema)
+    sites: dict[str, tuple[pd.DataFrame, int, Findings]] = {}
+    for site in dict.fromkeys(labels):
+        rows = labels == site
+        part, merged = merge_duplicates(table if rows.all() else table[rows], schema, site)
+        part, broken = settle_violations(part, rules, on_violation)
+        broken = tuple(finding for finding in broken if finding.column not in unanswerable)
+        sites[site] = part.reset_index(drop=True), int(rows.sum()), (*found, *merged, *broken)
+    return sites
 
 
 def _cohort(
     schema: Schema,
     rules: RuleSet,
-    tables: Mapping[str, pd.DataFrame],
+    tables: dict[str, pd.DataFrame],
     held: Mapping[str, Mask],
     reports: Mapping[str, ImportReport],
     *,
@@ -486,13 +357,18 @@ def _cohort(
     origin: str,
     min_rows: int,
 ) -> Cohort:
-    train = {site: table[~held[site]].reset_index(drop=True) for site, table in tables.items()}
-    holdout = {site: table[held[site]].reset_index(drop=True) for site, table in tables.items()}
+    """Part every table in two; takes the tables away from `tables`, so that a tall one is not there twice."""
+    train, holdout = {}, {}
+    for site in list(tables):
+        table = tables.pop(site)
+        train[site] = table[~held[site]].reset_index(drop=True)
+        holdout[site] = table[held[site]].reset_index(drop=True)
+        del table
     for site, table in train.items():
         if len(table) < min_rows:
             raise EmptySite(
                 f"site {site!r} has {len(table)} training rows after {len(holdout[site])} were held out; "
                 f"it needs at least {min_rows} (cohort.min_rows): add patients or leave the site out"
             )
-    kept = schema.select(next(iter(tables.values())).columns)
+    kept = schema.select(next(iter(train.values())).columns)
     return Cohort(kept, rules.restrict(kept.names), train, holdout, simulated, origin, dict(reports))

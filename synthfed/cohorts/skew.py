@@ -1,4 +1,4 @@
-"""How simulated patients are dealt to hospitals, from alike to very different.
+"""How patients are dealt to hospitals: simulated ones from alike to very different, a real table's to made-up sites.
 
 | split       | hospitals                                                                                           |
 |-------------|-----------------------------------------------------------------------------------------------------|
@@ -18,9 +18,12 @@ import numpy as np
 import pandas as pd
 
 from synthfed.cohorts.drawing import Codes, SiteEffects
-from synthfed.errors import ConfigError, EmptySite
+from synthfed.errors import ConfigError, EmptySite, MissingColumn
+from synthfed.tables.rules import RuleSet
+from synthfed.tables.schema import Schema
 
 Split = Literal["hospitals", "iid", "quantity", "label", "age"]
+SplitRule = Literal["random", "size", "age"]
 SPLITS: tuple[Split, ...] = ("hospitals", "iid", "quantity", "label", "age")
 
 # how much hospitals differ at skew 1, as standard deviations of SiteEffects' fields
@@ -98,3 +101,47 @@ def deal(
     if empty:
         raise EmptySite(f"split {split!r} leaves {', '.join(empty)} empty; raise patients, lower skew or change seed")
     return dict(zip(names, dealt, strict=True))
+
+
+def site_counts(patients: int, names: Sequence[str], shares: Sequence[float] | None) -> list[int]:
+    """Whole patients per site by largest remainder."""
+    if not names or len(set(names)) != len(names):
+        raise ConfigError(f"sites are {list(names)}; they need different names, at least one")
+    parts = np.ones(len(names)) if shares is None else np.array(shares, dtype=float)
+    if len(parts) != len(names) or (parts <= 0).any():
+        raise ConfigError(f"shares {list(parts)} need one positive number for each of {len(names)} sites")
+    exact = patients * parts / parts.sum()
+    counts = np.floor(exact).astype(int)
+    for i in np.argsort(counts - exact, kind="stable")[: patients - counts.sum()]:
+        counts[i] += 1
+    if counts.min() < 1:
+        raise EmptySite(f"{patients} patients leave site {names[int(counts.argmin())]!r} empty; raise patients")
+    return [int(count) for count in counts]
+
+
+def unrecorded_columns(
+    schema: Schema, rules: RuleSet, names: Sequence[str], columns: int, seed: int
+) -> dict[str, tuple[str, ...]]:
+    """Columns that a hospital does not record: numbers that may be missing and that no hard rule needs."""
+    needed = {column for rule in rules.hard if rule.kind != "range" for column in rule.columns}
+    free = [c.name for c in schema.modelled if c.is_number and c.missing == "possible" and c.name not in needed]
+    if columns > len(free):
+        raise ConfigError(f"unrecorded is {columns}; only {len(free)} columns can be left out: {', '.join(free)}")
+    rng = np.random.default_rng([seed, 5])
+    return {name: tuple(str(c) for c in rng.choice(free, columns, replace=False)) for name in names[1:] if columns}
+
+
+def made_up_sites(table: pd.DataFrame, sites: int, rule: SplitRule, seed: int) -> dict[str, Codes]:
+    """Row positions of made-up sites; who is held out was decided before."""
+    if len(table) < sites:
+        raise EmptySite(f"{len(table)} rows cannot be split into {sites} sites; give more rows or fewer sites")
+    order = np.random.default_rng(seed).permutation(len(table))
+    parts = np.ones(sites) if rule != "size" else 1.0 / np.arange(1, sites + 1)
+    if rule == "age":
+        if "age_years" not in table.columns:
+            raise MissingColumn("split_rule 'age' needs the column 'age_years'; choose 'random' or 'size'")
+        ages = table["age_years"].to_numpy(dtype=float, na_value=np.inf)
+        order = order[np.argsort(ages[order], kind="stable")]
+    ends = np.round(len(table) * np.cumsum(parts) / parts.sum()).astype(int)
+    starts = np.concatenate([[0], ends[:-1]])
+    return {f"site_{i + 1}": np.sort(order[start:end]) for i, (start, end) in enumerate(zip(starts, ends, strict=True))}

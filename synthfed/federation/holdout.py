@@ -1,6 +1,6 @@
 """Those who train and those held out stay two sets of patients over all runs of a site.
 
-A patient is held out where a keyed hash of the id falls below the pipeline's fraction (`cohorts.sites.is_held_out`),
+A patient is held out where a keyed hash of the id falls below the pipeline's fraction (`cohorts.holdout.is_held_out`),
 so a run with a larger fraction holds out patients who trained in one with a smaller. Such a patient would pay in both
 populations, while a release counts the larger of the two. Scoring is therefore refused with a larger fraction than any
 training run of the site had, and training with a smaller one than any scoring run had.

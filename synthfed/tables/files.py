@@ -18,6 +18,7 @@ from synthfed.tables.plain_csv import is_plain, read_plain
 _TEXT_FILES = (".csv", ".tsv", ".txt")
 _DELIMITERS = (";", ",", "\t")
 _ROWS_AT_ONCE = 20_000
+_CELLS_AT_ONCE = 5_000_000
 _TEXTS_KEPT = 50_000  # distinct cells of a column that are remembered; more are ids, which do not repeat
 _LETTERS_AT_ONCE = 1 << 20
 
@@ -42,7 +43,7 @@ def read_frame(path: Path) -> pd.DataFrame:
         if suffix in (".xlsx", ".xlsm"):
             frame = pd.read_excel(path, dtype=object, na_filter=False)
         elif suffix == ".parquet":
-            frame = pd.read_parquet(path)
+            return _tidy(*_parquet_columns(path), path)
         else:
             raise UnreadableFile(
                 f"{path.name} ends in {suffix or 'nothing'}; synthfed reads .csv, .tsv, .xlsx, .parquet, .json, .ndjson"
@@ -52,6 +53,23 @@ def read_frame(path: Path) -> pd.DataFrame:
     return _tidy(
         [str(name) for name in frame.columns], [as_text(frame.iloc[:, i]) for i in range(frame.shape[1])], path
     )
+
+
+def _parquet_columns(path: Path) -> tuple[list[str], list[pd.Series]]:
+    """The header, and the columns as texts; a few at a time, as a tall table of both kinds would fill the memory."""
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(path) as file:
+        rows, schema = file.metadata.num_rows, file.schema_arrow
+    index = (schema.pandas_metadata or {}).get("index_columns", ())
+    names = [name for name in schema.names if name not in index]
+    at_once = max(1, _CELLS_AT_ONCE // max(rows, 1)) if len(set(names)) == len(names) else len(names)
+    columns: list[pd.Series] = []
+    for first in range(0, len(names), at_once):
+        some = None if at_once >= len(names) else names[first : first + at_once]
+        frame = pd.read_parquet(path, columns=some)
+        columns += [as_text(frame.iloc[:, place]).reset_index(drop=True) for place in range(frame.shape[1])]
+    return names, columns
 
 
 def _read_text(path: Path) -> pd.DataFrame:

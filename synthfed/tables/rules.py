@@ -167,7 +167,7 @@ class RuleSet:
         for name in derived & derivable:
             before[str(name)] = np.full(len(table), np.nan)
         after = change(rules, dict(before), len(table))
-        result = table.copy()
+        result = table.copy(deep=False)  # the choice of columns below copies
         for name, values in after.items():
             if name not in table.columns or not _same(values, before[name]).all():
                 result[name] = _to_series(values, self.schema[name], self.schema, table.index)

@@ -13,8 +13,8 @@ def environment() -> dict[str, str]:
     return os.environ | {"COLUMNS": "200", "OMP_NUM_THREADS": "1"}
 
 
-def synthfed(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run `synthfed WORDS` in `cwd` and wait."""
+def synthfed(*words: str, cwd: Path, seconds: float = 240) -> subprocess.CompletedProcess[str]:
+    """Run `synthfed WORDS` in `cwd` and wait, so many seconds of the wall at most."""
     return subprocess.run(
-        [*CALL, *words], cwd=cwd, capture_output=True, text=True, timeout=240, check=False, env=environment()
+        [*CALL, *words], cwd=cwd, capture_output=True, text=True, timeout=seconds, check=False, env=environment()
     )

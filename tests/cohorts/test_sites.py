@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from synthfed.cohorts.aml import simulate_aml
-from synthfed.cohorts.sites import is_held_out, load_cohort, read_cohort
+from synthfed.cohorts.holdout import is_held_out
+from synthfed.cohorts.sites import load_cohort, read_cohort
 from synthfed.errors import ConfigError, DataError, EmptySite, MissingColumn, UnknownColumn, UnreadableFile
 
 KEY = bytes(range(32))
