@@ -254,10 +254,17 @@ def read_cohort(
             tables.pop(name), known, list(schema.names), origin=name, extra=extra, on_out_of_range=on_out_of_range
         )
         found = (*noticed[name], *report.findings)
-        for site, (part, rows, findings) in _settled(table, labels, schema, rules, found, on_violation).items():
-            typed[site] = part
-            reports[site] = ImportReport(rows, findings)
-        del table  # as it was before the rules
+        table = number_patients(table, schema)
+        absent = {finding.column for finding in found if finding.kind == "not_recorded"}
+        unanswerable = {rule.id for rule in rules.rules if rule.body.writes and set(rule.body.writes) <= absent}
+        for site in dict.fromkeys(labels):
+            rows = labels == site
+            part, merged = merge_duplicates(table if rows.all() else table[rows], schema, site)
+            typed[site], broken = settle_violations(part, rules, on_violation)
+            broken = tuple(finding for finding in broken if finding.column not in unanswerable)
+            reports[site] = ImportReport(int(rows.sum()), (*found, *merged, *broken))
+            del part
+        del table  # as it was before the rules: a tall one should not be there twice
     origin = f"{', '.join(names)}" if len(names) <= 6 else f"{len(names)} tables"
     key = secrets.token_bytes(32) if split_key is None else split_key
     identity = next((column.name for column in schema.columns if column.kind == "id"), None)
@@ -327,23 +334,6 @@ def _site_labels(raw: pd.DataFrame, site_column: str | None, name: str) -> pd.Se
             f"{name}: column {site_column!r} is empty in {len(unnamed)} rows (first: {rows}); name the site"
         )
     return labels.astype("object")
-
-
-def _settled(
-    table: pd.DataFrame, labels: pd.Series, schema: Schema, rules: RuleSet, found: Findings, on_violation: OnViolation
-) -> dict[str, tuple[pd.DataFrame, int, Findings]]:
-    """The table's sites: each one's patients, how many rows they came in, and what was noticed."""
-    absent = {finding.column for finding in found if finding.kind == "not_recorded"}
-    unanswerable = {rule.id for rule in rules.rules if rule.body.writes and set(rule.body.writes) <= absent}
-    table = number_patients(table, schema)
-    sites: dict[str, tuple[pd.DataFrame, int, Findings]] = {}
-    for site in dict.fromkeys(labels):
-        rows = labels == site
-        part, merged = merge_duplicates(table if rows.all() else table[rows], schema, site)
-        part, broken = settle_violations(part, rules, on_violation)
-        broken = tuple(finding for finding in broken if finding.column not in unanswerable)
-        sites[site] = part.reset_index(drop=True), int(rows.sum()), (*found, *merged, *broken)
-    return sites
 
 
 def _cohort(

@@ -7,10 +7,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from synthfed.errors import DataError
-from synthfed.tables.dates import read_dates
+from synthfed.tables.dates import Dates, read_dates
 from synthfed.tables.dictionary import header_key
 from synthfed.tables.findings import Finding, Log, name_rows
-from synthfed.tables.mapping_lines import TableMapping
+from synthfed.tables.mapping_lines import DateLine, TableMapping
 
 
 def add_differences(
@@ -59,17 +59,22 @@ def _agreeing(name: str, given: pd.Series | None, computed: pd.Series, log: Log)
     return given.where(given != "", computed)
 
 
-def _days(
-    header: str, mapping: TableMapping, written: Mapping[str, pd.Series], log: Log
-) -> npt.NDArray[np.float64] | None:
-    line = mapping.dates[header]
-    dates = read_dates(
-        written[header_key(header)],
+def declared_dates(texts: pd.Series, header: str, mapping: TableMapping) -> Dates:
+    """Dates as the mapping's line under [dates] says, or as they prove themselves where it has none."""
+    line = next((d for name, d in mapping.dates.items() if header_key(name) == header_key(header)), DateLine())
+    return read_dates(
+        texts,
         order=line.order,
         two_digit_years_from=line.two_digit_years_from,
         serials=line.serials,
         missing=frozenset((*mapping.missing, *line.missing)),
     )
+
+
+def _days(
+    header: str, mapping: TableMapping, written: Mapping[str, pd.Series], log: Log
+) -> npt.NDArray[np.float64] | None:
+    dates = declared_dates(written[header_key(header)], header, mapping)
     if dates.unclear:
         log.problems.append((DataError, f"column {header!r}: {dates.unclear}"))
         return None

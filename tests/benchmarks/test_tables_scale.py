@@ -20,7 +20,8 @@ MOST_MEMORY_MIB = 2048
 MOST_SECONDS = {"wide": 30, "tall": 100}
 
 MEASURE = """
-import resource, sys, time
+import re, sys, time
+from pathlib import Path
 from synthfed.cohorts.sites import read_cohort
 from synthfed.tables.transform import public_transformer
 
@@ -31,7 +32,7 @@ laps.append(time.process_time())
 encoder = public_transformer(cohort.schema)
 codes = [encoder.encode(part) for part in (*cohort.sites.values(), *cohort.holdouts.values())]
 laps.append(time.process_time())
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
+peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
 print(*(later - earlier for earlier, later in zip(laps, laps[1:])), peak, sum(map(len, codes)), codes[0].shape[1])
 """
 

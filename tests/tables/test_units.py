@@ -28,6 +28,15 @@ SCD = load_dictionary("scd").schema
         ("ldh_u_l", "µkat/L", "4.07", "244"),
         ("bm_blasts_pct", "fraction", "0.995", "99.5"),
         ("bm_blasts_pct", "percent", "70", "70"),
+        ("hb_g_dl", "gm/dL", "8.5", "8.5"),
+        ("hb_g_dl", "g/100 mL", "8.5", "8.5"),
+        ("hb_g_dl", "g%", "8.5", "8.5"),
+        *[("wbc_10e9_l", unit, "27.2", "27.2") for unit in ("K/uL", "k/µl", "10*3/mm3", "10^3/mm³", "10E3/mcL")],
+        *[("wbc_10e9_l", unit, "27.2", "27.2") for unit in ("Tsd./µl", "thou/cmm", "10*3/uL{cells}", "*10^9/l")],
+        *[("wbc_10e9_l", unit, "27200", "27.2") for unit in ("cells/uL", "/mm3", "cells/cu.mm", "1/mm^3", "10^6/L")],
+        *[("platelets_10e9_l", unit, "43", "43") for unit in ("Gpt/L", "Giga/L", "10e9/L", "1/nL")],
+        *[("ldh_u_l", unit, "244", "244") for unit in ("IU/L", "UI/L", "[IU]/L", "IE/l", "units/liter")],
+        ("ldh_u_l", "mckat/L", "4.07", "244"),
     ],
 )
 def test_a_value_in_another_unit_becomes_the_dictionarys(column: str, unit: str, value: str, expected: str) -> None:
@@ -37,10 +46,26 @@ def test_a_value_in_another_unit_becomes_the_dictionarys(column: str, unit: str,
 
 
 @pytest.mark.parametrize(
-    ("column", "unit"), [("hb_g_dl", "g"), ("wbc_10e9_l", "g/dL"), ("sex", "g/L"), ("hb_g_dl", "")]
+    ("column", "unit"),
+    [
+        *[("hb_g_dl", "g"), ("wbc_10e9_l", "g/dL"), ("sex", "g/L"), ("hb_g_dl", ""), ("hb_g_dl", "K/uL")],
+        *[("wbc_10e9_l", "M/uL"), ("wbc_10e9_l", "mil/mm3"), ("wbc_10e9_l", "K/L"), ("ldh_u_l", "IU/mL")],
+    ],
 )
 def test_a_unit_of_another_column_is_unknown(column: str, unit: str) -> None:
     assert find_conversion(AML[column], unit) is None
+
+
+def test_a_spelling_is_never_two_units_of_one_column() -> None:
+    for dictionary in ("aml", "scd"):
+        for column in load_dictionary(dictionary).schema.columns:
+            factors: dict[str, set[Decimal]] = {}
+            for unit in unit_choices(column):
+                conversion = find_conversion(column, unit)
+                if conversion is not None:
+                    declared = {column.unit: 1.0, **dict(column.units)}[unit]
+                    factors.setdefault(unit, set()).update({conversion.factor, Decimal(repr(declared))})
+            assert all(len(found) == 1 for found in factors.values()), column.name
 
 
 @given(st.decimals(2, 20, places=1))

@@ -7,11 +7,10 @@ import numpy as np
 import pandas as pd
 
 from synthfed.errors import DataError
-from synthfed.tables.dates import read_dates
-from synthfed.tables.dictionary import header_key
+from synthfed.tables.elapsed import declared_dates
 from synthfed.tables.findings import Finding, Log
 from synthfed.tables.formats.events import Days, Texts
-from synthfed.tables.mapping_lines import DateLine, TableMapping
+from synthfed.tables.mapping_lines import TableMapping
 
 _COMPACT = re.compile(r"(\d{4})(\d\d)(\d\d)")
 _ZONE = re.compile(r"[ T]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?\s*(Z|[+-]\d{2}:?\d{2})?$")
@@ -24,15 +23,8 @@ def read_days(words: Sequence[str], header: str, mapping: TableMapping, *, count
         header: Names the column in messages and under [dates] of the mapping.
         counts: Rows with each date.
     """
-    line = next((d for name, d in mapping.dates.items() if header_key(name) == header_key(header)), DateLine())
     texts = pd.Series([_COMPACT.sub(r"\1-\2-\3", _ZONE.sub("", word)) for word in words], dtype="object")
-    dates = read_dates(
-        texts,
-        order=line.order,
-        two_digit_years_from=line.two_digit_years_from,
-        serials=line.serials,
-        missing=frozenset((*mapping.missing, *line.missing)),
-    )
+    dates = declared_dates(texts, header, mapping)
     if dates.unclear:
         log.problems.append((DataError, f"column {header!r}: {dates.unclear} of the mapping"))
     elif dates.unreadable.any():
