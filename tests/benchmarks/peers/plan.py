@@ -94,7 +94,7 @@ class Comparison:
         """All fits, the most telling first: by ranks of contestant and table and by split; epsilon 3 and none lead."""
         every = [
             (
-                contestant.rank + rank + seed + (0.0 if epsilon in _FIRST else 0.5),
+                contestant.rank + rank + 2 * seed + (0.0 if epsilon in _FIRST else 0.5),
                 place,
                 Fit(table, contestant, epsilon, seed),
             )
