@@ -47,6 +47,7 @@ class Aim:
     score: str
     aimed: float
     reached: float
+    splits: int
 
     @property
     def met(self) -> bool:
@@ -120,8 +121,8 @@ def check_aims(plan: Comparison, summary: Summary) -> list[Aim]:
     for table, contestant, epsilon, score, aimed in plan.aims:
         cell = summary.cell(table, contestant, epsilon)
         reached = None if cell is None else cell.median(score)
-        if reached is not None:
-            found.append(Aim(table, contestant, epsilon, score, aimed, reached))
+        if cell is not None and reached is not None:
+            found.append(Aim(table, contestant, epsilon, score, aimed, reached, len(cell.runs)))
     return found
 
 
