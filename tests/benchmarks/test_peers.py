@@ -176,11 +176,11 @@ def test_pages_show_every_contestant_with_its_number_or_its_reason() -> None:
     assert measured["tiny"]["cells"][-1]["epsilon"] == "inf"
 
 
-def test_quick_fits_and_first_splits_come_first_and_epsilon_3_before_others() -> None:
+def test_first_splits_of_quick_tools_come_first_and_epsilon_3_before_others() -> None:
     quick = Contestant("quick", epsilons=(3.0,), seeds=2, **CALLED)
     slow = Contestant("slow", epsilons=(1.0, 3.0), seeds=1, **{**CALLED, "rank": 1})
     order = [(fit.contestant.name, fit.epsilon, fit.seed) for fit in _plan(slow, quick).fits()]
-    assert order == [("quick", 3.0, 0), ("slow", 3.0, 0), ("quick", 3.0, 1), ("slow", 1.0, 0)]
+    assert order == [("quick", 3.0, 0), ("slow", 3.0, 0), ("slow", 1.0, 0), ("quick", 3.0, 1)]
 
 
 def test_every_tool_of_the_committed_plan_has_its_program_and_its_packages() -> None:
