@@ -61,6 +61,11 @@ def check(
         print(json.dumps({"origin": cohort.origin, "sites": sizes, "findings": findings}, indent=1))
     else:
         _show(cohort)
+    if len(cohort.sites) == 1:
+        if not as_json:
+            typer.echo("one hospital's table, and it fits; to take part in a federation: synthfed site init --help")
+            typer.echo("`synthfed run` alone needs several hospitals: --site-column, --split-sites, or a file for each")
+        return
     check_before_training(chosen, cohort)
     if not as_json:
         _compare_with_plan(chosen, cohort)

@@ -26,6 +26,14 @@ def test_check_lists_every_conversion(hand_overs: Path, tmp_path: Path) -> None:
     assert "ready" in done.stdout
 
 
+def test_one_hospitals_table_fits_though_it_cannot_run_alone(hand_overs: Path, tmp_path: Path) -> None:
+    for file in hand_overs.glob("berlin.*"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    done = synthfed("check", "smoke", "--data", "berlin.xlsx", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "one hospital's table, and it fits; to take part in a federation: synthfed site init" in done.stdout
+
+
 def test_a_hand_over_without_its_mapping_is_refused(hand_overs: Path, tmp_path: Path) -> None:
     (tmp_path / "berlin.xlsx").write_bytes((hand_overs / "berlin.xlsx").read_bytes())
     done = synthfed("check", "smoke", "--data", "berlin.xlsx", cwd=tmp_path)
