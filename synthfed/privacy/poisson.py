@@ -18,7 +18,6 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import gammaln, pdtr
 
 Floats = npt.NDArray[np.float64]
 Uniforms = Callable[[int], Floats]  # that many numbers in (0, 1), both ends excluded
@@ -40,6 +39,8 @@ def poisson_offsets(uniforms: Uniforms, mean: float, count: int) -> npt.NDArray[
     if not 0 <= mean <= LARGEST_MEAN:
         raise ValueError(f"mean is {mean}; Poisson numbers are drawn here for means from 0 to 2**56")
     if mean < _FEWEST:
+        from scipy.special import pdtr  # 0.2 s to load, in each process that serves a message and draws nothing
+
         # beyond 60 is less than 1e-25; the table ends at the first 1.0, so no uniform falls off it
         table = pdtr(np.arange(60.0), mean)
         return np.searchsorted(table, uniforms(count), side="left").astype(np.int64) - math.floor(mean)
@@ -89,6 +90,8 @@ def log_probability(beyond: Floats, mean: float) -> Floats:
 
 def _stirling_error(k: Floats) -> Floats:
     """log k! - log(sqrt(2 pi k) (k/e)^k): by its series from 16 on."""
+    from scipy.special import gammaln
+
     k = np.maximum(k, 1.0)
     square = k * k
     series = (1 / 12 - (1 / 360 - (1 / 1260 - (1 / 1680 - 1 / (1188 * square)) / square) / square) / square) / k

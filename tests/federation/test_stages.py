@@ -285,8 +285,8 @@ def test_a_manifest_reads_back_and_only_in_its_canonical_form(fresh):
             Manifest.from_bytes(other)
 
 
-def test_key_messages_load_neither_torch_nor_tables(tmp_path):
-    """A deployed message is a process of its own; torch would cost each of them more than a second."""
+def test_key_messages_load_neither_torch_nor_tables_nor_scipy(tmp_path):
+    """A deployed message is a process of its own; torch would cost each of them more than a second, scipy a fifth."""
     stop_at(tmp_path, "query.hello", reply=False)
     script = f"""
 import sys
@@ -298,7 +298,7 @@ run = {manifest_of(tmp_path).hash()!r}
 hellos = tuple(stages.hello(site, wire.HelloRequest(run, 0, 0)).hello for site in sites)
 for site in sites:
     stages.share(site, wire.ShareRequest(run, 0, 0, hellos))
-loaded = {{"torch", "opacus", "pandas", "sdv"}} & set(sys.modules)
+loaded = {{"torch", "opacus", "pandas", "scipy", "sdv"}} & set(sys.modules)
 assert not loaded, loaded
 """
     subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[2])
