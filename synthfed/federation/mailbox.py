@@ -41,6 +41,7 @@ from synthfed.secagg.parts import box_bytes
 from synthfed.secagg.roster import Member
 
 CONFIG = "peer.toml"  # `address`: what the roster lists; `listen`: where this machine binds
+_LAST_S = 3.0
 _SAY_AGAIN_S = 60.0
 _MOST_SAID = 100
 _MOST_OF_A_SITE = 2  # one call, and one that was cut and is not seen to be gone yet
@@ -124,7 +125,7 @@ class Mailbox:
             self._listener.close()
             self._listener = None
         for thread in list(self._threads):
-            thread.join()
+            thread.join(_LAST_S)  # a peer that is cut off here gives its part to the coordinator
 
     @property
     def listens(self) -> bool:
