@@ -16,14 +16,14 @@ from flwr.app import Message
 
 from synthfed.errors import FederationError
 from synthfed.federation import peer_link, records, rounds, wire
-from synthfed.federation.in_process import FederationResult, Wiretap, run_in_process
+from synthfed.federation.in_process import FederationResult, Wiretap
 from synthfed.federation.inbox import Inbox
 from synthfed.federation.mailbox import Mailbox
 from synthfed.federation.peer_link import NOT_TAKEN, Header, hand_over, look_up
 from synthfed.federation.peer_tls import CERTIFICATE, KEY, LinkFailed, calling_context, fingerprint
 from synthfed.generators.base import flatten
-from tests.federation.fakes import MeanGenerator, TwoBlocks, small_pipeline, unequal_sites
-from tests.federation.linked import Linked, founded_for, write_link
+from tests.federation.fakes import small_pipeline, unequal_sites
+from tests.federation.linked import Linked, founded_for, run_over, write_link
 from tests.federation.linked_faults import (
     cut_before_the_answer,
     cut_in_mid_message,
@@ -40,25 +40,15 @@ PIPELINE = small_pipeline(federation__shares="full", federation__transport="dire
 
 
 def federate(
-    work: Path, *, tap: Wiretap | None = None, resume: bool = False, progress: list | None = None, **changes: object
+    work: Path, *, tap: Wiretap | None = None, resume: bool = False, progress: list | None = None
 ) -> FederationResult:
-    return run_in_process(
-        pipeline=PIPELINE.replace(**changes) if changes else PIPELINE,
-        transformer=TwoBlocks(),
-        sites=SITES,
-        work=work,
-        simulated=True,
-        generator=MeanGenerator(),
-        wiretap=tap,
-        resume=resume,
-        progress=None if progress is None else progress.append,
-    )
+    return run_over(work, PIPELINE, SITES, tap=tap, resume=resume, progress=progress)
 
 
 @pytest.fixture(scope="module")
 def wanted(tmp_path_factory) -> np.ndarray:
-    relayed = federate(tmp_path_factory.mktemp("wanted"), federation__transport="relay")
-    return flatten(relayed.final)
+    relayed = PIPELINE.replace(federation__transport="relay")
+    return flatten(run_over(tmp_path_factory.mktemp("wanted"), relayed, SITES).final)
 
 
 @pytest.fixture

@@ -6,29 +6,29 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
-import tomli_w
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from synthfed.federation.deployment.certificates import make_link
 from synthfed.federation.deployment.flower import free_port
+from synthfed.federation.deployment.site_home import offer_link
 from synthfed.federation.durable import make_private_folder, write_durably
 from synthfed.federation.founding import one_host_policy
-from synthfed.federation.mailbox import CONFIG, Mailbox
-from synthfed.federation.peer_tls import CERTIFICATE, KEY, own_certificate
+from synthfed.federation.in_process import FederationResult, RoundDone, Wiretap, run_in_process
+from synthfed.federation.mailbox import Mailbox
+from synthfed.federation.peer_tls import own_certificate
 from synthfed.federation.policy import Policy
 from synthfed.federation.site import create_site, pin_roster
+from synthfed.generators.base import Codes
 from synthfed.generators.plan import make_plan
 from synthfed.pipeline import Pipeline
 from synthfed.privacy.events import Budget
 from synthfed.secagg.roster import Member, Roster, sign_roster
+from tests.federation.fakes import MeanGenerator, TwoBlocks
 
 
 def write_link(folder: Path, name: str, address: str) -> bytes:
     """Key, certificate and address of a site, as `site init --direct` writes them; the certificate, DER."""
-    link = make_link(name)
-    write_durably(folder / "identity" / KEY, link.private)
-    write_durably(folder / "identity" / CERTIFICATE, link.public)
-    write_durably(folder / CONFIG, tomli_w.dumps({"address": address, "listen": address}).encode())
+    offer_link(folder, make_link(name), address=address, listen=address)
     return own_certificate(folder / "identity")
 
 
@@ -86,3 +86,28 @@ def founded_for(work: Path, pipeline: Pipeline, sites: tuple[str, ...], *, unlin
     plan = make_plan(pipeline, sites=len(sites))
     budget = Budget(pipeline.privacy.epsilon, pipeline.privacy.delta)
     return founded(work, sites, one_host_policy(pipeline, plan, budget, simulated=True), unlinked=unlinked)
+
+
+def run_over(
+    work: Path,
+    pipeline: Pipeline,
+    sites: Mapping[str, Codes],
+    *,
+    tap: Wiretap | None = None,
+    resume: bool = False,
+    progress: list[RoundDone] | None = None,
+    workers: int = 1,
+) -> FederationResult:
+    """One run of the stand-in generator over the sites that `work` was founded for, or over new ones without links."""
+    return run_in_process(
+        pipeline=pipeline,
+        transformer=TwoBlocks(),  # type: ignore[arg-type]
+        sites=sites,
+        work=work,
+        simulated=True,
+        generator=MeanGenerator(),
+        wiretap=tap,
+        resume=resume,
+        progress=None if progress is None else progress.append,
+        workers=workers,
+    )

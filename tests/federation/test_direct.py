@@ -6,61 +6,40 @@ import numpy as np
 import pytest
 
 from synthfed.errors import PipelineError, SiteRefused
-from synthfed.federation.in_process import Wiretap, run_in_process
+from synthfed.federation.in_process import FederationResult, RoundDone
 from synthfed.generators.base import flatten
-from tests.federation.fakes import MeanGenerator, TwoBlocks, small_pipeline, unequal_sites
-from tests.federation.linked import Linked, founded_for
+from synthfed.pipeline import Pipeline
+from tests.federation.fakes import small_pipeline, unequal_sites
+from tests.federation.linked import Linked, founded_for, run_over
 
 SITES = unequal_sites()
 NAMES = tuple(SITES)
 
 
-def federate(work: Path, *, shares: str = "full", tap: Wiretap | None = None, workers: int = 1, **federation):
-    settings = {"shares": shares, "transport": "direct", **federation}
-    pipeline = small_pipeline(**{f"federation__{key}": value for key, value in settings.items()})
-    return run_in_process(
-        pipeline=pipeline,
-        transformer=TwoBlocks(),
-        sites=SITES,
-        work=work,
-        simulated=True,
-        generator=MeanGenerator(),
-        wiretap=tap,
-        workers=workers,
-        progress=PROGRESS.append,
-    )
+def pipeline_of(**federation: object) -> Pipeline:
+    settings = {"shares": "full", "transport": "direct", **federation}
+    return small_pipeline(**{f"federation__{key}": value for key, value in settings.items()})
 
 
-PROGRESS: list = []
+def federate(work: Path, *, workers: int = 1, **federation: object) -> FederationResult:
+    return run_over(work, pipeline_of(**federation), SITES, workers=workers, progress=PROGRESS)
+
+
+PROGRESS: list[RoundDone] = []
 
 
 @pytest.fixture(autouse=True)
 def progress():
     PROGRESS.clear()
-    return PROGRESS
 
 
-def linked(work: Path, **federation) -> Linked:
-    settings = {"shares": "full", "transport": "direct", **federation}
-    return founded_for(work, small_pipeline(**{f"federation__{k}": v for k, v in settings.items()}), NAMES)
-
-
-def linked_without(work: Path, *sites: str) -> Linked:
-    pipeline = small_pipeline(federation__shares="full", federation__transport="direct")
-    return founded_for(work, pipeline, NAMES, unlinked=sites)
+def linked(work: Path, *, unlinked: tuple[str, ...] = (), **federation: object) -> Linked:
+    return founded_for(work, pipeline_of(**federation), NAMES, unlinked=unlinked)
 
 
 @pytest.fixture(scope="module")
 def wanted(tmp_path_factory) -> np.ndarray:
-    result = run_in_process(
-        pipeline=small_pipeline(),
-        transformer=TwoBlocks(),
-        sites=SITES,
-        work=tmp_path_factory.mktemp("wanted"),
-        simulated=True,
-        generator=MeanGenerator(),
-    )
-    return flatten(result.final)
+    return flatten(run_over(tmp_path_factory.mktemp("wanted"), small_pipeline(), SITES).final)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +62,7 @@ def test_direct_gives_the_same_weights(tmp_path, wanted, workers, federation):
 
 
 def test_a_site_without_an_address_gives_and_gets_its_parts_through_the_coordinator(tmp_path, wanted):
-    up = linked_without(tmp_path, "oslo")
+    up = linked(tmp_path, unlinked=("oslo",))
     with up.listening():
         result = federate(tmp_path)
     np.testing.assert_array_equal(flatten(result.final), wanted)

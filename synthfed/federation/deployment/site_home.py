@@ -17,7 +17,13 @@ import tomli_w
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from synthfed.errors import FederationError
-from synthfed.federation.deployment.certificates import issue_server, make_authority, make_link, make_node_key
+from synthfed.federation.deployment.certificates import (
+    KeyPair,
+    issue_server,
+    make_authority,
+    make_link,
+    make_node_key,
+)
 from synthfed.federation.deployment.joining import FileRefused, Invitation, Join, same_fingerprint
 from synthfed.federation.durable import make_private_folder, write_durably
 from synthfed.federation.mailbox import CONFIG
@@ -92,11 +98,7 @@ class SiteHome:
             write_durably(folder / "identity" / "node.key", node.private)
             write_durably(folder / "identity" / "node.pub", node.public)
         if direct:
-            if not (folder / "identity" / KEY).exists():
-                write_durably(folder / "identity" / KEY, link.private)
-                write_durably(folder / "identity" / CERTIFICATE, link.public)
-            peer = {"address": direct, "listen": listen or direct}
-            write_durably(folder / CONFIG, tomli_w.dumps(peer).encode())
+            offer_link(folder, link, address=direct, listen=listen or direct)
         if not (folder / "local").is_dir():
             make_private_folder(folder / "local")
             authority = make_authority(f"{site} loopback")
@@ -272,3 +274,11 @@ class SiteHome:
                     f"site {self.site!r}: {key} is {value!r}; quotes and backslashes cannot be passed on"
                 )
         return " ".join(f'{key}="{value}"' for key, value in values.items())
+
+
+def offer_link(folder: Path, link: KeyPair, *, address: str, listen: str) -> None:
+    """Write where a site is called directly, and the key and certificate it shows; those that exist are kept."""
+    if not (folder / "identity" / KEY).exists():
+        write_durably(folder / "identity" / KEY, link.private)
+        write_durably(folder / "identity" / CERTIFICATE, link.public)
+    write_durably(folder / CONFIG, tomli_w.dumps({"address": address, "listen": listen}).encode())
