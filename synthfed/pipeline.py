@@ -47,13 +47,34 @@ class CohortSettings(_Section):
         return self
 
 
-class MarginalSettings(_Section):
+class _GeneratorSettings(_Section):
+    """What every kind is told."""
+
+    focus: tuple[tuple[str, ...], ...] = Field(
+        (),
+        max_length=8,
+        description="columns whose joint table must be right, two to four in each set: counted as one noisy table over "
+        "all sites, and held together by the tree",
+    )
+
+    @field_validator("focus")
+    @classmethod
+    def _sets_of_columns(cls, value: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
+        for names in value:
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"{twice} twice in {list(names)}; name a column once")
+            if not 2 <= len(names) <= 4:
+                raise ValueError(f"{len(names)} columns in {list(names)}; name two to four")
+        return value
+
+
+class MarginalSettings(_GeneratorSettings):
     """A tree of small noisy tables around the survival endpoint: counts only, no network."""
 
     kind: Literal["marginal"]
 
 
-class _NetworkSettings(_Section):
+class _NetworkSettings(_GeneratorSettings):
     """What both networks share: where they start from, and how much of the budget trains them."""
 
     start: Literal["marginals", "cold"] = Field(
@@ -62,6 +83,15 @@ class _NetworkSettings(_Section):
     training_share: float = Field(
         0.1, ge=0.0, lt=1.0, description="of the budget (of mu squared), for DP-SGD after a start from marginals"
     )
+
+    @model_validator(mode="after")
+    def _focus_is_counted(self) -> "_NetworkSettings":
+        if self.focus and self.start == "cold":
+            raise ValueError(
+                "focus is counted before any training and a cold start counts nothing; leave focus out, or "
+                "set start = 'marginals'"
+            )
+        return self
 
 
 class TvaeSettings(_NetworkSettings):
@@ -307,7 +337,8 @@ class Pipeline(_Section):
         raw = self.model_dump(mode="python", exclude_none=True)
         kind = changes.get("generator__kind", self.generator.kind)
         if kind != self.generator.kind:  # the other kind has other settings; start from its defaults
-            shared = set() if kind == "marginal" else set(_NetworkSettings.model_fields) & set(raw["generator"])
+            kept = _GeneratorSettings if kind == "marginal" else _NetworkSettings
+            shared = set(kept.model_fields) & set(raw["generator"])
             raw["generator"] = {key: raw["generator"][key] for key in shared}
         for dotted, value in changes.items():
             _assign(raw, dotted.replace("__", ".").split("."), value, dotted)

@@ -76,3 +76,24 @@ def test_another_generator_kind_starts_from_its_own_defaults() -> None:
 def test_a_misspelled_key_is_told_the_nearest_right_one(setting: str, meant: str) -> None:
     with pytest.raises(PipelineError, match=f"did you mean {meant}"):
         Pipeline.load("aml").with_settings([setting])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"generator__focus": (("NPM1", "sex", "NPM1"),)}, r"generator.*focus.*'NPM1'\] twice"),
+        ({"generator__focus": (("NPM1",),)}, "1 columns.*name two to four"),
+        ({"generator__focus": (("a", "b", "c", "d", "e"),)}, "5 columns.*name two to four"),
+        ({"generator__kind": "tvae", "generator__start": "cold"}, "leave focus out, or set start = 'marginals'"),
+    ],
+)
+def test_a_focus_that_cannot_be_asked_for_is_named(changes: dict[str, object], message: str) -> None:
+    kept = Pipeline.load("smoke").replace(generator__kind="marginal", generator__focus=(("NPM1", "sex"),))
+    with pytest.raises(PipelineError, match=message):
+        kept.replace(**changes)
+
+
+@pytest.mark.parametrize("kind", ["tvae", "ctgan"])
+def test_every_kind_keeps_the_focus(kind: str) -> None:
+    kept = Pipeline.load("smoke").replace(generator__kind="marginal", generator__focus=(("NPM1", "sex"),))
+    assert kept.replace(generator__kind=kind).generator.focus == (("NPM1", "sex"),)

@@ -43,6 +43,7 @@ def check(
 
     Example: synthfed check aml --data aml.csv --site-column hospital
     """
+    from synthfed.generators.words import together
     from synthfed.run.training import check_before_training
 
     chosen = load_pipeline(pipeline, settings)
@@ -68,6 +69,8 @@ def check(
         return
     check_before_training(chosen, cohort)
     if not as_json:
+        for columns in together(chosen):
+            typer.echo(f"{columns}: counted as one table and kept together (generator.focus)")
         _compare_with_plan(chosen, cohort)
         typer.echo("ready: give the same words to `synthfed run`")
 

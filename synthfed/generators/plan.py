@@ -110,7 +110,8 @@ def run_coding(pipeline: Pipeline, schema: "Schema", *, sites: int) -> "Coding":
     from synthfed.tables.guides import with_guides
     from synthfed.tables.transform import public_transformer
 
-    schema = with_guides(schema, pipeline.evaluation.groups)
+    together = (name for one in pipeline.generator.focus for name in one)
+    schema = with_guides(schema, (*pipeline.evaluation.groups, *together))
     if not pipeline.counts_first:
         return Coding(fine_grid(schema, columns=()), 2, public_transformer(schema))
     privacy, blocks = pipeline.privacy, len(public_transformer(schema).blocks)
@@ -158,7 +159,13 @@ def run_workload(pipeline: Pipeline, transformer: "Transformer") -> "Workload":
 
     coded = {name for block in transformer.blocks for name in block.columns}
     targets = [name for name in (*pipeline.evaluation.targets, *pipeline.evaluation.groups) if name in coded]
-    return workload_of(transformer.schema, transformer, targets, patients=pipeline.privacy.expected_patients)
+    return workload_of(
+        transformer.schema,
+        transformer,
+        targets,
+        focus=pipeline.generator.focus,
+        patients=pipeline.privacy.expected_patients,
+    )
 
 
 def round_events(plan: Plan, round_index: int) -> tuple[PrivacyEvent, ...]:

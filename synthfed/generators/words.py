@@ -12,6 +12,7 @@ DP_SGD_ONLY = "DP-SGD only"
 OPEN_TREE = "tree of exact tables"
 OPEN_NETWORK = "network trained without privacy"
 
+TABLES = "counting tables"
 TRAINING = "training"
 
 
@@ -49,10 +50,16 @@ def doing(plan: Plan, kind: str, round_index: int) -> str:
     return names[round_index]
 
 
+def together(pipeline: Pipeline) -> tuple[str, ...]:
+    """The columns that are counted and kept together, one text per focus; none where nothing is counted."""
+    return tuple(" x ".join(names) for names in pipeline.generator.focus) if pipeline.counts_first else ()
+
+
 def outline(pipeline: Pipeline, plan: Plan) -> str:
     """A run in one line, before it begins."""
-    kind = pipeline.generator.kind
+    kind, kept = pipeline.generator.kind, together(pipeline)
     parts = [doing(plan, kind, index) for index in range(len(plan.measures))]
+    parts = [f"{part} with {' and '.join(kept)}" if part == TABLES and kept else part for part in parts]
     if plan.rounds:
         under = "under DP-SGD" if pipeline.privacy.enabled else "without privacy"
         parts.append(f"{plan.rounds} rounds of {kind} {under}")

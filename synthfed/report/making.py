@@ -6,7 +6,7 @@ Everything here follows from the pipeline and from the events in the ledger.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from synthfed.generators.words import DP_SGD_ONLY, HYBRID, calibrates, engine
+from synthfed.generators.words import DP_SGD_ONLY, HYBRID, calibrates, engine, together
 from synthfed.pipeline import Pipeline
 from synthfed.report.guarantee import TRAINING_ROUNDS
 from synthfed.report.verdict import capital
@@ -57,7 +57,7 @@ def making(pipeline: Pipeline, events: Sequence[Mapping[str, Any]], mode: Mappin
     noise = str(mode["noise"]) if pipeline.privacy.enabled else "none"
     return {
         "engine": name,
-        "sentences": _sentences(names, kind, rounds, pipeline.federation.local_steps, noise),
+        "sentences": _sentences(names, kind, rounds, pipeline.federation.local_steps, noise, together(pipeline)),
         "note": _NOTES.get(name, "") if rounds else "",
         "noise": noise,
         "counts": counts,
@@ -73,10 +73,15 @@ def _share(events: Sequence[Mapping[str, Any]], purposes: set[str]) -> float | N
     return float(sum(parts))
 
 
-def _sentences(counted: Sequence[str], kind: str, rounds: int, local_steps: int, noise: str) -> list[str]:
+def _sentences(
+    counted: Sequence[str], kind: str, rounds: int, local_steps: int, noise: str, together: Sequence[str]
+) -> list[str]:
     said = []
     if counted:
         said += _of_counts(counted, noise)
+        said += [
+            f"{kept} were counted as one table, as declared, and the tree keeps them together." for kept in together
+        ]
     if kind == "marginal":
         return [*said, "The table was drawn from the tree. No network was trained."]
     if counted:

@@ -72,8 +72,9 @@ def check_before_training(pipeline: Pipeline, cohort: "Cohort") -> None:
         EmptySite: A site with fewer training patients than `cohort.min_rows`.
         BudgetTooSmall: The budget buys less than one useful step.
         ConfigError: `evaluation.pairs` names a column that the run does not have.
+        UnknownColumn, PipelineError: `generator.focus` cannot be counted, or not be kept together.
     """
-    from synthfed.generators.plan import make_plan
+    from synthfed.generators.plan import make_plan, run_coding, run_workload
 
     need = pipeline.federation.min_sites
     if len(cohort.sites) < need:
@@ -92,6 +93,8 @@ def check_before_training(pipeline: Pipeline, cohort: "Cohort") -> None:
     if unknown:
         raise ConfigError(f"evaluation.pairs names {unknown}, no columns of this run; add them to cohort.columns")
     make_plan(pipeline, sites=len(cohort.sites))
+    if pipeline.counts_first:
+        run_workload(pipeline, run_coding(pipeline, cohort.schema, sites=len(cohort.sites)).template)
 
 
 def train(

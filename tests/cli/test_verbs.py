@@ -78,6 +78,9 @@ def test_simulated_hospitals_can_be_written_and_checked(tmp_path: Path) -> None:
     done = synthfed("check", "smoke", "--data", "hospitals", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "ready" in done.stdout
+    focus = ["--set", "generator.kind=marginal", "--set", 'generator.focus=[["sex", "NPM1", "os_days"]]']
+    done = synthfed("check", "smoke", "--data", "hospitals", *focus, cwd=tmp_path)
+    assert "sex x NPM1 x os_days: counted as one table" in done.stdout
 
 
 def test_simulated_hospitals_can_be_chosen(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ import math
 
 import pytest
 
-from synthfed.errors import BudgetTooSmall
-from synthfed.generators.plan import all_events, make_plan, round_events
+from synthfed.cohorts.sites import load_cohort
+from synthfed.errors import BudgetTooSmall, UnknownColumn
+from synthfed.generators.plan import all_events, make_plan, round_events, run_coding, run_workload
 from synthfed.pipeline import Pipeline
 from synthfed.privacy.accounting import epsilon_of
 
@@ -60,3 +61,20 @@ def test_a_round_is_worded_once() -> None:
     assert event.population == "train"
     assert (event.l2_sensitivity, event.noise_multiplier) == (plan.clip_norm, plan.noise_multiplier)
     assert (event.sample_rate, event.steps) == (1.0, 2)
+
+
+def test_a_derived_group_in_focus_is_learned_beside_the_columns_it_follows_from() -> None:
+    schema = load_cohort("aml", sites=["one", "two", "three"], patients=60, seed=1).schema
+    pipeline = _pipeline(generator={"kind": "marginal", "focus": (("eln2022", "sex", "os_days"),)})
+    encoder = run_coding(pipeline, schema, sites=3).template
+    names = ("eln2022", "sex", "os")
+    assert run_workload(pipeline, encoder).focus == (tuple(sorted(map(encoder.names.index, names))),)
+    without = run_coding(pipeline.replace(generator__focus=()), schema, sites=3).template
+    assert "eln2022" not in without.names
+
+
+def test_a_focus_on_what_no_code_holds_is_named() -> None:
+    schema = load_cohort("aml", sites=["one", "two", "three"], patients=60, seed=1).schema
+    pipeline = _pipeline(generator={"kind": "marginal", "focus": (("patient_id", "sex"),)})
+    with pytest.raises(UnknownColumn, match=r"generator.focus names \['patient_id'\]"):
+        run_workload(pipeline, run_coding(pipeline, schema, sites=3).template)

@@ -34,6 +34,11 @@ def chosen(**changes: object) -> Pipeline:
         ),
         ({"generator__kind": "marginal"}, "tree of noisy tables", "counting tables, counting edges, fitting the tree"),
         (
+            {"generator__kind": "marginal", "generator__focus": (("sex", "NPM1", "os_days"), ("sex", "TP53"))},
+            "tree of noisy tables",
+            "counting tables with sex x NPM1 x os_days and sex x TP53, counting edges, fitting the tree",
+        ),
+        (
             {"generator__kind": "marginal", "privacy__epsilon": float("inf")},
             "tree of exact tables",
             "counting tables, counting edges, fitting the tree",

@@ -69,6 +69,12 @@ def test_a_tree_was_never_trained() -> None:
     assert "DP-SGD" not in " ".join(report["made"]["sentences"])
 
 
+def test_columns_that_are_kept_together_are_named() -> None:
+    kept = sample.pipeline(generator__kind="marginal", generator__focus=(("sex", "NPM1"), ("NPM1", "TP53", "sex")))
+    said = [line for line in build_run(kept)["made"]["sentences"] if "together" in line and "as declared" in line]
+    assert [line.partition(" were")[0] for line in said] == ["sex x NPM1", "NPM1 x TP53 x sex"]
+
+
 def test_a_network_without_dp_sgd_claims_none() -> None:
     made = build_run(DISTILLED)["made"]
     assert made["network"]["rounds"] == 0

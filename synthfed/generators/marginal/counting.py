@@ -20,6 +20,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Groups = tuple[int, ...]  # per level of a block, the group it counts for
 
+MOST_BLOCKS = 4  # of one table
 UNIT = 16  # a patient's weight in a cell of a packed table: whole numbers are secure sums' and rounded noise's
 SCORE_UNIT = 256  # a score of one: finer, since scores are fractions and what a product loses is cut off
 _HIGHEST_SCORE = 4 * SCORE_UNIT
@@ -30,7 +31,7 @@ class CountTable:
     """One table of counts: its blocks, how coarse, and its noise.
 
     Attributes:
-        blocks: Indices into the layout, one to three of them, strictly increasing.
+        blocks: Indices into the layout, one to four of them, strictly increasing.
         stddev: Standard deviation of the noise that protects one patient, in each cell; 0 for none. Each site adds
             all of it, or, where noise is shared, so many sites together.
         groups: Per block, the group of each level where the table is coarser than the layout, else `()`. Public. Left
@@ -42,8 +43,9 @@ class CountTable:
     groups: tuple[Groups, ...] = ()
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.blocks) <= 3 or list(self.blocks) != sorted(set(self.blocks)) or self.blocks[0] < 0:
-            raise ValueError(f"table over blocks {self.blocks}; give one to three block indices, strictly increasing")
+        count = len(self.blocks)
+        if not 1 <= count <= MOST_BLOCKS or list(self.blocks) != sorted(set(self.blocks)) or self.blocks[0] < 0:
+            raise ValueError(f"table over blocks {self.blocks}; give one to four block indices, strictly increasing")
         if not (math.isfinite(self.stddev) and self.stddev >= 0):
             raise ValueError(f"table over blocks {self.blocks}: stddev is {self.stddev}; it must be finite and >= 0")
         if self.groups and len(self.groups) != len(self.blocks):

@@ -8,7 +8,7 @@ post-processing of noisy sums; without noise nothing is changed.
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
@@ -43,6 +43,7 @@ class Evidence:
         pairs: Noisy counts per pair (first < second).
         grouped: Per pair, noisy counts with one block in groups: (which place is grouped, its groups, counts).
         scored: Score tables and their noisy sums.
+        sets: Noisy counts of three and more blocks together, by their indices in increasing order.
     """
 
     layout: Layout
@@ -51,6 +52,7 @@ class Evidence:
     pairs: Mapping[Pair, Measured]
     grouped: Mapping[Pair, tuple[int, Groups, Measured]]
     scored: tuple[tuple[ScoreTable, Measured], ...] = ()
+    sets: Mapping[tuple[int, ...], Measured] = field(default_factory=dict)
 
 
 def gather(layout: Layout, axes: Sequence[Axis], measured: Sequence[NoisyTables], *, patients: int | None) -> Evidence:
@@ -73,6 +75,7 @@ def gather(layout: Layout, axes: Sequence[Axis], measured: Sequence[NoisyTables]
     grouped: dict[Pair, tuple[int, Groups, list[Measured]]] = {}
     packs: list[tuple[PackedTable, Floats, float]] = []
     scored: list[tuple[ScoreTable, Measured]] = []
+    sets: dict[tuple[int, ...], list[Measured]] = {}
     for noisy in measured:
         for table, counts, noise in noisy.arrays(layout):
             variance = max(noise, _EXACT)
@@ -90,14 +93,20 @@ def gather(layout: Layout, axes: Sequence[Axis], measured: Sequence[NoisyTables]
                     spread = variance * counts.size / widths[block]
                     sums[block] += counts.sum(axis=others) / spread
                     trust[block] += 1 / spread
-            if len(table.blocks) == 2:
-                pair = (table.blocks[0], table.blocks[1])
-                coarse = [place for place in (0, 1) if table.groups_of(place)]
-                if not coarse:
-                    pairs.setdefault(pair, []).append(Measured(counts, variance))
-                elif len(coarse) == 1:
-                    groups = table.groups_of(coarse[0])
-                    grouped.setdefault(pair, (coarse[0], groups, []))[2].append(Measured(counts, variance))
+            coarse = [place for place in range(counts.ndim) if table.groups_of(place)]
+            if len(table.blocks) == 2 and len(coarse) == 1:
+                groups = table.groups_of(coarse[0])
+                found = grouped.setdefault((table.blocks[0], table.blocks[1]), (coarse[0], groups, []))
+                found[2].append(Measured(counts, variance))
+            if coarse:
+                continue
+            for size in range(2, counts.ndim + 1):  # a table of many blocks is one of fewer, too
+                for kept in combinations(range(counts.ndim), size):
+                    part = _margin(counts, variance, kept)
+                    if size == 2:
+                        pairs.setdefault((table.blocks[kept[0]], table.blocks[kept[1]]), []).append(part)
+                    else:
+                        sets.setdefault(tuple(table.blocks[place] for place in kept), []).append(part)
     total = max(totals / totals_trust, 1.0) if totals_trust else 1.0
     shares = [
         part / weight / total if weight else np.full(len(part), 1 / len(part))
@@ -129,6 +138,7 @@ def gather(layout: Layout, axes: Sequence[Axis], measured: Sequence[NoisyTables]
         {pair: _combined(found) for pair, found in pairs.items()},
         {pair: (place, groups, _combined(found)) for pair, (place, groups, found) in grouped.items()},
         tuple(scored),
+        {blocks: _combined(found) for blocks, found in sets.items()},
     )
 
 
@@ -217,6 +227,11 @@ def _unpacked(
             yield (table.by, block), Measured(plain, spread)
         else:
             yield (block, table.by), Measured(plain.T, spread)
+
+
+def _margin(counts: Floats, variance: float, kept: Sequence[int]) -> Measured:
+    rest = tuple(axis for axis in range(counts.ndim) if axis not in kept)
+    return Measured(counts.sum(axis=rest), variance * math.prod(counts.shape[axis] for axis in rest))
 
 
 def _combined(found: Sequence[Measured]) -> Measured:

@@ -18,7 +18,7 @@ from synthfed.generators.marginal.structure import Structure
 
 BOUND = 30.0  # potentials lie in [-BOUND, 0]: exp(-30) = 1e-13
 PREFIX = "tree."
-_STRUCTURE = PREFIX + "structure"
+_STRUCTURE, _FOCUS = PREFIX + "structure", PREFIX + "focus"
 _CHUNK = 1 << 15  # rows drawn at a time: the comparison with cumulated shares stays small
 
 Allowed = Mapping[int, npt.NDArray[np.bool_]]  # by block: which of its levels may be drawn
@@ -33,8 +33,8 @@ class MarginalModel:
     """All that ships: structure and potentials, post-processing of noisy sums; no row, no count.
 
     Attributes:
-        potentials: Per entry of `structure.order`, one float64 (levels of the parent, levels of the block) per parent;
-            one (levels,) for a block without parents.
+        potentials: Per entry of `structure.order` and term (`Structure.terms`), one float64 (levels of the term's
+            parents..., levels of the block); one (levels,) for a block without parents.
     """
 
     layout: Layout
@@ -43,12 +43,10 @@ class MarginalModel:
 
     def to_weights(self) -> Weights:
         """Named float32 tensors, the structure among them."""
-        parents = self.structure.parents
-        table = np.full((len(parents), 1 + max(map(len, parents), default=0)), -1.0, dtype=np.float32)
-        table[:, 0] = self.structure.order
-        for place, found in enumerate(parents):
-            table[place, 1 : 1 + len(found)] = found
-        weights: Weights = {_STRUCTURE: table}
+        rows = [(block, *found) for block, found in zip(self.structure.order, self.structure.parents, strict=True)]
+        weights: Weights = {_STRUCTURE: _as_rows(rows)}
+        if self.structure.focus:
+            weights[_FOCUS] = _as_rows(self.structure.focus)
         for block, parts in zip(self.structure.order, self.potentials, strict=True):
             for index, part in enumerate(parts):
                 weights[f"{PREFIX}{block}.{index}"] = part.astype(np.float32)
@@ -63,11 +61,10 @@ class MarginalModel:
         """
         structure = _read_structure(weights, layout)
         potentials = []
-        for block, parents in zip(structure.order, structure.parents, strict=True):
-            width = layout.widths[block]
-            shapes: list[tuple[int, ...]] = [(layout.widths[parent], width) for parent in parents] or [(width,)]
+        for place, (block, parents) in enumerate(zip(structure.order, structure.parents, strict=True)):
             parts = []
-            for index, shape in enumerate(shapes):
+            for index, term in enumerate(structure.terms(place)):
+                shape = (*(layout.widths[parents[one]] for one in term), layout.widths[block])
                 name = f"{PREFIX}{block}.{index}"
                 part = weights.get(name)
                 if part is None or part.shape != shape or not np.isfinite(part).all():
@@ -82,7 +79,7 @@ class MarginalModel:
 
     def conditional(self, place: int) -> Floats:
         """Shares of the block at `place` in the order given its parents: (levels of each parent..., its levels)."""
-        return softmax(summed(self.potentials[place]))
+        return softmax(summed(self.potentials[place], self.structure.terms(place)))
 
     def sample(self, rows: int, seed: int, allowed: Allowed | None = None) -> Codes:
         """Draw rows; the same seed gives the same codes.
@@ -150,14 +147,12 @@ def softmax(logits: Floats) -> Floats:
     return scaled
 
 
-def summed(potentials: Sequence[Floats]) -> Floats:
-    """Potentials of several parents as one table: (levels of each parent..., levels of the block)."""
-    if potentials[0].ndim == 1:
-        return potentials[0]
-    count, width = len(potentials), potentials[0].shape[1]
-    total = np.zeros((1,) * count + (width,))
-    for axis, potential in enumerate(potentials):
-        total = total + potential.reshape(*(len(potential) if other == axis else 1 for other in range(count)), width)
+def summed(potentials: Sequence[Floats], terms: Sequence[tuple[int, ...]]) -> Floats:
+    """Potentials of all terms as one table: (levels of each parent..., levels of the block)."""
+    parents = len({axis for term in terms for axis in term})
+    total = np.zeros((1,) * parents + potentials[0].shape[-1:])
+    for potential, term in zip(potentials, terms, strict=True):
+        total = total + np.expand_dims(potential, tuple(axis for axis in range(parents) if axis not in term))
     return total
 
 
@@ -193,15 +188,29 @@ def _conditioned(model: MarginalModel, tables: Sequence[Floats], allowed: Allowe
     return weighed
 
 
+def _as_rows(sets: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
+    """One row per set of blocks, filled up with -1."""
+    table = np.full((len(sets), max(map(len, sets), default=0)), -1.0, dtype=np.float32)
+    for row, blocks in zip(table, sets, strict=True):
+        row[: len(blocks)] = blocks
+    return table
+
+
+def _sets(table: npt.NDArray[np.float32]) -> tuple[tuple[int, ...], ...] | None:
+    """Undo `_as_rows`; None where it is not such a table."""
+    if table.ndim != 2 or not np.isfinite(table).all():
+        return None
+    return tuple(tuple(int(entry) for entry in row if entry >= 0) for row in table)
+
+
 def _read_structure(weights: Weights, layout: Layout) -> Structure:
-    rows = weights.get(_STRUCTURE)
-    blocks = range(len(layout.widths))
+    listed = _sets(weights.get(_STRUCTURE, np.zeros(0, dtype=np.float32)))
+    focus = _sets(weights.get(_FOCUS, np.zeros((0, 0), dtype=np.float32)))
     wrong = ModelError(f"weights {_STRUCTURE!r} are not an order of {len(layout.widths)} blocks with their parents")
-    if rows is None or rows.ndim != 2 or rows.shape[1] < 1 or not np.isfinite(rows).all():
+    if listed is None or focus is None or not all(listed):
         raise wrong
-    order = tuple(int(row[0]) for row in rows)
-    parents = tuple(tuple(int(parent) for parent in row[1:] if parent >= 0) for row in rows)
-    if sorted(order) != list(blocks):
+    order, parents = tuple(row[0] for row in listed), tuple(row[1:] for row in listed)
+    if sorted(order) != list(range(len(layout.widths))):
         raise wrong
     cliques: dict[int, set[int]] = {}
     for block, found in zip(order, parents, strict=True):
@@ -210,4 +219,6 @@ def _read_structure(weights: Weights, layout: Layout) -> Structure:
         if found and not any(set(found) <= cliques[parent] for parent in found):
             raise wrong
         cliques[block] = {block, *found}
-    return Structure(order, parents)
+    if not all(any(set(one) <= clique for clique in cliques.values()) for one in focus):
+        raise ModelError(f"weights {_FOCUS!r} name blocks that the structure does not hold together")
+    return Structure(order, parents, focus)

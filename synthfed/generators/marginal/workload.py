@@ -1,27 +1,28 @@
 """Which tables are counted and how the budget is split among them: public, from schema and layout alone.
 
 A first round (`shot`) counts every column, every column by the centre (the survival token), every column by the
-centre's groups (event or not), every column by every other outcome, declared pairs, and every pair of columns. Many
-rare flags share a packed table by groups, by outcome and in pairs: a patient has few of them and pays for few. What
-comes back, noisy sums, decides what is worth a second look (`remeasure`): that is post-processing and costs nothing.
-The second round also asks in a few numbers how each column goes with the event (`scores`): they stand out of noise that
-drowns a table.
+centre's groups (event or not), every column by every other outcome, every declared focus, and every pair of columns.
+Many rare flags share a packed table by groups, by outcome and in pairs: a patient has few of them and pays for few.
+What comes back, noisy sums, decides what is worth a second look (`remeasure`): that is post-processing and costs
+nothing. The second round also asks in a few numbers how each column goes with the event (`scores`): they stand out of
+noise that drowns a table.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from synthfed.errors import UnknownColumn
+from synthfed.errors import PipelineError, UnknownColumn
 from synthfed.generators.base import Layout
 from synthfed.generators.marginal.axes import Axis, axes_of
 from synthfed.generators.marginal.by_centre import group_doubts
 from synthfed.generators.marginal.counting import CountTable, Floats, Groups, NoisyTables, PackedTable, Table
 from synthfed.generators.marginal.evidence import gather
+from synthfed.generators.marginal.focus import MOST_CELLS, Blocks, parts_of, ring
 from synthfed.generators.marginal.scores import score_count, score_table
 from synthfed.generators.marginal.structure import choose_structure, denoise, edges_of, tops_of
 
@@ -32,17 +33,19 @@ if TYPE_CHECKING:  # types only: a site's key messages load no tables
 REMEASURE_SHARE = 0.3  # of the mu^2 of both rounds: what to give `remeasure`
 # Parts of the first round's mu^2, shared equally by the tables of a kind. Looked at flchain, Beat AML and both
 # simulators at epsilon 1 and 3: other splits that were tried moved no metric far beyond the seeds, except that less for
-# groups loses AUC and less for the centre alone loses the survival curve.
+# groups loses AUC and less for the centre alone loses the survival curve. Of a focus: see README.md.
 _SHARES = {
     "centre alone": 0.08,
     "one way": 0.12,
     "groups": 0.45,
     "centre": 0.1,
     "outcome": 0.08,
+    "focus": 0.2,
     "pair": 0.17,
     "both": 0.06,
 }
-_OPTIONAL = frozenset(_SHARES) - {"centre alone", "one way"}  # give their part to others where noise would drown them
+# Kinds that give their part to others where noise would drown them.
+_OPTIONAL = frozenset(_SHARES) - {"centre alone", "one way", "focus"}
 _USELESS = 0.1  # noise in a cell over patients at which such a kind keeps half its part
 _PATIENTS = 1000  # where nobody declared them
 # Of the second round's budget, where there is a centre with events and noise is strong; half of it where the noise of a
@@ -51,6 +54,7 @@ _SCORE_SHARE, _SCORES_PAY = 0.8, 0.006
 _PARTS = 200  # of the rest of the second round's budget
 _GROUP_WEIGHT = 8.0  # a column by the centre's groups serves every prediction, a pair of columns itself
 _OUTCOME_WEIGHT = 2.0
+_FOCUS_WEIGHT = 8.0
 _FEWEST_FLAGS = 12  # fewer in one packed table cost about as much as a table each
 # Of so many flags a record may have one at full weight. Looked at Beat AML and the simulated AML cohort: 5 and 14 do as
 # well within the seeds.
@@ -65,7 +69,7 @@ class Workload:
     Attributes:
         centre: The survival token's block: a parent of every other block. None: a plain tree.
         outcomes: Blocks of other declared targets, what matters most first.
-        forced: Pairs that the tree must join: declared structure.
+        focus: Sets of two to four blocks, each increasing, that are counted and kept together; they close no ring.
         axes: What is known about the levels of every block; left out: nothing.
         flags: Blocks that say whether something is there, and may be missing: counted together where they are many.
         patients: Declared number of patients; decides which kinds of tables can say anything through the noise.
@@ -73,7 +77,7 @@ class Workload:
 
     centre: int | None
     outcomes: tuple[int, ...] = ()
-    forced: tuple[tuple[int, int], ...] = ()
+    focus: tuple[Blocks, ...] = ()
     axes: tuple[Axis, ...] = ()
     patients: int | None = None
     flags: tuple[int, ...] = ()
@@ -95,7 +99,7 @@ def workload_of(
     transformer: "Transformer",
     targets: Sequence[str],
     *,
-    forced: Sequence[tuple[str, str]] = (),
+    focus: Sequence[Sequence[str]] = (),
     patients: int | None = None,
 ) -> Workload:
     """Derive the workload of a run from public declarations.
@@ -103,13 +107,14 @@ def workload_of(
     Args:
         targets: Columns that the pipeline predicts or compares by, what matters most first; a survival endpoint's
             columns stand for its token.
-        forced: Pairs of column names that belong together.
+        focus: Columns that are kept together, two to four in each set; see `focus`.
 
     Raises:
-        UnknownColumn: A target or a forced column is not coded.
+        UnknownColumn: A target, or a column in focus, is not coded.
+        PipelineError: A focus is of one block or has too many cells, or several of them close a ring.
     """
     block_of = {name: index for index, block in enumerate(transformer.blocks) for name in block.columns}
-    unknown = sorted({*targets, *(name for pair in forced for name in pair)} - set(block_of))
+    unknown = sorted(set(targets) - set(block_of))
     if unknown:
         raise UnknownColumn(f"columns {unknown} are not coded, so no table can hold them; coded: {', '.join(block_of)}")
     endpoint = schema.primary_survival
@@ -117,7 +122,6 @@ def workload_of(
     if endpoint is not None and endpoint.name in transformer.names:
         centre = transformer.names.index(endpoint.name)
     outcomes = [block for block in dict.fromkeys(block_of[name] for name in targets) if block != centre]
-    pairs = sorted({(min(a, b), max(a, b)) for a, b in ((block_of[x], block_of[y]) for x, y in forced) if a != b})
     flags = [
         index
         for index, block in enumerate(transformer.blocks)
@@ -126,11 +130,40 @@ def workload_of(
     return Workload(
         centre,
         tuple(outcomes),
-        tuple(pairs),
+        _checked_focus(focus, block_of, transformer.widths),
         axes_of(transformer),
         patients,
         tuple(index for index in flags if index not in outcomes),
     )
+
+
+def _checked_focus(
+    focus: Sequence[Sequence[str]], block_of: Mapping[str, int], widths: Sequence[int]
+) -> tuple[Blocks, ...]:
+    if unknown := sorted({name for names in focus for name in names} - set(block_of)):
+        raise UnknownColumn(
+            f"generator.focus names {unknown}, which this run does not learn; it learns: {', '.join(block_of)}"
+        )
+    sets = [tuple(sorted({block_of[name] for name in names})) for names in focus]
+    for names, blocks in zip(focus, sets, strict=True):
+        shape = [widths[block] for block in blocks]
+        if len(blocks) < 2:
+            raise PipelineError(
+                f"generator.focus names {list(names)}, which are coded as one: time and event of an endpoint stand for "
+                "each other; name another column beside them"
+            )
+        if math.prod(shape) > MOST_CELLS:
+            raise PipelineError(
+                f"generator.focus names {list(names)}: {' x '.join(map(str, shape))} = {math.prod(shape)} cells, at "
+                f"most {MOST_CELLS} can be kept together; leave a column out"
+            )
+    if closing := ring(sets):
+        named = "; ".join(str(list(focus[sets.index(one)])) for one in closing)
+        raise PipelineError(
+            f"generator.focus closes a ring: {named}. No tree of tables holds all of these; leave one out, or name "
+            "their columns as one focus"
+        )
+    return tuple(sorted(set(sets)))
 
 
 def shot(layout: Layout, workload: Workload, *, mu: float, sites: float) -> tuple[Table, ...]:
@@ -161,11 +194,9 @@ def shot(layout: Layout, workload: Workload, *, mu: float, sites: float) -> tupl
             if packed:
                 kinds["groups"].append(_pack(packed, centre, groups))
     pairs = list(combinations(columns, 2))
-    declared = {*_outcome_pairs(layout, workload), *(tuple(sorted(pair)) for pair in workload.forced)}
-    forced = {tuple(sorted(pair)) for pair in workload.forced}
-    kinds["outcome"] = [
-        _pair(a, b) for a, b in pairs if (a, b) in declared and ((a, b) in forced or not {a, b} & set(packed))
-    ]
+    declared = set(_outcome_pairs(layout, workload))
+    kinds["outcome"] = [_pair(a, b) for a, b in pairs if (a, b) in declared and not {a, b} & set(packed)]
+    kinds["focus"] = [CountTable(blocks, 0.0) for blocks in workload.focus]
     if packed:
         kinds["outcome"] += [_pack(packed, outcome) for outcome in workload.outcomes]
         kinds["both"] = [_pack(packed, None)]
@@ -191,15 +222,18 @@ def remeasure(layout: Layout, workload: Workload, first: NoisyTables, *, mu: flo
         raise ValueError(f"mu is {mu}; it must be positive")
     axes = workload.axes_for(layout)
     evidence = gather(layout, axes, [first], patients=None)
-    joints = denoise(evidence, axes, workload.centre, workload.outcomes)
+    joints = denoise(evidence, axes, workload.centre, workload.outcomes, workload.focus)
     tops = tops_of(layout, workload.centre, workload.outcomes)
-    structure = choose_structure(evidence, joints, tops, workload.forced)
+    structure = choose_structure(evidence, joints, tops, workload.focus)
     tables: list[CountTable] = []
     doubts: list[Floats] = []
     for a, b in sorted({*edges_of(structure, tops), *_outcome_pairs(layout, workload)}):
         weight = _OUTCOME_WEIGHT if {a, b} & set(workload.outcomes) else 1.0
         tables.append(_pair(a, b))
         doubts.append(np.sqrt(weight) * joints.doubts[a, b])
+    for blocks in parts_of(workload.focus):
+        tables.append(CountTable(blocks, 0.0))
+        doubts.append(np.sqrt(_FOCUS_WEIGHT) * joints.doubts[blocks])
     if workload.centre is not None and max(axes[workload.centre].groups) > 0:
         for block, doubt in sorted(group_doubts(evidence, workload.centre).items()):
             tables.append(_pair(workload.centre, block, axes[workload.centre].groups))
@@ -229,7 +263,9 @@ def remeasure_cells_at_most(layout: Layout, workload: Workload) -> int:
     outcome = set(_outcome_pairs(layout, workload))
     others = (pair for pair in combinations(columns, 2) if pair not in outcome)
     sizes = sorted((layout.widths[a] * layout.widths[b] for a, b in others), reverse=True)
-    edges = sum(sizes[: max(len(columns) - 1, 0)]) + sum(layout.widths[a] * layout.widths[b] for a, b in outcome)
+    joined = max(len(columns) - 1, 0) + sum(math.comb(len(blocks) - 1, 2) for blocks in workload.focus)
+    edges = sum(sizes[:joined]) + sum(layout.widths[a] * layout.widths[b] for a, b in outcome)
+    edges += sum(math.prod(layout.widths[block] for block in blocks) for blocks in parts_of(workload.focus))
     if workload.centre is None:
         return edges
     groups = max(workload.axes_for(layout)[workload.centre].groups) + 1

@@ -19,8 +19,8 @@ KINDS: Mapping[str, Changes] = {
     # the whole budget in the noisy tables and none in DP-SGD: what the training stage adds shows against these
     "tvae-counts": {"generator__kind": "tvae", "generator__start": "marginals", "generator__training_share": 0.0},
     "ctgan-counts": {"generator__kind": "ctgan", "generator__start": "marginals", "generator__training_share": 0.0},
-    "tvae-cold": {"generator__kind": "tvae", "generator__start": "cold"},
-    "ctgan-cold": {"generator__kind": "ctgan", "generator__start": "cold"},
+    "tvae-cold": {"generator__kind": "tvae", "generator__start": "cold", "generator__focus": ()},
+    "ctgan-cold": {"generator__kind": "ctgan", "generator__start": "cold", "generator__focus": ()},
 }
 DEFAULT_KINDS = ("marginal", "tvae", "ctgan", "tvae-cold", "ctgan-cold")
 

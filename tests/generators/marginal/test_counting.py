@@ -142,7 +142,7 @@ def test_noise_of_several_sites_adds_up() -> None:
         list(NoisyTables(TABLES, np.zeros(3), sites=4).arrays(LAYOUT))
 
 
-@pytest.mark.parametrize("blocks", [(), (1, 0), (1, 1), (0, 1, 2, 3), (-1,)])
+@pytest.mark.parametrize("blocks", [(), (1, 0), (1, 1), (0, 1, 2, 3, 4), (-1,)])
 def test_impossible_tables_are_refused(blocks: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="strictly increasing"):
         CountTable(blocks, 1.0)

@@ -57,13 +57,13 @@ def test_an_outcome_that_says_nothing_is_no_parent_in_effect() -> None:
         assert not parts[parents.index(3)].any()
 
 
-def test_forced_pairs_are_joined() -> None:
+def test_pairs_in_focus_are_joined() -> None:
     """Even when nothing in the counts speaks for them."""
     rng = np.random.default_rng(0)
     codes = np.stack([rng.integers(0, width, 500) for width in LAYOUT.widths], axis=1).astype(np.int32)
     codes[:, 1] = codes[:, 4] % 4
     for centre in (2, None):
-        workload = replace(WORKLOAD, centre=centre, outcomes=(), forced=((0, 3), (0, 4)))
+        workload = replace(WORKLOAD, centre=centre, outcomes=(), focus=((0, 3), (0, 4)))
         structure = fitted(codes, workload).structure
         pairs = {
             frozenset((block, parent))

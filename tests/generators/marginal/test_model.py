@@ -1,6 +1,7 @@
 """The model is exact: marginals, draws and draws under conditions agree with the full joint table."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,7 +26,10 @@ def full_joint(model: MarginalModel) -> Floats:
     return table
 
 
-@pytest.fixture(params=[WORKLOAD, PLAIN, OUTCOMES], ids=["centre", "plain tree", "outcomes only"])
+FOCUS = replace(WORKLOAD, focus=((0, 1, 4), (0, 2, 3)))
+
+
+@pytest.fixture(params=[WORKLOAD, PLAIN, OUTCOMES, FOCUS], ids=["centre", "plain tree", "outcomes only", "focus"])
 def model(request: pytest.FixtureRequest) -> MarginalModel:
     return fitted(make_codes(400), request.param, mu=2.0)
 

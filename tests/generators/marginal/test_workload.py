@@ -37,6 +37,8 @@ WORKLOADS = {
     "plain tree": Workload(centre=None, outcomes=(1,)),
     "few patients": replace(WORKLOAD, patients=30),
     "nothing known": Workload(centre=2),
+    "focus": replace(WORKLOAD, focus=((0, 1, 4), (1, 3, 4))),
+    "focus of four": Workload(centre=2, focus=((0, 1, 2, 4),)),
 }
 
 
@@ -99,11 +101,11 @@ def test_a_budget_that_is_none_is_refused() -> None:
 
 def test_a_workload_follows_from_the_schema() -> None:
     transformer = public_transformer(SCHEMA)
-    workload = workload_of(SCHEMA, transformer, ["os_event", "NPM1"], forced=[("NPM1", "age")], patients=300)
+    workload = workload_of(SCHEMA, transformer, ["os_event", "NPM1"], focus=[("NPM1", "age")], patients=300)
     names = transformer.names
     assert workload.centre == names.index("os")
     assert workload.outcomes == (names.index("NPM1"),)
-    assert workload.forced == ((names.index("age"), names.index("NPM1")),)
+    assert workload.focus == ((names.index("age"), names.index("NPM1")),)
     assert workload.patients == 300
     axes = dict(zip(names, workload.axes, strict=True))
     assert axes["os"].groups[:4] == (0, 1, 0, 1)

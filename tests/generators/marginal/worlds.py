@@ -24,7 +24,7 @@ AXES = (
     Axis((0, 0, 1)),
     Axis((0, 0, 0, 0, 1), (0, 1, 2, 3, 0)),
 )
-WORKLOAD = Workload(centre=2, outcomes=(3,), forced=(), axes=AXES)
+WORKLOAD = Workload(centre=2, outcomes=(3,), focus=(), axes=AXES)
 
 
 def make_codes(rows: int, seed: int = 0) -> Codes:
