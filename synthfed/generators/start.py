@@ -12,6 +12,7 @@ blurred everything else, by two to ten. So a network ships as it was trained if 
 others not worse by more than one standard error. In doubt the start ships: training adds little where it adds at all.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -19,6 +20,7 @@ from typing import Literal
 from synthfed.errors import TrainingError
 from synthfed.generators.base import Codes, Generator, Layout, Plan, Weights
 from synthfed.generators.marginal import MarginalModel, NoisyTables, Workload
+from synthfed.generators.tree import Tree
 from synthfed.generators.yardstick import FITTED, HELD_BACK, Gap, Yardstick
 
 Kept = Literal["start", "trained"]
@@ -147,8 +149,10 @@ def judge(generator: Generator, begun: Begun, trained: Weights, layout: Layout, 
     return Judged(stick.compare(start, after, HELD_BACK), stick.compare(start, after, FITTED))
 
 
-def draws_of(generator: Generator, released: Weights, layout: Layout) -> "partial[Codes]":
-    """Rows of released tensors by (rows, seed)."""
+def draws_of(generator: Generator, released: Weights, layout: Layout) -> Callable[[int, int], Codes]:
+    """Rows of released tensors by (rows, seed); made ready once where that is most of the work."""
+    if isinstance(generator, Tree):
+        return MarginalModel.from_weights(released, layout).sampler().draw
     return partial(_draw, generator, released, layout)
 
 

@@ -13,11 +13,12 @@ from synthfed.run.training import Trained
 if TYPE_CHECKING:
     from synthfed.evaluation.scorecard import Metric, Scorecard
     from synthfed.generators.base import Codes
+    from synthfed.run.guiding import Guided
     from synthfed.tables.rules import RuleSet
     from synthfed.tables.schema import Schema
 
 LARGEST_DRAW = 50_000  # rows in one draw: a wide row takes some kilobytes while it is drawn
-PIECE = 10_000  # rows per piece of a stream; fixed, so that a stream's rows follow from its seed alone
+PIECE = 10_000  # rows of a stream's first piece, so that few are chosen quickly; later ones are of `LARGEST_DRAW`
 
 MODEL_METRICS = ("valid.repairs", "private.audit")  # what `score_model` measures
 
@@ -36,11 +37,12 @@ def draw_table(
         SynthfedError: A hard rule still fails somewhere, which would be a fault of the rule set.
     """
     if rows <= LARGEST_DRAW:
-        return number_rows(_draw(trained, rules, rows=rows, seed=seed), trained.schema)
+        return number_rows(patients_of(trained, rules)(rows, seed).table, trained.schema)
     pieces: list[pd.DataFrame] = []
+    drawn = 0
     for piece in stream(trained, rules, seed=seed):
-        pieces.append(piece.head(rows - PIECE * len(pieces)))
-        drawn = PIECE * len(pieces)
+        pieces.append(piece.head(rows - drawn))
+        drawn += len(piece)
         if progress is not None:
             progress(min(drawn, rows), drawn)
         if drawn >= rows:
@@ -49,11 +51,11 @@ def draw_table(
 
 
 def stream(trained: Trained, rules: "RuleSet", *, seed: int) -> Iterator[pd.DataFrame]:
-    """Endless synthetic patients without identity columns, `PIECE` rows at a time; the same seed, the same rows."""
-    index = 0
+    """Endless synthetic patients without identity columns, piece by piece; the same seed, the same rows."""
+    draw, index = patients_of(trained, rules), 0
     while True:
         state = np.random.SeedSequence([seed, index]).generate_state(2)
-        yield _draw(trained, rules, rows=PIECE, seed=int(state[0]) << 32 | int(state[1]))
+        yield draw(PIECE if index == 0 else LARGEST_DRAW, int(state[0]) << 32 | int(state[1])).table
         index += 1
 
 
@@ -64,27 +66,34 @@ def number_rows(table: pd.DataFrame, schema: "Schema") -> pd.DataFrame:
     return schema.cast(table.assign(**{column.name: names for column in schema.columns if column.kind == "id"}))
 
 
-def _draw(trained: Trained, rules: "RuleSet", *, rows: int, seed: int) -> pd.DataFrame:
+def patients_of(trained: Trained, rules: "RuleSet") -> Callable[[int, int], "Guided"]:
+    """What draws synthetic patients without identity columns by (rows, seed), again and again.
+
+    Raises:
+        SynthfedError: When it draws and a hard rule still fails somewhere.
+    """
     from synthfed.generators.base import Layout
     from synthfed.generators.registry import make_generator
-    from synthfed.run.guiding import draw_guided
+    from synthfed.generators.start import draws_of
+    from synthfed.run.guiding import Foresight, draw_guided
 
-    generator = make_generator(trained.pipeline.generator)
     layout = Layout(trained.transformer.names, trained.transformer.widths)
-
-    def sample(count: int, seed: int) -> "Codes":
-        return generator.sample(trained.released, layout, rows=count, seed=seed)
+    sample = draws_of(make_generator(trained.pipeline.generator), trained.released, layout)
+    foresee = Foresight(trained.transformer, rules)
 
     def finish(codes: "Codes", seed: int) -> pd.DataFrame:
         return rules.enforce(trained.transformer.decode(codes, np.random.default_rng(seed)))
 
-    drawn = draw_guided(sample, finish, trained.transformer, rows=rows, seed=seed)
-    table = trained.schema.cast(drawn)
-    broken = rules.check(table)
-    failing = [rule.id for rule in rules.rules if rule.hard and broken[rule.id].any()]
-    if failing:
-        raise SynthfedError(f"hard rules {failing} fail after enforcing them: two rules contradict each other")
-    return table
+    def draw(rows: int, seed: int) -> "Guided":
+        drawn = draw_guided(sample, finish, trained.transformer, foresee, rows=rows, seed=seed)
+        table = trained.schema.cast(drawn.table)
+        broken = rules.check(table)
+        failing = [rule.id for rule in rules.rules if rule.hard and broken[rule.id].any()]
+        if failing:
+            raise SynthfedError(f"hard rules {failing} fail after enforcing them: two rules contradict each other")
+        return dataclasses.replace(drawn, table=table)
+
+    return draw
 
 
 def score_table(

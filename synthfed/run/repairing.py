@@ -26,18 +26,26 @@ class Repairs:
         broken: Share of drawn rows that broke each hard rule.
         changed: Share of each block's cells that are another cell after.
         shift: Total variation between each block's frequencies before and after.
+        guides: Derived columns that are learned as guides (`tables.guides`).
+        again: As many patients, drawn as a table is, of whom so many had to be drawn again for a guide's sake.
+        unmet: Those of them for whom no other was found.
     """
 
     rows: int
     broken: dict[str, float]
     changed: dict[str, float]
     shift: dict[str, float]
+    guides: tuple[str, ...] = ()
+    again: int = 0
+    unmet: int = 0
 
 
 def measure_repairs(trained: Trained, rules: RuleSet, *, rows: int = ROWS, seed: int) -> Repairs:
-    """Draw `rows` rows, enforce the rules, and compare."""
+    """Draw `rows` rows, enforce the rules, and compare; count how many are drawn again where there are guides."""
     from synthfed.generators.base import Layout
     from synthfed.generators.registry import make_generator
+    from synthfed.run.drawing import patients_of
+    from synthfed.tables.guides import guide_blocks
 
     coder = trained.transformer
     layout = Layout(coder.names, coder.widths)
@@ -48,11 +56,16 @@ def measure_repairs(trained: Trained, rules: RuleSet, *, rows: int = ROWS, seed:
     broken = held.check(drawn)
     # a derived column that is learned as a guide is computed anew, and rows that disagree with it are drawn again
     learned = [i for i, block in enumerate(coder.blocks) if not coder.schema[block.columns[0]].derived]
+    guides = tuple(coder.names[place] for place in guide_blocks(coder))
+    guided = patients_of(trained, rules)(rows, seed) if guides else None
     return Repairs(
         rows,
         {rule.id: float(broken[rule.id].mean()) for rule in held.hard if rule.derives is None},
         {coder.names[i]: float((before[:, i] != after[:, i]).mean()) for i in learned},
         {coder.names[i]: _distance(before[:, i], after[:, i], coder.widths[i]) for i in learned},
+        guides,
+        guided.again if guided else 0,
+        guided.unmet if guided else 0,
     )
 
 
@@ -64,6 +77,11 @@ def repair_metric(found: Repairs) -> Metric:
         f"rules changed {cells:.1%} of the cells of {found.rows} drawn rows; rows that broke one: "
         f"{_largest(found.broken)}; frequencies moved most: {_largest(found.shift)}"
     )
+    if found.guides:
+        reason += (
+            f"; {found.again} of the rows were drawn again until {' and '.join(found.guides)} followed from the other "
+            f"columns as learned, {found.unmet} of them in vain"
+        )
     return Metric(
         id="valid.repairs",
         question="valid",

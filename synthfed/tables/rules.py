@@ -19,6 +19,7 @@ A cycle among hard rules, two rules that write one cell differently, or an unkno
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,14 +107,17 @@ class RuleSet:
         nobody = np.zeros(len(table), dtype=bool)
         return pd.DataFrame({rule.id: broken.get(rule.id, nobody) for rule in self.rules}, index=table.index)
 
-    def enforce(self, table: pd.DataFrame) -> pd.DataFrame:
+    def enforce(self, table: pd.DataFrame, *, exchange: bool = True) -> pd.DataFrame:
         """A copy in which every hard rule holds, derived columns included.
 
         For synthetic tables only: values that a row may not have go to rows that lack them (`tables.exchange`). What
         is left is repaired minimally, a rule's written columns in rows that break it. Where repairs undo one another,
         the written cells become missing.
+
+        Args:
+            exchange: Without it every row is repaired for itself, and a row's result is its own alone.
         """
-        return self._rewrite(table, _repaired)
+        return self._rewrite(table, partial(_repaired, exchange=exchange))
 
     def derive(self, table: pd.DataFrame) -> pd.DataFrame:
         """A copy with the derived columns computed anew; nothing else is changed."""
@@ -179,12 +183,12 @@ def _same(left: Values, right: Values) -> Mask:
     return np.asarray((left == right) | (np.isnan(left) & np.isnan(right)))
 
 
-def _repaired(rules: RuleSet, grid: Grid, rows: int) -> Grid:
+def _repaired(rules: RuleSet, grid: Grid, rows: int, *, exchange: bool) -> Grid:
     for number in range(_PASSES):
         changed = False
         for rule in rules.hard:
             broken = rule.body.violated(grid, rows)
-            if broken.any() and number == 0:  # later exchanges could go round in circles
+            if broken.any() and number == 0 and exchange:  # later exchanges could go round in circles
                 grid = grid | exchanged(rule.body, grid, broken)
                 broken = rule.body.violated(grid, rows)
                 changed = True

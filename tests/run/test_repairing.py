@@ -1,5 +1,6 @@
 """The price of the hard rules is stated, and a million sampled rows break none."""
 
+import re
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,6 +33,12 @@ def test_the_scorecard_states_what_the_rules_changed() -> None:
     assert metric.value is not None
     assert 0 < metric.value < 0.15
     assert "rows that broke one: H" in metric.reason
+    again = re.search(
+        r"; (\d+) of the rows were drawn again until eln2022 followed .*, (\d+) of them in", metric.reason
+    )
+    assert again is not None
+    assert 100 < int(again[1]) < 2500
+    assert int(again[2]) < 0.1 * int(again[1])
     assert metric.rows_used == "none"
 
 

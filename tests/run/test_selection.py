@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -119,8 +118,7 @@ def test_many_rows_are_drawn_piece_by_piece(fitted: sf.Synthesizer, small_pieces
 def test_progress_counts_up_to_the_wanted_rows(fitted: sf.Synthesizer, small_pieces: None) -> None:
     said: list[tuple[int, int]] = []
     fitted.sample(600, seed=2, where="age_years >= 18", progress=lambda kept, drawn: said.append((kept, drawn)))
-    assert said == [(500, 500), (600, 1000)]
-    assert np.all(np.diff([drawn for _, drawn in said]) == 500)
+    assert said == [(500, 500), (600, 1200)]
 
 
 @pytest.mark.slow

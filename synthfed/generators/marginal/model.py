@@ -92,20 +92,45 @@ class MarginalModel:
             ImpossibleCondition: No row can meet `allowed`.
             ValueError: A mask does not have its block's width.
         """
+        return self.sampler(allowed).draw(rows, seed)
+
+    def sampler(self, allowed: Allowed | None = None) -> "Sampler":
+        """What draws rows again and again; arguments and errors of `sample`."""
         tables = [self.conditional(place) for place in range(len(self.structure.order))]
         if allowed:
             tables = _conditioned(self, tables, allowed)
+        return Sampler(self.layout, self.structure, tuple(map(_cumulated, tables)))
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """A model made ready to draw.
+
+    Attributes:
+        cumulated: Per entry of `structure.order`, cumulated shares of all levels but the last, by cell of its parents:
+            float64 (levels - 1, cells).
+    """
+
+    layout: Layout
+    structure: Structure
+    cumulated: tuple[Floats, ...]
+
+    def draw(self, rows: int, seed: int) -> Codes:
+        """Rows of the model; the same seed gives the same codes."""
         rng = np.random.default_rng([seed, 0x7EEE])
-        cumulated = [_cumulated(table) for table in tables]
         codes = np.empty((rows, len(self.layout.widths)), dtype=np.int32)
         for start in range(0, rows, _CHUNK):
-            part = codes[start : start + _CHUNK]
+            part = np.empty((codes.shape[1], min(_CHUNK, rows - start)), dtype=np.int32)
             for place, block in enumerate(self.structure.order):
-                index = np.zeros(len(part), dtype=np.int64)
+                index = np.zeros(part.shape[1], dtype=np.int64)
                 for parent in self.structure.parents[place]:
-                    index = index * self.layout.widths[parent] + part[:, parent]
-                draws = rng.random(len(part))
-                part[:, block] = (draws[:, None] >= cumulated[place][index]).sum(1)
+                    index *= self.layout.widths[parent]
+                    index += part[parent]
+                draws, level = rng.random(part.shape[1]), part[block]
+                level[:] = 0
+                for reached in self.cumulated[place]:  # a draw's level is how many it reaches
+                    level += draws >= reached[index]
+            codes[start : start + _CHUNK] = part.T
         return codes
 
 
@@ -157,8 +182,7 @@ def summed(potentials: Sequence[Floats], terms: Sequence[tuple[int, ...]]) -> Fl
 
 
 def _cumulated(table: Floats) -> Floats:
-    """Cumulated shares of all levels but the last, parents flattened: a draw's level is how many it reaches."""
-    return np.cumsum(table.reshape(-1, table.shape[-1]), axis=1)[:, :-1]
+    return np.ascontiguousarray(np.cumsum(table.reshape(-1, table.shape[-1]), axis=1)[:, :-1].T)
 
 
 def _conditioned(model: MarginalModel, tables: Sequence[Floats], allowed: Allowed) -> list[Floats]:
