@@ -144,6 +144,10 @@ def cohort(
     all_columns: Annotated[
         bool, typer.Option("--all-columns", help="All columns the simulator draws, not only the pipeline's.")
     ] = False,
+    messy: Annotated[
+        bool,
+        typer.Option("--messy", help="As hospitals hand tables over: other headers, units, codes, dates, marks."),
+    ] = False,
     settings: SetOption = None,
 ) -> None:
     """Write simulated hospitals as CSV files, to try the other verbs on. No row stems from a patient.
@@ -151,10 +155,16 @@ def cohort(
     Example: synthfed cohort aml --out simulated && synthfed run aml --data simulated
 
     Example: synthfed cohort scd --out other --sites 5 --patients 4000 --split label --skew 0.5 --missing 0
+
+    With --messy the tables need mapping files, which `synthfed check --suggest-mapping` drafts: a rehearsal for one's
+    own table. `answers/` holds, for each hospital, a mapping that reads it and the clean table it then is.
     """
     import pandas as pd
 
     from synthfed.cohorts.sites import load_cohort
+    from synthfed.tables.dictionary import load_dictionary
+    from synthfed.tables.mapping import SUFFIX, mapping_text
+    from synthfed.tables.messy_writing import MANNERS, write_messy
     from synthfed.tables.writing import to_csv_bytes
 
     chosen = load_pipeline(pipeline, settings)
@@ -162,12 +172,13 @@ def cohort(
     names: Any = usual.simulated_sites
     if sites is not None:
         names = int(sites) if sites.isdecimal() else [name.strip() for name in sites.split(",")]
+    drawn = chosen.seed if seed is None else seed
     simulated = load_cohort(
         chosen.disease,
         sites=names,
         patients=usual.simulated_patients if patients is None else patients,
         shares=usual.simulated_shares if sites is None else None,
-        seed=chosen.seed if seed is None else seed,
+        seed=drawn,
         skew=skew,
         split=split,
         missing=missing,
@@ -176,8 +187,15 @@ def cohort(
         columns="all" if all_columns else usual.columns,
         holdout_fraction=usual.holdout_fraction,
     )
-    out.mkdir(parents=True, exist_ok=True)
-    for site, rows in simulated.sites.items():
+    answers = out / "answers" if messy else out
+    answers.mkdir(parents=True, exist_ok=True)
+    for place, (site, rows) in enumerate(simulated.sites.items()):
         whole = pd.concat([rows, simulated.holdouts[site]], ignore_index=True)
-        (out / f"{site}.csv").write_bytes(to_csv_bytes(whole, simulated.schema))
+        (answers / f"{site}.csv").write_bytes(to_csv_bytes(whole, simulated.schema))
+        if messy:
+            manner, words = MANNERS[place % len(MANNERS)], load_dictionary(chosen.disease)
+            content, mapping = write_messy(whole, words, manner, seed=drawn + place)
+            (out / f"{site}.csv").write_bytes(content)
+            text = mapping_text(mapping, title=f"Reads the simulated hand-over {site}.csv")
+            (answers / f"{site}{SUFFIX}").write_text(text, encoding="utf-8")
         typer.echo(f"{out / f'{site}.csv'}: {len(whole)} simulated patients")

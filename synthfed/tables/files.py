@@ -17,6 +17,7 @@ from synthfed.tables.plain_csv import is_plain, read_plain
 
 _TEXT_FILES = (".csv", ".tsv", ".txt")
 _DELIMITERS = (";", ",", "\t")
+_ROWS_TRIED = 50
 _ROWS_AT_ONCE = 20_000
 _CELLS_AT_ONCE = 5_000_000
 _TEXTS_KEPT = 50_000  # distinct cells of a column that are remembered; more are ids, which do not repeat
@@ -78,13 +79,21 @@ def _read_text(path: Path) -> pd.DataFrame:
         first = next((line for line in text if line != "\n"), "")
         if not (first.strip() or any(line.strip() for line in text)):
             raise UnreadableFile(f"{path.name} is empty; it needs a header line and one line per patient")
-    widths = {sign: len(next(_records(path, encoding, sign))) for sign in _DELIMITERS}
-    delimiter = max(_DELIMITERS, key=lambda sign: widths[sign])
+    delimiter = max(_DELIMITERS, key=lambda sign: _fit(path, encoding, sign))
     try:
         header, columns = _whole(path, encoding, delimiter)
     except csv.Error as error:
         raise UnreadableFile(f"{path.name} is not a table of {delimiter!r}-separated values: {error}") from error
     return _tidy(header, columns, path)
+
+
+def _fit(path: Path, encoding: str, delimiter: str) -> tuple[float, int]:
+    """How well a delimiter fits: rows as wide as the header, then its width; `(1=m, 2=f)` in a header is no column."""
+    with suppress(csv.Error):
+        header, *rows = itertools.islice(_records(path, encoding, delimiter), _ROWS_TRIED)
+        alike = sum(len(row) == len(header) for row in rows) / len(rows) if rows else 1.0
+        return (alike if len(header) > 1 else 0.0), len(header)
+    return 0.0, 0
 
 
 def _whole(path: Path, encoding: str, delimiter: str) -> tuple[list[str], list[pd.Series]]:

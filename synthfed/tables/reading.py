@@ -108,7 +108,8 @@ def _match_headers(
                 (
                     UnknownColumn,
                     f"column {header!r} is not in the {dictionary.schema.disease!r} dictionary; {hint}"
-                    "remove it, declare it in a mapping file (datasets/README.md) or add it to dictionary.toml",
+                    "remove it, add it to dictionary.toml, or say in a mapping file what it is: "
+                    "`synthfed check --suggest-mapping` drafts one",
                 )
             )
     return found

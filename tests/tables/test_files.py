@@ -79,3 +79,9 @@ def test_parquet_keeps_its_texts(tmp_path: Path) -> None:
 
 def test_equal_values_that_are_written_differently_stay_apart() -> None:
     assert list(as_text(pd.Series([1, True, "1", 1.5, None], dtype="object"))) == ["1", "True", "1", "1.5", ""]
+
+
+def test_commas_in_a_header_do_not_hide_the_semicolons(tmp_path: Path) -> None:
+    path = tmp_path / "lyon.csv"
+    path.write_text("id;Sex (1=m, 2=f, 9=?);Hb\nP1;1;8,4\nP2;2;9,0\n", encoding="utf-8")
+    assert list(read_frame(path).columns) == ["id", "Sex (1=m, 2=f, 9=?)", "Hb"]
