@@ -253,9 +253,10 @@ def read_cohort(
         table, report = type_table(  # which drops the texts: a tall table of them is larger than the typed one
             tables.pop(name), known, list(schema.names), origin=name, extra=extra, on_out_of_range=on_out_of_range
         )
-        found = (*noticed[name], *report.findings)
+        absent = {finding.column for finding in noticed[name] if finding.kind == "not_recorded"}
+        said = (finding for finding in report.findings if not (finding.kind == "empty" and finding.column in absent))
+        found = (*noticed[name], *said)
         table = number_patients(table, schema)
-        absent = {finding.column for finding in found if finding.kind == "not_recorded"}
         unanswerable = {rule.id for rule in rules.rules if rule.body.writes and set(rule.body.writes) <= absent}
         for site in dict.fromkeys(labels):
             rows = labels == site

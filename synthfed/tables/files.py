@@ -178,7 +178,7 @@ def _tidy(header: Sequence[str], columns: Sequence[pd.Series], path: Path) -> pd
     if twice:  # by place: without a header line the names would be the first patient's values
         raise UnreadableFile(
             f"{path.name}: columns {', '.join(twice)} (counted from 1) share names in the first line; "
-            "rename or remove all but one of each name"
+            "rename or remove all but one of each name, or write the names into a first line if it is a patient's"
         )
     frame = pd.DataFrame({name: columns[place] for place, name in kept.items()}, dtype="object", copy=False)
     blank = np.ones(len(frame), dtype=bool)

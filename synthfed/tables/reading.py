@@ -149,6 +149,11 @@ def _type_column(
                     "mark stands between thousands, write decimal in a mapping file (datasets/README.md)",
                 )
             )
+    if len(values) and cells.unreadable.sum() == 0 and bool(np.asarray(pd.isna(values)).all()):
+        note = (
+            "no row holds a value; a column that the hospital does not record belongs under not_recorded in its mapping"
+        )
+        log.findings.append(Finding("empty", column.name, 0, note))
     if column.is_number:
         values = _check_numbers(values, column, on_out_of_range, log)
     missing = np.asarray(pd.isna(values), dtype=bool) & ~cells.unreadable
@@ -156,7 +161,8 @@ def _type_column(
         log.problems.append(
             (
                 DataError,
-                f"column {column.name!r} is missing in {name_rows(missing)}; it must be known: fill or drop these rows",
+                f"column {column.name!r} is missing in {'all ' * bool(missing.all())}{name_rows(missing)}; it must be "
+                "known: fill or drop these rows",
             )
         )
     if column.kind == "flag":
@@ -231,7 +237,7 @@ def _type_absent(column: Column, dictionary: Dictionary, texts: Mapping[str, pd.
         (
             MissingColumn,
             f"column {column.name!r} is missing; add it under one of the headers {headers}{by_flags}, or say in a "
-            "mapping file how it is composed or that it is not recorded (datasets/README.md)",
+            "mapping file where it comes from or that nobody records it: `synthfed check --suggest-mapping` drafts one",
         )
     )
     return None

@@ -29,6 +29,8 @@ from synthfed.tables.schema import Column
 from synthfed.tables.suggest_sources import source_lines
 from synthfed.tables.units import find_conversion, unit_choices
 
+_IGNORE = "ignore = []  # headers that must not be read"
+_MOST_STRANGE = 20  # headers without a proposal that are asked about one by one
 _IN_BRACKETS = re.compile(r"\s*[(\[]([^()\[\]]+)[)\]]\s*$")
 
 
@@ -68,7 +70,8 @@ def suggest_mapping(
     if participant:
         lines.append(f"# A Castor export: {participant} is the patient; what Castor adds itself is left out.")
     lines += list(_file_lines(frame, dates, redcap, form))
-    columns: list[str] = []
+    columns: dict[str, list[str]] = {}
+    strange: list[str] = []
     others = {str(name): _label(str(name), redcap) for name in frame.columns if name not in dates}
     certain = {column for name, label in others.items() if (column := _named(name, label, words))}
     taken: dict[str, str] = {}
@@ -76,12 +79,18 @@ def suggest_mapping(
     for name, label in others.items():
         open_words = {word: column for word, column in words.items() if column not in certain}
         meaning = _meaning(_named(name, label, words), name, label, dictionary, open_words)
-        columns += list(_column_lines(name, frame[name], meaning, dictionary, redcap, taken))
+        columns[name] = list(_column_lines(name, frame[name], meaning, dictionary, redcap, taken))
+        strange += [name] if meaning.column is None and not meaning.near and columns[name] else []
         proposed |= set(meaning.near) if meaning.column is None else set()
+    if len(strange) > _MOST_STRANGE:
+        doubt = f"that these {len(strange)} headers, which resemble no column of the dictionary, need not be read"
+        place = lines.index(_IGNORE)
+        lines[place : place + 1] = _ask(doubt, f"ignore = [{', '.join(map(_quoted, strange))}]")
+        columns = {name: drafted for name, drafted in columns.items() if name not in strange}
     differences = _difference_lines(dates, dictionary)
     open_columns = _without_source(wanted, dictionary, {*taken, *proposed}, has_dates=bool(differences))
     top, composed = source_lines(open_columns, taken, dictionary, redcap)
-    lines += [*top, "", "[columns]", *columns]
+    lines += [*top, "", "[columns]", *(line for drafted in columns.values() for line in drafted)]
     lines += ["", "[dates]", *(line for name in dates for line in _date_lines(str(name), frame[name]))]
     lines += ["", "[differences]", *differences]
     lines += ["", "[compose]", *composed] if composed else []
@@ -101,7 +110,7 @@ def _file_lines(
     elif any(is_unclear(texts).any() for texts in others):
         yield from _ask("the decimal mark, the comma or the point", 'decimal = ","')
     yield "missing = []  # codes for missing beside the usual words, such as [-99]"
-    yield "ignore = []  # headers that must not be read"
+    yield _IGNORE
     if redcap is not None:
         yield f"redcap_dictionary = {_quoted(form)}"
 

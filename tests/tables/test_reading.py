@@ -302,3 +302,11 @@ def test_a_decimal_comma_export_of_beat_aml_equals_it(beat_aml: Path, write: Wri
     text = raw.to_csv(sep=";", index=False, lineterminator="\r\n").replace(".", ",")
     other, _ = type_table(read_frame(write("\ufeff" + text)), AML, columns, origin="beat", extra=["wave"])
     pd.testing.assert_frame_equal(other, expected)
+
+
+def test_a_column_without_any_value_is_noticed(write: Write) -> None:
+    raw = read_frame(write(SMALL.replace(",8.3,", ",,")))
+    report = type_table(raw, AML, COLUMNS, origin="site 'lyon'")[1]
+    assert ("empty", "hb_g_dl") in {(f.kind, f.column) for f in report.findings}
+    with pytest.raises(DataError, match="'sex' is missing in all 2 rows"):
+        typed(read_frame(write(SMALL.replace("female", "").replace("male", ""))))

@@ -113,3 +113,15 @@ def test_headers_in_other_languages_are_proposed(tmp_path: Path) -> None:
     assert '# "Alter" = "age_years"' in lines
     assert '# "Plaquettes" = { column = "platelets_10e9_l", unit = "10^9/L" }' in lines
     assert any("Geschlecht" in line and 'codes = { 1 = "male", 2 = "female" }' in line for line in lines)
+
+
+def test_hundreds_of_strange_headers_are_one_question(tmp_path: Path) -> None:
+    names = [f"crf_{i}_q" for i in range(300)]
+    frame = pd.DataFrame({"patient_id": ["P1", "P2"], "sex": ["male", "female"]} | dict.fromkeys(names, "7"))
+    frame.to_csv(tmp_path / "lyon.csv", index=False)
+    (draft,) = draft_mappings(tmp_path / "lyon.csv", AML)
+    text = draft.read_text(encoding="utf-8")
+    assert text.count("\n# CONFIRM ") == 1
+    draft.write_text(text.replace("# ignore", "ignore"), encoding="utf-8")
+    assert set(load_mapping(draft, AML).ignore) == set(names)
+    assert len(read_cohort(tmp_path / "lyon.csv", columns=["patient_id", "sex"], holdout_fraction=0.0).train) == 2
