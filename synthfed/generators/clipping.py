@@ -122,19 +122,13 @@ class FlatNetwork:
         factors = np.minimum(clip_norm / (np.sqrt(squares) + 1e-6), 1.0)
         return self._weighted_sum(slopes, torch.from_numpy(factors)[:, None])
 
-    def plain_sum(self, losses: Tensor) -> Tensor:
-        """Sum over records of unclipped gradients, flat: the same step without privacy."""
-        if losses.shape[0] == 0:
-            return torch.zeros_like(self.flat.data)
-        return self._weighted_sum(self._pull_back(losses), None)
-
-    def _weighted_sum(self, slopes: tuple[Tensor, ...], factors: Tensor | None) -> Tensor:
+    def _weighted_sum(self, slopes: tuple[Tensor, ...], factors: Tensor) -> Tensor:
         total = torch.empty_like(self.flat.data)
         gradients = dict(zip(self._order, zip(self._inputs, slopes, strict=True), strict=True))
         offset = 0
         for layer in self.layers:
             a, b = gradients[layer]
-            scaled = b if factors is None else b * factors
+            scaled = b * factors
             size = layer.weight.numel()
             torch.mm(scaled.T, a, out=total[offset : offset + size].view_as(layer.weight))  # (cB)^T A
             torch.sum(scaled, 0, out=total[offset + size : offset + size + layer.bias.numel()])

@@ -21,8 +21,6 @@ from synthfed.secagg.refusals import NonFinite, WeightRefused
 
 Ring = npt.NDArray[np.unsignedinteger[Any]]  # uint32: entries modulo 2**32; uint64: modulo 2**64
 
-AUX = 2  # coordinates appended by `append_aux`
-_AUX_BITS = 30
 _CHUNK = 1 << 16
 _MOST_WEIGHT = 1.01  # 1 and the rounding of up to 50 weights, with room to spare below 2
 
@@ -105,26 +103,6 @@ def decode_sum(total: Ring, *, bound: float, total_weight: float) -> npt.NDArray
     _require_total_weight(total_weight)
     signed: npt.NDArray[np.float64] = total.view(np.int32).astype(np.float64)
     return signed * 2.0 ** -scale_bits(bound) / total_weight
-
-
-def append_aux(encoded: Encoded, *, weight: float) -> Ring:
-    """Append the weight and the weighted clipped fraction at scale 30, so that their sums come with the vector's.
-
-    Only the sums over all sites become public; a site's own clipped fraction does not.
-    """
-    aux = np.rint(np.array([weight, weight * encoded.clipped_fraction]) * 2.0**_AUX_BITS)
-    return np.concatenate([encoded.values, aux.astype(np.int32).view(np.uint32)])
-
-
-def split_aux(total: Ring) -> tuple[Ring, float, float]:
-    """Undo `append_aux` on a sum: the vector's sum, the total weight, the weighted mean of the clipped fractions.
-
-    Raises:
-        WeightRefused: The total weight is outside (0, 1.01].
-    """
-    total_weight, clipped = (total[-AUX:].view(np.int32) * 2.0**-_AUX_BITS).tolist()
-    _require_total_weight(total_weight)
-    return total[:-AUX], total_weight, clipped / total_weight
 
 
 def add(left: Ring, right: Ring) -> Ring:

@@ -163,28 +163,6 @@ def fit_transformer(grid: FineGrid, noisy: NoisyHistograms, *, codes: int) -> Tr
     return replace(public, blocks=tuple(fitted.get(block.name, block) for block in public.blocks))
 
 
-def join_cells(transformer: Transformer, *, codes: int) -> Transformer:
-    """Give every number at most `codes` cells, from public knowledge alone: neighbours become one code.
-
-    Published knots stand for quantiles, so their cells count as equally full: when codes are joined and when a value
-    is drawn inside one. Few patients under little budget are told apart better by fewer codes. Fitted blocks stay.
-
-    Raises:
-        ValueError: `codes` is below 2.
-    """
-    if codes < 2:
-        raise ValueError(f"codes = {codes}; a number needs at least 2")
-    return replace(
-        transformer,
-        blocks=tuple(
-            _with_edges(block, _equal_parts([1.0] * block.cells, codes), [1] * (block.cells * _halves(block)))
-            if block.cells > codes and not block.fine
-            else block
-            for block in transformer.blocks
-        ),
-    )
-
-
 def _fitted(block: Block, counts: npt.NDArray[np.float64], stddev: float, codes: int) -> Block:
     known = [float(count) for count in counts[: block.width - block.has_missing]]
     halves = [known[half :: _halves(block)] for half in range(_halves(block))]

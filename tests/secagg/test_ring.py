@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from synthfed.secagg.refusals import NonFinite, WeightRefused
-from synthfed.secagg.ring import add, append_aux, decode_sum, encode, neg, scale_bits, split_aux
+from synthfed.secagg.ring import add, decode_sum, encode, neg, scale_bits
 
 words = arrays(np.uint32, 5, elements=st.integers(0, 2**32 - 1))
 reals = arrays(np.float32, 6, elements=st.floats(-3, 3, width=32))
@@ -74,15 +74,6 @@ def test_weights_that_could_wrap_are_refused(weight):
 def test_total_weight_out_of_range_is_refused(total):
     with pytest.raises(WeightRefused):
         decode_sum(np.zeros(1, dtype=np.uint32), bound=1.0, total_weight=total)
-
-
-def test_aux_brings_the_total_weight_and_the_mean_clipping():
-    first = encode(np.array([5.0, 0.0], dtype=np.float32), bound=1.0, weight=0.25)
-    second = encode(np.array([0.5, 0.0], dtype=np.float32), bound=1.0, weight=0.75)
-    total, weight, clipped = split_aux(add(append_aux(first, weight=0.25), append_aux(second, weight=0.75)))
-    assert total.shape == (2,)
-    assert weight == 1.0
-    assert clipped == pytest.approx(0.125, abs=1e-8)
 
 
 @given(words, words)

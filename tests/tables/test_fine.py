@@ -12,7 +12,7 @@ from synthfed.errors import ModelError
 from synthfed.pipeline import Pipeline
 from synthfed.tables.blocks import Block
 from synthfed.tables.dictionary import load_dictionary
-from synthfed.tables.fine import NoisyHistograms, budget_share, code_count, fine_grid, fit_transformer, join_cells
+from synthfed.tables.fine import NoisyHistograms, budget_share, code_count, fine_grid, fit_transformer
 from synthfed.tables.schema import Column, Schema, Survival
 from synthfed.tables.transform import Transformer, public_transformer
 from tests.tables.test_transform import TOY, toy_rows
@@ -159,30 +159,6 @@ def test_a_dictionary_with_knots_everywhere_needs_no_counts() -> None:
     assert grid.count(some_patients(3)).shape == (0,)
     assert fit_transformer(grid, NoisyHistograms(np.zeros(0), 1.0), codes=6) == public_transformer(schema)
     assert budget_share(grid, 40) == 0
-
-
-@pytest.mark.parametrize("disease", ["aml", "scd"])
-def test_joined_public_cells_keep_their_codes_and_weigh_their_knots_equally(disease: str) -> None:
-    schema = load_dictionary(disease).schema.select(Pipeline.load(disease).cohort.columns)
-    public = public_transformer(schema)
-    joined = join_cells(public, codes=4)
-    assert joined.names == public.names
-    for before, after in zip(public.blocks, joined.blocks, strict=True):
-        assert after.cells == min(before.cells, 4)
-        assert set(after.edges) <= set(before.edges)
-    rng = np.random.default_rng(3)
-    codes = rng.integers(0, joined.widths, size=(3000, len(joined.widths))).astype(np.int32)
-    table = joined.decode(codes, rng)
-    np.testing.assert_array_equal(joined.encode(table), codes)
-    for index, (before, after) in enumerate(zip(public.blocks, joined.blocks, strict=True)):
-        if after.kind == "number" and after.fine:
-            inside = public.encode(table)[codes[:, index] == 0, index]
-            counts = np.bincount(inside)
-            assert counts.min() > 0.7 * counts.mean(), before.name
-    assert join_cells(joined, codes=4) == joined
-    assert join_cells(public, codes=100) == public
-    with pytest.raises(ValueError, match="codes"):
-        join_cells(public, codes=1)
 
 
 def test_the_share_of_the_budget_grows_with_the_columns() -> None:
