@@ -16,7 +16,7 @@ from synthfed.secagg.hiding import hide
 from synthfed.secagg.masks import CHUNK_BYTES
 from synthfed.secagg.messages import Kind
 from synthfed.secagg.parts import Part
-from synthfed.secagg.ring import append_aux, decode_sum, encode
+from synthfed.secagg.ring import decode_sum, encode
 from synthfed.secagg.tag import TagKey
 from tests.benchmarks import secure_sums_page
 from tests.secagg.federation import attempt
@@ -65,7 +65,7 @@ def masker(sites: int):
     private, self_seed = site._dealing.mask_private, site._state.self_seed
 
     def ours(x: np.ndarray) -> None:
-        vector = append_aux(encode(x, bound=1.0, weight=1 / sites), weight=1 / sites)
+        vector = encode(x, bound=1.0, weight=1 / sites).values
         hide(
             vector,
             (0,) * 5,
@@ -88,7 +88,7 @@ def bytes_up(sites: int, mode: str = "compressed", *, post_quantum: bool = False
     boxes = [raw for raw in run.transcript if raw[:3] != b"SA1" and int.from_bytes(raw[:2], "little") == index]
     assert {Kind(raw[3]) for raw in own} >= {Kind.HELLO, Kind.SHARE, Kind.MASKED, Kind.CLOSE}
     vectors = sites if mode in ("full", "shamir") else 1
-    return sum(len(raw) for raw in own + boxes) + vectors * 4 * (length + 2 - 4)
+    return sum(len(raw) for raw in own + boxes) + vectors * 4 * (length - 4)
 
 
 def error_of_mean(sites: int) -> float:
@@ -103,10 +103,10 @@ def error_of_mean(sites: int) -> float:
 @pytest.mark.parametrize("sites", SITES)
 def test_bytes_and_masking_time(sites, measured):
     ours, tag_key, x = masker(sites), TagKey(bytes(32), bytes(32)), change()
-    vector = append_aux(encode(x, bound=1.0, weight=1 / sites), weight=0.1)
+    vector = encode(x, bound=1.0, weight=1 / sites).values
     floor, encoding, whole, tagging = [], [], [], []
     for _ in range(7):
-        encoding.append(cpu(lambda: append_aux(encode(x, bound=1.0, weight=1 / sites), weight=0.1)))
+        encoding.append(cpu(lambda: encode(x, bound=1.0, weight=1 / sites).values))
         floor.append(cpu(lambda: keystreams(sites, D)))
         whole.append(cpu(lambda: ours(x)))
         tagging.append(cpu(lambda: tag_key.tag(vector, 0)))
@@ -133,7 +133,7 @@ def test_literal_parts_cost_more(sites, measured):
     threshold = 2 * sites // 3 + 1
 
     def dealt(mode: parts.Mode) -> None:
-        whole = Part(append_aux(encode(x, bound=1.0, weight=1 / sites), weight=1 / sites), (0,) * 5)
+        whole = Part(encode(x, bound=1.0, weight=1 / sites).values, (0,) * 5)
         parts.split(mode, whole, indices, own=3, threshold=threshold, entropy=os.urandom)
 
     mine, full, shamir = [], [], []

@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from synthfed.secagg.ring import append_aux, encode
+from synthfed.secagg.ring import encode
 from tests.secagg.federation import Attempt, make_context, make_roster
 
 
@@ -21,7 +21,7 @@ def main(numbers: int, sites: int) -> dict[str, float]:
     changes = [(rng.standard_normal(numbers) * 0.01).astype(np.float32) for _ in range(sites)]
     roster = make_roster(sites)
     start = time.process_time()
-    rings = {i: append_aux(encode(x, bound=1.0, weight=1 / sites), weight=1 / sites) for i, x in enumerate(changes)}
+    rings = {i: encode(x, bound=1.0, weight=1 / sites).values for i, x in enumerate(changes)}
     run = Attempt(rings, roster, make_context(roster))
     run.finish()
     spent = time.process_time() - start
