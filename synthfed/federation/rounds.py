@@ -33,13 +33,11 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from itertools import permutations
-from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.serverapp import Grid
 
-from synthfed.errors import FederationError, SecAggError, SynthfedError
+from synthfed.errors import SecAggError, SynthfedError
 from synthfed.federation import records, wire
 from synthfed.federation.asking import Traffic
 from synthfed.federation.checkpoints import Checkpoint, Checkpoints, Decided
@@ -48,15 +46,13 @@ from synthfed.federation.connections import Connections
 from synthfed.federation.direct import linked
 from synthfed.federation.manifest import RunManifest
 from synthfed.federation.progress import Odometer, RoundDone, stage_and_coming
-from synthfed.federation.sums import smallest_set, sum_config, sum_context
+from synthfed.federation.relay_sessions import RelaySessions
+from synthfed.federation.sums import smallest_set
 from synthfed.federation.work import Course, Standing
-from synthfed.secagg.contexts import Context0
 from synthfed.secagg.messages import addresses
 from synthfed.secagg.protocol import PartsRelaySession, RelaySession
 from synthfed.secagg.refusals import BadShare
 from synthfed.secagg.roster import Roster
-
-_MOST_PARTS_BYTES = 50_000_000  # through one relay and round; above it, parts should not travel by the relay
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +109,8 @@ class Coordinator:
         self._poll_s = poll_s
         self._traffic = Traffic()
         self._smallest = smallest_set(manifest, roster)
-        self._ready: tuple[int, RelaySession] | None = None  # the coming round's, with its HELLOs and SHAREs
+        self._sessions = RelaySessions(manifest, roster, relay, smallest=self._smallest)
         self._may_miss = self._smallest < len(manifest.sites)
-        self._require_small_parts()
 
     def run(self, grid: Grid) -> Outcome:
         """Go from enrolment, or from the newest checkpoint, to the closed run.
@@ -152,13 +147,13 @@ class Coordinator:
         """What is known before any sum, and the first round's keys."""
         if self.manifest.sums.post_quantum:
             self._agree_on_pair_keys(sites)
-        relay = self._session(0)
+        relay = self._sessions.new(0)
         decided = self.checkpoints.decided(0)
         if decided is None:
             asked = dict.fromkeys(self.manifest.sites, wire.HelloRequest(self._hash, 0, 0))
             shown = sites.ask("query.hello", asked, wire.HelloReply, needed=self._smallest)
             hellos = self._taken(
-                shown.replies, lambda index, reply: self._session(0).add_hello(reply.hello, came_from=index)
+                shown.replies, lambda index, reply: self._sessions.new(0).add_hello(reply.hello, came_from=index)
             )
             decided = Decided(0, {self._index(site): reply.hello for site, reply in hellos.items()})
             self._decide(decided)
@@ -203,11 +198,11 @@ class Coordinator:
     def _round(self, sites: Connections, point: Checkpoint) -> Checkpoint:
         began = time.monotonic()
         index = point.round_index
-        relay = self._prepared(point)
+        relay = self._sessions.of(point)
         decided = self._contributions(sites, point, relay)
         if isinstance(relay, PartsRelaySession):
             shares = self._add_up(sites, index, relay, decided)
-        elif not sum_config(self.manifest, self.roster, index).deals_keys:
+        elif not self._sessions.config(index).deals_keys:
             shares = self._next_keys(sites, index, decided)
         else:
             if relay.reduced and not decided.survivors:
@@ -264,24 +259,6 @@ class Coordinator:
             if linked(self.roster, dealer, receiver)
         )
 
-    def _prepared(self, point: Checkpoint) -> RelaySession:
-        """The round's session as the trip before left it; after a restart, the same from the checkpoint."""
-        ready, self._ready = self._ready, None
-        if ready is not None and ready[0] == point.round_index:
-            return ready[1]
-        relay = self._with_hellos(point.round_index, point.hellos)
-        for sender in sorted(point.shares):
-            share = point.shares[sender]
-            relay.add_share(share.share, dict(zip(share.sealed_to, share.sealed, strict=True)))
-        return relay
-
-    def _with_hellos(self, index: int, hellos: Mapping[int, bytes]) -> RelaySession:
-        relay = self._session(index)
-        for hello in hellos.values():
-            relay.add_hello(hello)
-        relay.hellos()
-        return relay
-
     def _contributions(self, sites: Connections, point: Checkpoint, relay: RelaySession) -> Decided:
         """Trip A: hidden vectors, and everybody's HELLO of the coming round; then settle whose vectors count."""
         index = point.round_index
@@ -307,7 +284,7 @@ class Coordinator:
         )
 
         liars: set[str] = set()
-        trial = None if last else self._session(index + 1)
+        trial = None if last else self._sessions.new(index + 1)
         shown: dict[int, bytes] = {}  # also of a site whose vector is not there: it may be in the coming round
 
         def take(sender: int, reply: wire.RoundReply) -> None:
@@ -334,7 +311,7 @@ class Coordinator:
             counted = tuple(sorted(self._index(site) for site in good))
             decided = Decided(index + 1, dict(sorted(shown.items())), counted)
             self._decide(decided)
-        if sum_config(self.manifest, self.roster, index).deals_keys:
+        if self._sessions.config(index).deals_keys:
             relay.heads()  # the set is fixed
         return decided
 
@@ -348,8 +325,7 @@ class Coordinator:
             needed=self._smallest,
         )
         index = decided.coming - 1
-        kept = relay.freeze()  # a word that is refused by this copy is never decided on
-        trial = RelaySession.thaw(kept, self.roster, self._context(index), self._relay, **self._sized(index))
+        trial = self._sessions.copy(relay, index)  # a word that is refused by it is never decided on
         good = self._taken(signed.replies, lambda sender, reply: trial.add_survivors(reply.survivors, came_from=sender))
         decided = replace(decided, survivors={self._index(site): reply.survivors for site, reply in good.items()})
         self._decide(decided)
@@ -383,7 +359,7 @@ class Coordinator:
         """Trip B in modes with parts: to each site its parts, their sum back, and the coming round's SHAREs."""
         hellos = decided.hellos_in_order
         delivered = {self._name(receiver): parts for receiver, parts in relay.part_deliveries().items()}
-        self._require_small(sum(len(part) for parts in delivered.values() for part in parts))
+        self._sessions.require_small(sum(len(part) for parts in delivered.values() for part in parts))
         dealers = tuple(sorted(map(self._index, delivered)))
         requests = {
             site: wire.PartsRequest(self._hash, index, 0, dealers, parts, hellos) for site, parts in delivered.items()
@@ -430,7 +406,7 @@ class Coordinator:
         """HELLOs of sites that come back; what is no HELLO of its sender leaves that site out, and nobody else."""
         good = self._taken(
             replies,
-            lambda sender, reply: self._session(coming).add_hello(reply.hello, came_from=sender),
+            lambda sender, reply: self._sessions.new(coming).add_hello(reply.hello, came_from=sender),
             needed=0,
         )
         return {self._index(site): reply.hello for site, reply in good.items()}
@@ -441,7 +417,7 @@ class Coordinator:
         """SHAREs that are ones, by roster index."""
         if not replies:
             return {}
-        relay = self._with_hellos(coming, hellos)
+        relay = self._sessions.with_hellos(coming, hellos)
         good = self._taken(
             replies,
             lambda sender, reply: relay.add_share(
@@ -449,7 +425,7 @@ class Coordinator:
             ),
             needed=needed,
         )
-        self._ready = coming, relay
+        self._sessions.keep(coming, relay)
         return {self._index(site): reply for site, reply in good.items()}
 
     def _taken(
@@ -497,41 +473,6 @@ class Coordinator:
         """Where every round needs all sites there is nothing to choose."""
         if self._may_miss:
             self.checkpoints.decide(choice)
-
-    def _session(self, index: int) -> RelaySession:
-        parts = sum_config(self.manifest, self.roster, index).deals_parts
-        kind = PartsRelaySession if parts else RelaySession
-        return kind(self.roster, self._context(index), self._relay, **self._sized(index))
-
-    def _context(self, index: int) -> Context0:
-        return sum_context(self.manifest, self.roster, index, 0)
-
-    def _sized(self, index: int) -> dict[str, Any]:
-        return {
-            "length": self.manifest.step(index).size,
-            "config": sum_config(self.manifest, self.roster, index),
-            "smallest": self._smallest,
-        }
-
-    def _require_small_parts(self) -> None:
-        """Before anything is asked: what has no direct link in any case."""
-        if not sum_config(self.manifest, self.roster, 0).deals_parts:
-            return
-        steps = [self.manifest.step(index) for index in range(self.manifest.rounds)]
-        most = max(step.size * (4 if step.ring == "2^32" else 8) for step in steps)
-        sites = [member.index for member in self.roster.members]
-        direct = self.manifest.sums.transport == "direct"
-        pairs = [pair for pair in permutations(sites, 2) if not (direct and linked(self.roster, *pair))]
-        self._require_small(most * len(pairs))
-
-    def _require_small(self, bytes_a_round: int) -> None:
-        if bytes_a_round > _MOST_PARTS_BYTES:
-            mend = "mend the direct links, then resume; or " if self.manifest.sums.transport == "direct" else ""
-            raise FederationError(
-                f"shares = {self.manifest.sums.shares!r} would send {bytes_a_round / 1e6:.0f} MB of parts through "
-                f"the relay in a round, at most {_MOST_PARTS_BYTES / 1e6:.0f} MB fit; {mend}use shares = 'compressed': "
-                "it adds up the same integers"
-            )
 
     def _index(self, site: str) -> int:
         return self.roster.member(site).index

@@ -15,7 +15,7 @@ import pytest
 from flwr.app import Message
 
 from synthfed.errors import FederationError
-from synthfed.federation import peer_link, records, rounds, wire
+from synthfed.federation import peer_link, records, relay_sessions, wire
 from synthfed.federation.in_process import FederationResult, Wiretap
 from synthfed.federation.inbox import Inbox
 from synthfed.federation.mailbox import Mailbox
@@ -359,7 +359,7 @@ def test_a_run_that_was_stopped_goes_on_though_the_links_are_gone(up, wanted):
 
 
 def test_parts_too_large_for_the_coordinator_go_by_links_or_not_at_all(up, wanted, monkeypatch):
-    monkeypatch.setattr(rounds, "_MOST_PARTS_BYTES", 100)
+    monkeypatch.setattr(relay_sessions, "_MOST_PARTS_BYTES", 100)
     with up.listening("milano"), pytest.raises(FederationError, match="mend the direct links, then resume"):
         federate(up.work)
     with up.listening():

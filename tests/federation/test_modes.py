@@ -8,7 +8,7 @@ import pytest
 from flwr.app import Message
 
 from synthfed.errors import FederationError, PipelineError, SecAggError, SiteRefused
-from synthfed.federation import records, rounds, wire, words
+from synthfed.federation import records, relay_sessions, wire, words
 from synthfed.federation.in_process import FederationResult, Wiretap, run_in_process
 from synthfed.federation.local_grid import Drop
 from synthfed.federation.questions import ask_in_process
@@ -202,7 +202,7 @@ def test_settings_that_do_not_go_together_are_refused_with_the_way_out(federatio
 
 
 def test_parts_too_large_for_a_relay_are_refused_before_anything_is_asked(tmp_path, monkeypatch):
-    monkeypatch.setattr(rounds, "_MOST_PARTS_BYTES", 100)
+    monkeypatch.setattr(relay_sessions, "_MOST_PARTS_BYTES", 100)
     with pytest.raises(FederationError, match="use shares = 'compressed'"):
         federate(tmp_path, pipeline_with(shares="full"))
 
