@@ -67,8 +67,9 @@ def _page(tables: Mapping[str, Any]) -> str:
         f"""What synthfed adds does not depend on the training: keys, shares, masks, signatures, ledger, sealed
         state and a second message per site and round, {_span([_added_ms(row) for row in _short(tables)])}
         milliseconds a site, as the shortest rounds show best. So secure rounds cost at most a twentieth more where a
-        site trains for {_enough_s(tables):.1f} s or longer between two sums, as it does at {_steps(tables)[-1]} local
-        steps, and about twice what plain ones do in rounds of {_steps(tables)[0]} steps, as the shipped pipelines
+        site trains for {_enough_s(tables):.1f} s or longer between two sums (the longest rounds measured here, of
+        {_steps(tables)[-1]} local steps, train for {max(map(_training_s, tables["time"])):.2f} s), and about twice
+        what plain ones do in rounds of {_steps(tables)[0]} steps, as the shipped pipelines
         take them, where a stint is some twenty milliseconds. The line in the picture is the longest of those times over
         the time of training; on a machine with other work a long row's own ratio scatters about it by a few
         hundredths. Between hospitals neither shows: there a round is what it takes to start a process for each
