@@ -184,9 +184,9 @@ def _meaning(named: str, header: str, label: str, dictionary: Dictionary, open_w
     names = [name for name in (header, _IN_BRACKETS.sub("", header), label) if name]
     bare = {_letters(word): column for word, column in open_words.items() if len(_letters(word)) > 1}
     near = [bare[_letters(name)] for name in names if _letters(name) in bare]
+    ordered = {_in_order(word): column for word, column in open_words.items()}
     for name in names if not near else ():
-        hits = difflib.get_close_matches(loose_key(header_key(name)), open_words, n=2, cutoff=0.7)
-        near += [open_words[hit] for hit in hits]
+        near += [ordered[hit] for hit in difflib.get_close_matches(_in_order(name), ordered, n=2, cutoff=0.72)]
     near += [] if near else [name for name in _usual(names) if name in open_words.values()]
     near = list(dict.fromkeys(near))
     if len(near) == 1:
@@ -208,6 +208,11 @@ def _usual_words() -> Mapping[str, str]:
 def _letters(text: str) -> str:
     """Letters and digits only: `t(15;17)` and `t_15_17` are alike."""
     return re.sub(r"[\W_]", "", text.casefold())
+
+
+def _in_order(text: str) -> str:
+    """Its words, sorted: `Karyotyp normal` is near `normal_karyotype`, and not `karyotype_known`."""
+    return " ".join(sorted(re.split(r"[\W_]+", text.casefold())))
 
 
 def _words(dictionary: Dictionary) -> dict[str, str]:
