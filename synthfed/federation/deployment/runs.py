@@ -236,5 +236,5 @@ def _why(home: CoordinatorHome, folder: Path, number: int) -> str:
 def with_site_names(home: CoordinatorHome, said: str) -> str:
     """A message about sites; before one has signed in, Flower's number is its name."""
     for site, node in node_ids(home).items():
-        said = said.replace(f"'node {node}'", repr(site))
+        said = said.replace(f"'node {node}'", repr(site)).replace(f"node {node}", site)
     return said
