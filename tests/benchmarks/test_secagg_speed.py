@@ -80,7 +80,7 @@ def masker(sites: int):
 
 
 def bytes_up(sites: int, mode: str = "compressed", *, post_quantum: bool = False, length: int = D) -> int:
-    """What one site sends up in a whole attempt over `length` coordinates and two more, from one over four."""
+    """What one site sends up in a whole attempt over `length` coordinates, from one over four."""
     run = attempt(sites, 4, config={"mode": mode, "post_quantum": post_quantum})
     run.finish()
     index = run.members[0].index
