@@ -26,7 +26,7 @@ out.mkdir(parents=True, exist_ok=True)
 cohort = sf.load_cohort("scd", sites=["paris", "hamburg", "padova", "madrid"], patients=2400, seed=7)
 print("training patients by centre:", dict(cohort.counts))
 
-# %% One generator for all centres. What must stay together the pipeline names (`generator.focus`): genotype, drug, crises
+# %% One generator for all centres. What must stay together, the pipeline names: genotype, hydroxyurea, crises
 synth = sf.Synthesizer("scd", privacy__epsilon=10.0).fit(cohort)
 table = synth.sample(num_rows=4000, seed=1)
 print(f"{len(table)} synthetic patients with {table.shape[1]} columns; every hard clinical rule holds in every row")
