@@ -1,8 +1,8 @@
 """Read a disease's `dictionary.toml` into a `Schema`, and say which columns can be put together from others.
 
 A dictionary is public knowledge: it is written before any patient is seen, travels with the code, and everything that
-depends on the shape of the data follows from it. `datasets/README.md` explains its keys. A dictionary that contradicts
-itself is refused when it is loaded, so that everything after can trust it.
+depends on the shape of the data follows from it. `datasets/DICTIONARY.md` explains its keys. A dictionary that
+contradicts itself is refused when it is loaded, so that everything after can trust it.
 """
 
 import re
@@ -119,7 +119,7 @@ def _build(raw: Mapping[str, Any], folder: Path) -> Dictionary:
     _known_keys(raw, _TOP, "the file")
     for key in ("disease", "column"):
         if not raw.get(key):
-            raise DictionaryError(f"needs {key!r}; see datasets/README.md")
+            raise DictionaryError(f"needs {key!r}; see datasets/DICTIONARY.md")
     entries = [entry for block in raw["column"] for entry in _expand(block)]
     schema = Schema(
         disease=str(raw["disease"]),

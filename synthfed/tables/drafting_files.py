@@ -7,7 +7,7 @@ from synthfed.tables.drafting import Draft, listed, quoted
 _HEAD = """# A draft for {origin}, from its {source} and public knowledge; nothing is taken from patients' cells.
 # Each # CONFIRM is for a person who knows the disease; a column without bounds or levels is refused until it has them.
 # Bounds and levels are public and shared between hospitals: take them from knowledge, never from the table's own
-# smallest and largest value, which would tell who is in it. datasets/README.md explains every key.{form}
+# smallest and largest value, which would tell who is in it. datasets/DICTIONARY.md explains every key.{form}
 """
 
 

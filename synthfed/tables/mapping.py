@@ -2,7 +2,7 @@
 
 A mapping says in public words what the table's own dialect means: which column is which, in which unit, with which
 codes, which dates give which time. It holds no patient's value. It is checked against the dictionary before the table
-is opened. `datasets/README.md` explains its keys with a complete example.
+is opened. `datasets/TABLES.md` explains its keys with a complete example.
 """
 
 import json
@@ -180,6 +180,6 @@ def _explain(error: ValidationError, origin: str) -> str:
     lines = [f"{origin}:"]
     for issue in error.errors():
         where = ".".join(str(part) for part in issue["loc"]) or "the file"
-        hint = {"extra_forbidden": "unknown key; see datasets/README.md"}.get(issue["type"], issue["msg"])
+        hint = {"extra_forbidden": "unknown key; see datasets/TABLES.md"}.get(issue["type"], issue["msg"])
         lines.append(f"  {where}: {hint}")
     return "\n".join(lines)

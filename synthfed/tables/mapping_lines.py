@@ -1,6 +1,6 @@
 """What a mapping file says, line by line: values that are checked among themselves when the file is read.
 
-`tables.mapping` reads the file and compares it with the dictionary; `datasets/README.md` explains the keys.
+`tables.mapping` reads the file and compares it with the dictionary; `datasets/TABLES.md` explains the keys.
 """
 
 from collections.abc import Mapping

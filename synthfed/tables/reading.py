@@ -146,7 +146,7 @@ def _type_column(
                 (
                     DataError,
                     f"column {column.name!r}: {name_rows(parts)} hold thousandths in a column of whole numbers; if the "
-                    "mark stands between thousands, write decimal in a mapping file (datasets/README.md)",
+                    "mark stands between thousands, write decimal in a mapping file (datasets/TABLES.md)",
                 )
             )
     if len(values) and cells.unreadable.sum() == 0 and bool(np.asarray(pd.isna(values)).all()):
@@ -220,7 +220,7 @@ def _unreadable_problem(column: Column, unreadable: Mask) -> tuple[type[DataErro
     return (
         UnknownLevel,
         f"column {column.name!r}: {rows} hold something else than the allowed levels {', '.join(column.levels)}: "
-        "correct them, declare codes in a mapping file (datasets/README.md) or add a synonym to dictionary.toml",
+        "correct them, declare codes in a mapping file (datasets/TABLES.md) or add a synonym to dictionary.toml",
     )
 
 

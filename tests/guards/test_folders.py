@@ -8,7 +8,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 MOST_LINES = 40
 PACKAGES = sorted(path.parent for path in (ROOT / "synthfed").glob("*/__init__.py"))
-DESCRIBED = [ROOT / "synthfed", *PACKAGES, *(ROOT / name for name in ("pipelines", "reports", "tests"))]
+OTHERS = ("synthfed", "synthfed/federation/deployment", "datasets", "pipelines", "reports", "tests")
+DESCRIBED = [*PACKAGES, *(ROOT / name for name in OTHERS)]
 
 
 def _named(readme: Path) -> set[str]:

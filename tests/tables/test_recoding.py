@@ -261,7 +261,7 @@ def test_a_table_without_header_line_is_refused_without_repeating_it(tmp_path: P
 
 
 def test_the_example_in_the_guide_is_a_mapping(tmp_path: Path) -> None:
-    guide = Path(__file__).resolve().parents[2] / "datasets" / "README.md"
+    guide = Path(__file__).resolve().parents[2] / "datasets" / "TABLES.md"
     text = guide.read_text(encoding="utf-8")
     example = text.split("<!-- example mapping -->")[1].split("```toml")[1].split("```")[0]
     file = tmp_path / "lyon.mapping.toml"
