@@ -9,8 +9,8 @@ GREY, ACCENT, INK, RULE = "#7d8590", "#0068a3", "#566070", "#d3d8de"
 
 
 def page(parts: Sequence[str]) -> str:
-    """Paragraphs, headings and tables as one Markdown text."""
-    return "\n\n".join(_wrapped(part) for part in parts) + "\n"
+    """Paragraphs, headings and tables as one Markdown text; an empty part is left out."""
+    return "\n\n".join(_wrapped(part) for part in parts if part) + "\n"
 
 
 def table(heading: str, rows: Sequence[str]) -> str:

@@ -171,6 +171,8 @@ def test_pages_show_every_contestant_with_its_number_or_its_reason() -> None:
     assert "- theirs: stopped after 60 CPU s" in tables
     assert "- absent: not installed: needs another torch" in tables
     assert "*shuffled columns*" in tables
+    short = page.front(plan, found)
+    assert "absent (not installed: needs another torch)" in " ".join(short.split())
     measured = json.loads(page.as_json(found))
     assert measured["tiny"]["cells"][0]["gap AUC"] == [0.05, 0.05]
     assert measured["tiny"]["cells"][-1]["epsilon"] == "inf"

@@ -77,6 +77,7 @@ def front(plan: Comparison, summary: Summary) -> str:
             by trees trained on drawn rows; 0 is perfect. Medians, splits in brackets. More scores, failures, versions
             and **what each epsilon covers** are in [tables.md](tables.md), every number is in `measured.json`.""",
             _short_table(plan, summary, shown),
+            _absent(plan, summary),
             "![Gap in AUC by budget](prediction.png)",
             "![Prediction against likeness of pairs](map.png)",
             f"Of {len(aims)} aims set beforehand {sum(aim.met for aim in aims)} are met; "
@@ -135,6 +136,14 @@ def _short_table(plan: Comparison, summary: Summary, shown: list[str]) -> str:
         values = [_number(anchors[each].median("gap AUC"), 3) for each in shown for _ in budgets]
         rows.append(" | ".join([f"*{name}*", *values, ""]))
     return table(heading, rows)
+
+
+def _absent(plan: Comparison, summary: Summary) -> str:
+    """Who has no number, and why."""
+    tried = {cell.contestant for cell in summary.cells}
+    reasons = {one.name: sits_out(one, summary) if one.name in tried else "not run yet" for one in plan.contestants}
+    said = [f"{name} ({reason})" for name, reason in reasons.items() if reason]
+    return f"Without any number: {', '.join(said)}." if said else ""
 
 
 def _short(contestant: Contestant, cell: Cell | None, epsilon: float) -> str:
