@@ -94,13 +94,17 @@ def test_no_question_of_ours_is_about_one_patient():
 
 
 def test_nothing_of_ours_turns_off_the_check_of_a_certificate():
-    """The flaw: `ssl_verify=False`. Flower carries our bytes; nothing in synthfed tells it to trust blindly."""
+    """The flaw: `ssl_verify=False`. Flower carries our bytes; nothing in synthfed tells it to trust blindly. Callers of
+    direct links trust no chain but the listed certificate itself, which is compared before anything is sent
+    (`test_direct_links.test_another_certificate_is_named_and_hears_nothing`)."""
     folder = Path(synthfed.__file__).parent
     wanted = re.compile(
         r"verify\s*=\s*False|ssl_verify\s+off|CERT_NONE|_create_unverified|check_hostname\s*=\s*False|insecure"
     )
-    found = [path.name for path in folder.rglob("*.py") if wanted.search(path.read_text(encoding="utf-8"))]
-    assert found == []
+    sources = {path.name: path.read_text(encoding="utf-8") for path in folder.rglob("*.py")}
+    assert {name for name, source in sources.items() if wanted.search(source)} <= {"peer_tls.py"}
+    calling = [source for name, source in sources.items() if "calling_context(" in source and name != "peer_tls.py"]
+    assert [(source.count("calling_context("), source.count("require_listed(")) for source in calling] == [(1, 1)]
 
 
 # --- 18: an equivocated last result, a restored backup ----------------------------------------------------------------

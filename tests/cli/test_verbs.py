@@ -104,10 +104,21 @@ def test_help_shows_an_example(verb: str, tmp_path: Path) -> None:
     assert "Example: synthfed" in done.stdout
 
 
+def _hears_ctrl_c() -> None:
+    """A shell's background jobs, of which the tests may be one, ignore it, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_leaves_no_dossier_and_resume_finishes(tmp_path: Path) -> None:
     words = ("run", "smoke", "--set", "federation.rounds=60")
     running = subprocess.Popen(
-        [*CALL, *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+        [*CALL, *words],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        preexec_fn=_hears_ctrl_c,
     )
     assert running.stdout is not None
     for line in running.stdout:

@@ -5,7 +5,7 @@ import pytest
 from flwr.app import Context, RecordDict
 
 from synthfed.cohorts.sites import load_cohort
-from synthfed.errors import BudgetRefused, DossierError, FederationError, SiteRefused
+from synthfed.errors import DossierError, FederationError, SiteRefused
 from synthfed.federation import client_app, server_app
 from synthfed.federation.deployment.coordinator_home import CoordinatorHome
 from synthfed.federation.deployment.runs import status_of
@@ -119,7 +119,7 @@ def test_a_run_that_was_given_up_is_left_and_what_it_set_aside_is_free_again(fed
     assert lyon.leave(run[:12]) == run
     assert ledger() == (0.0, ())
     homes["barcelona"].answer(1)
-    with pytest.raises(BudgetRefused, match="'lyon'"):
+    with pytest.raises(SiteRefused, match="left this run for good"):
         go(coordinator.run_folder("ask-1"), homes)
     assert ledger() == (0.0, ())
 
