@@ -4,17 +4,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from synthfed.cohorts.aml import simulate_aml
+from tests.benchmarks.scale import invented
 from tests.cli.command import environment
 
 pytestmark = pytest.mark.benchmarks
 
 SIZES = {"wide": (2_000, 600), "tall": (1_000_000, 50)}
-KINDS = ("continuous", "count", "flag", "flag", "category")
 MOST_MEMORY_MIB = 2048
 # processor seconds, five times what one busy core needed; the clock of a shared machine says little
 MOST_SECONDS = {"wide": 30, "tall": 100}
@@ -37,30 +35,6 @@ print(*(later - earlier for earlier, later in zip(laps, laps[1:])), peak, sum(ma
 """
 
 
-def write(folder: Path, rows: int, columns: int) -> None:
-    """An invented table of every kind of column, a tenth of it missing, and its dictionary."""
-    rng = np.random.default_rng(0)
-    lines = ['disease = "invented"', '[[column]]\nname = "patient_id"\nkind = "id"\nmissing = "never"']
-    table: dict[str, object] = {"patient_id": [f"P{i:08d}" for i in range(rows)]}
-    keys = {"continuous": "bounds = [0, 1000]\ndecimals = 1", "count": "bounds = [0, 100]"}
-    keys |= {"category": 'levels = ["a", "b", "c", "d"]', "flag": ""}
-    for place in range(columns - 1):
-        kind, name, known = KINDS[place % 5], f"x{place}", rng.random(rows) > 0.1
-        lines.append(f'[[column]]\nname = "{name}"\nkind = "{kind}"\n{keys[kind]}')
-        if kind == "continuous":
-            table[name] = pd.Series(rng.random(rows) * 1000).round(1).where(known)
-        elif kind == "category":
-            table[name] = pd.Series(rng.choice(list("abcd"), rows), dtype="object").where(known)
-        else:
-            top = 100 if kind == "count" else 2
-            table[name] = pd.Series(rng.integers(0, top, rows)).astype("Int64").where(known)
-    frame = pd.DataFrame(table)
-    frame.to_csv(folder / "t.csv", index=False)
-    frame.to_parquet(folder / "t.parquet")
-    (folder / "dictionary.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (folder / "rules.toml").write_text("", encoding="utf-8")
-
-
 def measure(table: Path, dictionary: str | Path) -> tuple[str, list[int]]:
     """What reading and encoding took, in words, and the shape of the codes; the limits are checked."""
     words = (sys.executable, "-c", MEASURE, str(table), str(dictionary))
@@ -78,11 +52,11 @@ def test_reading_checking_and_encoding_take_seconds_and_little_memory(
     size: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows, columns = SIZES[size]
-    write(tmp_path, rows, columns)
+    invented.write(tmp_path, rows, columns)
     said, shape = measure(tmp_path / name, tmp_path / "dictionary.toml")
     with capsys.disabled():
         print(f"\n{size} {name}: {rows:,} x {columns}: {said}")
-    assert shape == [rows, columns - 1]
+    assert shape == [rows, columns + 1]  # survival time and event are one block
 
 
 def test_a_million_simulated_patients_pass_their_rules_in_little_memory(

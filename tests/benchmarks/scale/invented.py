@@ -57,7 +57,9 @@ targets = ["os_event"]
 
 
 def write(folder: Path, rows: int, columns: int, sites: int = 1) -> None:
-    """`t.csv`, `t.parquet`, `dictionary.toml` and `pipeline.toml` in `folder`; the column `centre` names the site.
+    """`t.csv`, `t.parquet`, `dictionary.toml` and `pipeline.toml` in `folder`.
+
+    With several sites the column `centre` names a row's.
 
     Args:
         columns: Besides the identity, the site and the two of survival.
@@ -83,11 +85,11 @@ def write(folder: Path, rows: int, columns: int, sites: int = 1) -> None:
         else:
             top = 100 if kind == "count" else 2
             table[name] = pd.Series((share * top).astype(int).clip(0, top - 1)).astype("Int64").where(known)
-    frame = pd.DataFrame(table)
+    names = json.dumps([name for name in table if name != "centre"])  # a TOML list of strings is written as JSON has it
+    frame = pd.DataFrame(table).drop(columns=["centre"] if sites == 1 else [])
     frame.to_csv(folder / "t.csv", index=False)
     frame.to_parquet(folder / "t.parquet")
     (folder / "dictionary.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (folder / "rules.toml").touch()
-    names = json.dumps([name for name in table if name != "centre"])  # a TOML list of strings is written as JSON has it
     pipeline = _PIPELINE.format(dictionary=folder / "dictionary.toml", patients=rows, names=names)
     (folder / "pipeline.toml").write_text(pipeline, encoding="utf-8")
