@@ -23,6 +23,7 @@ from synthfed.evaluation.thresholds import MINIMUM_NONMEMBERS, THRESHOLDS
 PERMUTATIONS = 999
 RATES = (0.01, 0.02, 0.05, 0.10)  # false-positive rates; the smallest with two expected false accusations is used
 TARGET_CAP = 2000
+KNOWN_CAP = 20_000  # rows of S, and of R, that the attacker works with: every target is held against each of them
 _LOWER_BOUND_LIMIT = 0.09  # re-identification probability of EMA Policy 0070 and Health Canada, by analogy
 
 
@@ -77,7 +78,7 @@ class Membership:
 def infer_membership(train: Rows, holdout: Rows, synthetic: Rows, *, seed: int) -> Membership | None:
     """Run all attacks; `None` with fewer than 20 outsiders.
 
-    Attacks: nearness to S; nearness to S against R, with one and with five neighbours (as DOMIAS, arXiv 2302.12580);
+    An attacker has at most `KNOWN_CAP` rows of S and of R. Attacks: nearness to S; nearness to S against R, with one and with five neighbours (as DOMIAS, arXiv 2302.12580);
     a classifier of S against R.
     """
     rng = np.random.default_rng([seed, 5])
@@ -85,7 +86,9 @@ def infer_membership(train: Rows, holdout: Rows, synthetic: Rows, *, seed: int) 
     half = min(len(holdout) // 2, TARGET_CAP)
     if half < MINIMUM_NONMEMBERS or len(train) < MINIMUM_NONMEMBERS:
         return None
-    outsiders, reference = holdout.take(order[:half]), holdout.take(order[half:])
+    outsiders, reference = holdout.take(order[:half]), holdout.take(order[half : half + KNOWN_CAP])
+    if len(synthetic) > KNOWN_CAP:
+        synthetic = synthetic.take(np.random.default_rng([seed, 22]).permutation(len(synthetic))[:KNOWN_CAP])
     members = train.take(rng.permutation(len(train))[:TARGET_CAP])
     count = len(members)
     scores = np.vstack(

@@ -19,7 +19,7 @@ from tests.cli.command import environment
 pytestmark = pytest.mark.benchmarks
 
 ROWS = (1_000, 10_000, 100_000, 1_000_000)
-COLUMNS = (10, 30, 100, 300, 600)
+COLUMNS = (10, 30, 100, 300)
 SITES = (3, 6, 12, 25, 50)
 NUMBERS = (100_000, 1_000_000, 10_000_000)
 
