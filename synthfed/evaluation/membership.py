@@ -78,8 +78,8 @@ class Membership:
 def infer_membership(train: Rows, holdout: Rows, synthetic: Rows, *, seed: int) -> Membership | None:
     """Run all attacks; `None` with fewer than 20 outsiders.
 
-    An attacker has at most `KNOWN_CAP` rows of S and of R. Attacks: nearness to S; nearness to S against R, with one and with five neighbours (as DOMIAS, arXiv 2302.12580);
-    a classifier of S against R.
+    An attacker has at most `KNOWN_CAP` rows of S and of R. Attacks: nearness to S; nearness to S against R, with one
+    and with five neighbours (as DOMIAS, arXiv 2302.12580); a classifier of S against R.
     """
     rng = np.random.default_rng([seed, 5])
     order = rng.permutation(len(holdout))
