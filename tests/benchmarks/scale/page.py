@@ -60,7 +60,8 @@ def _page(measured: Mapping[str, Points]) -> str:
         """Invented patients, the tree (`marginal`), epsilon 10. Every point is a process of its own that reads one CSV,
         splits it over its sites, trains, draws as many patients as it read, and scores them: processor seconds of one
         thread, all sites and the coordinator together, and peak memory of the whole. "Grows as" is the power of the
-        size between the two largest points. All numbers come from""",
+        size between the two largest points; `tests/benchmarks/scale/test_scale.py` holds most of them. All numbers come
+        from""",
         "    make bench-scale",
         "![Processor seconds of each step, by patients, columns, sites and numbers](scale.png)",
     ]
@@ -83,12 +84,12 @@ def _rows(points: Points, axis: str, words: str) -> str:
 
 
 _NOTES = {
-    "rows": "20 columns, 3 sites. Counting and drawing are linear; scores that compare patients with patients take "
-    "some thousands of them, whatever the table's size. What is sent does not depend on the patients.",
-    "columns": "1,000 patients, 3 sites. Every pair of columns is counted under noise and compared in the scores, so "
-    "both grow with the square, as does what is sent.",
-    "sites": "100 patients at each, 10 columns. Every site agrees on a key with every other, so a round has as many "
-    "key agreements as there are pairs; what one site sends hardly grows.",
+    "rows": """20 columns, 3 sites. Likeness is scored on 10,000 patients and attacks know 20,000 at most, so scores
+    grow less than the table; what is sent does not depend on the patients.""",
+    "columns": """1,000 patients, 3 sites. Every pair of columns is counted under noise and compared, which tends to the
+    square; so does what is sent. 300 is the widest that was measured.""",
+    "sites": """100 patients at each, 10 columns. Every site agrees on a key with every other, so key agreements grow
+    with the pairs of sites, and what one site sends with the number of others.""",
     "numbers": "One secure sum over 4 sites, without training: encode, hide, sign, add up, verify, open.",
 }
 
@@ -107,6 +108,6 @@ def _draw(measured: Mapping[str, Points], path: Path) -> None:
             axes.minorticks_off()
             axes.set_title(f"Processor seconds by {words}", loc="left", fontsize=10)
             axes.grid(axis="y", color=RULE, linewidth=0.6)
-            axes.legend(frameon=False, fontsize=8.5)
-        figure.tight_layout()
+        figure.legend(*places.flat[0].get_legend_handles_labels(), frameon=False, ncols=4, loc="lower center")
+        figure.tight_layout(rect=(0, 0.05, 1, 1))
         figure.savefig(path, metadata={"Software": None})

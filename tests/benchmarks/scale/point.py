@@ -4,7 +4,6 @@ Called as `python -m tests.benchmarks.scale.point FOLDER SETTING...`; prints one
 """
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from synthfed.cohorts.sites import read_cohort
 from synthfed.pipeline import Pipeline
 from synthfed.run.drawing import draw_table, score_table
 from synthfed.run.training import train
+from tests.benchmarks.scale.memory import peak_mib
 
 
 def main(folder: Path, settings: list[str]) -> dict[str, float]:
@@ -26,7 +26,7 @@ def main(folder: Path, settings: list[str]) -> dict[str, float]:
         start = time.process_time()
         yield
         spent[f"{name}_s"] = time.process_time() - start
-        spent[f"{name}_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux; so far
+        spent[f"{name}_mib"] = peak_mib()
 
     pipeline = Pipeline.load(str(folder / "pipeline.toml")).with_settings(settings)
     with step("read"):

@@ -5,13 +5,13 @@ bytes are those of every message once: what each site sends, and the sum that go
 """
 
 import json
-import resource
 import sys
 import time
 
 import numpy as np
 
 from synthfed.secagg.ring import encode
+from tests.benchmarks.scale.memory import peak_mib
 from tests.secagg.federation import Attempt, make_context, make_roster
 
 
@@ -25,8 +25,7 @@ def main(numbers: int, sites: int) -> dict[str, float]:
     run = Attempt(rings, roster, make_context(roster))
     run.finish()
     spent = time.process_time() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
-    return {"sum_s": spent, "sum_mib": peak, "bytes": sum(len(raw) for raw in run.transcript)}
+    return {"sum_s": spent, "sum_mib": peak_mib(), "bytes": sum(len(raw) for raw in run.transcript)}
 
 
 if __name__ == "__main__":
